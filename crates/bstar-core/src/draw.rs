@@ -1,0 +1,215 @@
+//! From queries to scored rollouts: sample, check the answer, score the steps.
+//!
+//! The same function serves the probe, the training draw and evaluation, so that they can never
+//! score differently. Also the way from rollouts to the compact pools and observations that search,
+//! selection and monitors work on.
+
+use crate::event::VerdictCounts;
+use crate::fault::Fault;
+use crate::monitor::Observation;
+use crate::pool::{Pool, ScoredResponse};
+use crate::ports::{
+    Decoding, Policy, Progress, PromptRequest, RewardModel, SampleRequest, StepRequest, Task,
+};
+use crate::reward::StepReduction;
+use crate::rng::RngKey;
+use crate::rollout::{Completion, Query, QueryId, Rollout, Stage, Verdict};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What long work is doing while a draw is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrawActivity {
+    /// The policy samples.
+    Sample,
+    /// The reward model scores.
+    Score,
+}
+
+/// What to draw and what for.
+#[derive(Clone, Debug)]
+pub struct DrawRequest<'a> {
+    /// The queries.
+    pub queries: &'a [&'a Query],
+    /// Responses per query.
+    pub samples: usize,
+    /// How tokens are drawn.
+    pub decoding: Decoding,
+    /// Query q is drawn with `key.child(q.id)`: the same at every temperature, on purpose (common
+    /// random numbers make candidates comparable).
+    pub key: RngKey,
+    /// The iteration, for the record.
+    pub iteration: u32,
+    /// The stage, for the record.
+    pub stage: Stage,
+    /// How step scores become the one of the record.
+    pub reduction: StepReduction,
+}
+
+/// Draws, grades and scores. Rollouts come query by query, in the order of the request.
+pub fn draw<P: Policy + ?Sized>(
+    request: &DrawRequest<'_>,
+    policy: &mut P,
+    task: &dyn Task,
+    reward_model: Option<&mut dyn RewardModel>,
+    tick: &mut dyn FnMut(DrawActivity, Progress) -> Result<(), Fault>,
+) -> Result<Vec<Rollout>, Fault> {
+    let prompts = request.queries.iter().map(|query| PromptRequest {
+        prompt: &query.prompt,
+        key: request.key.child(query.id.as_str()),
+    });
+    let sample_request = SampleRequest {
+        prompts: prompts.collect(),
+        samples: request.samples,
+        decoding: request.decoding,
+    };
+    let version = policy.version();
+    let groups =
+        policy.sample(&sample_request, &mut |progress| tick(DrawActivity::Sample, progress))?;
+    let mut rollouts = Vec::with_capacity(request.queries.len() * request.samples);
+    for (&query, group) in request.queries.iter().zip(groups) {
+        let prompt: Arc<str> = query.prompt.as_str().into();
+        for (index, completion) in (0..).zip(group) {
+            let grade = task.grade(query, &completion.text)?;
+            let steps_correct = task.check_steps(query, &completion.text);
+            rollouts.push(Rollout {
+                sample_index: index,
+                answer: grade.answer,
+                verdict: grade.verdict,
+                steps_correct,
+                prompt: Some(Arc::clone(&prompt)),
+                policy_version: Some(Arc::clone(&version)),
+                ..record(query, &completion, request)
+            });
+        }
+    }
+    if let Some(model) = reward_model {
+        let score = &mut |progress| tick(DrawActivity::Score, progress);
+        score_steps(&mut rollouts, task, model, request.reduction, score)?;
+    }
+    Ok(rollouts)
+}
+
+fn record(query: &Query, completion: &Completion, request: &DrawRequest<'_>) -> Rollout {
+    Rollout {
+        query_id: query.id.clone(),
+        sample_index: 0,
+        temperature: request.decoding.temperature,
+        response: completion.text.as_str().into(),
+        answer: None,
+        verdict: Verdict::NoAnswer,
+        reward_model_score: None,
+        step_scores: None,
+        iteration: Some(request.iteration),
+        stage: Some(request.stage),
+        prompt: None,
+        reward: None,
+        selected: None,
+        finish_reason: Some(completion.finish_reason),
+        token_count: Some(completion.token_count),
+        logprob: Some(completion.logprob),
+        entropy: Some(completion.entropy),
+        steps_correct: None,
+        policy_version: None,
+    }
+}
+
+fn score_steps(
+    rollouts: &mut [Rollout],
+    task: &dyn Task,
+    model: &mut dyn RewardModel,
+    reduction: StepReduction,
+    tick: &mut dyn FnMut(Progress) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let requests: Vec<StepRequest<'_>> = rollouts
+        .iter()
+        .map(|rollout| StepRequest {
+            prompt: rollout.prompt.as_deref().unwrap_or_default(),
+            response: &rollout.response,
+            steps: task.steps(&rollout.response),
+        })
+        .collect();
+    let scores = model.step_scores(&requests, tick)?;
+    assert_eq!(scores.len(), rollouts.len(), "a reward model scores every request");
+    for (rollout, scores) in rollouts.iter_mut().zip(scores) {
+        rollout.reward_model_score = reduction.reduce(&scores);
+        rollout.step_scores = Some(scores);
+    }
+    Ok(())
+}
+
+/// Counts verdicts.
+pub fn verdict_counts(rollouts: &[Rollout]) -> VerdictCounts {
+    let mut counts = VerdictCounts::default();
+    for rollout in rollouts {
+        *match rollout.verdict {
+            Verdict::Correct => &mut counts.correct,
+            Verdict::Incorrect => &mut counts.incorrect,
+            Verdict::NoAnswer => &mut counts.no_answer,
+            Verdict::Ungradable => &mut counts.ungradable,
+        } += 1;
+    }
+    counts
+}
+
+impl Rollout {
+    /// The compact form for search and selection.
+    pub fn scored(&self) -> ScoredResponse {
+        ScoredResponse::new(
+            self.sample_index,
+            &self.response,
+            self.verdict,
+            self.reward_model_score,
+        )
+    }
+
+    /// The form that monitors read; `equations` are those of a correct response.
+    pub fn observation(&self, equations: Vec<String>) -> Observation {
+        let tokens = self.token_count.filter(|tokens| *tokens > 0).map(f64::from);
+        Observation {
+            scored: self.scored(),
+            entropy: self.entropy,
+            surprisal: self.logprob.zip(tokens).map(|(logprob, tokens)| -logprob / tokens),
+            equations,
+            steps_correct: self.steps_correct,
+            answer: self.answer.clone(),
+        }
+    }
+}
+
+/// Rollouts of one temperature as a pool over a fixed list of queries.
+pub fn pool_of<'a>(
+    rollouts: impl Iterator<Item = &'a Rollout>,
+    queries: &[QueryId],
+    temperature: f64,
+) -> Pool {
+    let place: BTreeMap<&QueryId, usize> =
+        queries.iter().enumerate().map(|(index, id)| (id, index)).collect();
+    let mut groups = vec![Vec::new(); queries.len()];
+    for rollout in rollouts.filter(|rollout| rollout.temperature == temperature) {
+        if let Some(&query) = place.get(&rollout.query_id) {
+            groups[query].push(rollout.scored());
+        }
+    }
+    Pool { temperature, groups }
+}
+
+/// Rollouts grouped by query for the monitors, queries in order of first appearance.
+pub fn observations(
+    rollouts: &[Rollout],
+    equations: &dyn Fn(&str) -> Vec<String>,
+) -> Vec<Vec<Observation>> {
+    let mut place: BTreeMap<&QueryId, usize> = BTreeMap::new();
+    let mut groups: Vec<Vec<Observation>> = Vec::new();
+    for rollout in rollouts {
+        let equations =
+            if rollout.verdict.is_correct() { equations(&rollout.response) } else { Vec::new() };
+        let next = groups.len();
+        let group = *place.entry(&rollout.query_id).or_insert(next);
+        if group == next {
+            groups.push(Vec::new());
+        }
+        groups[group].push(rollout.observation(equations));
+    }
+    groups
+}

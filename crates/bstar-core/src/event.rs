@@ -1,0 +1,195 @@
+//! What a run says: one typed event a line of `events.jsonl`.
+//!
+//! Everything that shows a run (progress view, tables, reports) reads these and nothing else.
+//! Events carry no wall-clock time: the store adds it in an envelope, so that two runs of the same
+//! seed, commit and config have equal events.
+
+use crate::controller::Decision;
+use crate::monitor::Metric;
+use crate::ports::Piece;
+use crate::rollout::Stage;
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One optimizer step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainStep {
+    /// The step in the learning-rate schedule (0-based).
+    pub step: u64,
+    /// Mean cross-entropy (nats) over the response tokens of the batch, before the step.
+    pub loss: f64,
+    /// Learning rate used.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Response tokens that the loss was taken over.
+    pub tokens: u64,
+}
+
+/// Counts of verdicts over a set of rollouts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCounts {
+    /// Right answers.
+    pub correct: u64,
+    /// Wrong answers.
+    pub incorrect: u64,
+    /// Responses without an answer.
+    pub no_answer: u64,
+    /// Answers that could not be decided.
+    pub ungradable: u64,
+}
+
+/// What became of the rollouts of an iteration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SelectionSummary {
+    /// Rollouts drawn.
+    pub drawn: u64,
+    /// Rollouts selected for training, gold solutions not counted.
+    pub selected: u64,
+    /// Unique correct ones among the selected.
+    pub correct: u64,
+    /// Queries with at least one selected rollout.
+    pub queries: u64,
+    /// Rollouts whose normalised text repeats an earlier one of the same query.
+    pub duplicates: u64,
+    /// Gold solutions added.
+    pub gold: u64,
+    /// The threshold applied (strict: reward > threshold).
+    pub threshold: f64,
+    /// The per-query cap applied, if any.
+    pub cap: Option<u32>,
+    /// Balance score of the whole draw at the applied configuration.
+    pub balance_score: f64,
+}
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began.
+    RunStarted {
+        /// Version of bstar.
+        version: String,
+        /// Name of the method.
+        method: String,
+        /// Name of the task.
+        task: String,
+        /// Root of all randomness.
+        seed: u64,
+        /// Iterations planned.
+        iterations: u32,
+        /// Fingerprint of the base weights.
+        policy_version: Arc<str>,
+    },
+    /// One optimizer step of an iteration (0: supervised fine-tuning).
+    Step {
+        /// The iteration.
+        iteration: u32,
+        /// The step.
+        #[serde(flatten)]
+        step: TrainStep,
+    },
+    /// Greedy accuracy on validation queries during supervised fine-tuning.
+    Validated {
+        /// Steps done.
+        step: u64,
+        /// Share of validation queries answered correctly.
+        accuracy: f64,
+        /// Validation queries.
+        queries: u64,
+    },
+    /// The configuration of an iteration, with the grid that it was chosen from.
+    Decided {
+        /// The iteration.
+        iteration: u32,
+        /// The choice and the surface.
+        #[serde(flatten)]
+        decision: Decision,
+    },
+    /// Verdicts over the rollouts of a stage.
+    Graded {
+        /// The iteration.
+        iteration: u32,
+        /// The stage.
+        stage: Stage,
+        /// The counts.
+        #[serde(flatten)]
+        counts: VerdictCounts,
+    },
+    /// What was selected for training.
+    Selected {
+        /// The iteration.
+        iteration: u32,
+        /// The counts.
+        #[serde(flatten)]
+        selection: SelectionSummary,
+    },
+    /// An iteration selected nothing and left the policy as it was.
+    NothingSelected {
+        /// The iteration.
+        iteration: u32,
+        /// How many iterations in a row.
+        in_a_row: u32,
+        /// Why, in words, and what to try.
+        advice: String,
+    },
+    /// Monitors over the rollouts of a stage.
+    Measured {
+        /// The iteration.
+        iteration: u32,
+        /// The stage.
+        stage: Stage,
+        /// The values.
+        metrics: Vec<Metric>,
+    },
+    /// A piece of an iteration is safe on disk.
+    Published {
+        /// The iteration.
+        iteration: u32,
+        /// The piece.
+        piece: Piece,
+    },
+    /// An iteration is complete.
+    IterationCommitted {
+        /// The iteration.
+        iteration: u32,
+        /// Fingerprint of its weights.
+        policy_version: Arc<str>,
+    },
+    /// Every iteration is complete.
+    RunFinished {
+        /// Iterations done.
+        iterations: u32,
+    },
+}
+
+/// What is being waited for; shown while it lasts, never remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Supervised fine-tuning towards P_0; units are optimizer steps.
+    Supervise,
+    /// Greedy validation during supervised fine-tuning; units are responses.
+    Validate,
+    /// Training of the reward model; units are optimizer steps.
+    TrainRewardModel,
+    /// Sampling for a stage; units are responses.
+    Sample {
+        /// The iteration.
+        iteration: u32,
+        /// What for.
+        stage: Stage,
+    },
+    /// Reward-model scoring for a stage; units are responses.
+    Score {
+        /// The iteration.
+        iteration: u32,
+        /// What for.
+        stage: Stage,
+    },
+    /// Fine-tuning on the selection; units are optimizer steps.
+    Train {
+        /// The iteration.
+        iteration: u32,
+    },
+}

@@ -1,0 +1,403 @@
+//! The improve loop: Algorithm 1 of the paper, in [`improve`].
+//!
+//! Control flow only; every noun is a module of its own. Each method of the paper runs through this
+//! same loop and differs in data only ([`crate::method`]).
+//!
+//! Departures from the paper, each a setting whose default is the recommendation of spec §1.7:
+//! duplicates are dropped before ranking; a per-query cap brings the selection to the wanted size;
+//! a query without any selection counts as zero; equal scores are told apart by a documented rule.
+//! The whole list is in `docs/design/departures.md`.
+//!
+//! Resume: each piece of an iteration (probe, draw, train, evaluate) is published when it is done.
+//! A piece that was published is read back instead of made again, everything between pieces is a
+//! pure function, and randomness depends on coordinates; so a run that was killed anywhere ends like
+//! one that was not.
+
+use crate::balance::{BalanceRule, CapRule, EmptyQueries, cap_limit, target_count};
+use crate::batches::batches;
+use crate::controller::{Configuration, Controller, Decision};
+use crate::draw::{pool_of, verdict_counts};
+use crate::evaluate::{EvaluationSettings, evaluate};
+use crate::event::{Activity, Event};
+use crate::fault::Fault;
+use crate::iteration::{LoopState, Selected, gold_hashes, mark};
+use crate::method::{Method, StartPoint};
+use crate::pool::Pool;
+use crate::ports::{
+    Checkpoint, Decoding, Example, Ledger, Piece, Policy, Progress, RewardModel, Task, Update,
+};
+use crate::ranking::{GoldSolutions, RankingRule};
+use crate::rng::RngKey;
+use crate::rollout::{Query, QueryId, Rollout, Stage};
+use crate::schedule::CosineSchedule;
+use crate::selection::select;
+use crate::supervised::{SupervisedSettings, supervise};
+
+/// Everything that shapes a run, resolved and validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImproveSettings {
+    /// The method.
+    pub method: Method,
+    /// Root of all randomness.
+    pub seed: u64,
+    /// Iterations.
+    pub iterations: u32,
+    /// How P_0 is made.
+    pub supervised: SupervisedSettings,
+    /// Queries drawn in each iteration (M); 0 means all.
+    pub queries_per_iteration: usize,
+    /// Responses per query (k), for probe and draw alike.
+    pub samples_per_query: usize,
+    /// Samples wanted for training in each iteration (N).
+    pub target_samples: u64,
+    /// n*; `None` means ⌈N/M⌉.
+    pub target_count: Option<u32>,
+    /// Cap each query with the smallest cap that reaches N.
+    pub cap_to_pool: bool,
+    /// Queries without a selection.
+    pub empty_queries: EmptyQueries,
+    /// Queries in the probe set.
+    pub probe_queries: usize,
+    /// Draw a new probe set in each iteration.
+    pub redraw_probe: bool,
+    /// Top-p, top-k and length of sampling; the temperature is the controller's.
+    pub decoding: Decoding,
+    /// Reward, duplicates and comparison.
+    pub ranking: RankingRule,
+    /// Gold solutions.
+    pub gold_solutions: GoldSolutions,
+    /// Chooses the configuration.
+    pub controller: Controller,
+    /// Optimizer steps per iteration.
+    pub steps_per_iteration: usize,
+    /// Examples per step.
+    pub batch_size: usize,
+    /// Most passes over an iteration's selection; 0 sets no limit.
+    pub most_passes: usize,
+    /// Peak learning rate of self-training.
+    pub learning_rate: f64,
+    /// Learning rate at the end of the schedule.
+    pub learning_rate_floor: f64,
+    /// Warm-up in steps, at the start of each schedule.
+    pub warmup_steps: f64,
+    /// Where methods that reset go back to.
+    pub reset_to: Checkpoint,
+    /// Held-out evaluation.
+    pub evaluation: EvaluationSettings,
+    /// Stop after this many iterations in a row that select nothing.
+    pub most_empty_iterations: u32,
+}
+
+/// What a run works with.
+pub struct Improver<'a, P, L> {
+    /// The settings.
+    pub settings: &'a ImproveSettings,
+    /// Queries and answer check.
+    pub task: &'a dyn Task,
+    /// Examples for supervised fine-tuning.
+    pub supervised: &'a [Example],
+    /// The policy; holds the base weights at the start.
+    pub policy: &'a mut P,
+    /// Scores steps, where the reward has such a part.
+    pub reward_model: Option<&'a mut dyn RewardModel>,
+    /// Remembers.
+    pub ledger: &'a mut L,
+}
+
+/// Runs Algorithm 1 to the end, from wherever the ledger says it stands.
+pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<(), Fault> {
+    let run_key = RngKey::from_seed(run.settings.seed);
+    let mut state = run.begin()?;
+
+    run.make_initial_policy(run_key)?; // P_0
+    for iteration in state.next_iteration..=run.settings.planned_iterations() {
+        let key = run_key.child("iteration").index(u64::from(iteration));
+        let probes = run.probe(iteration, run_key, key)?;
+        let decision = run.decide(&probes, run_key, key, state.previous); // (t_i, τ_i)
+        let (decision, mut rollouts) = run.draw(iteration, decision, key)?;
+        let selection = run.select(iteration, &decision, &mut rollouts, key)?; // r > τ_i
+        run.train(iteration, &selection, &rollouts, &mut state, key)?; // P_i
+        run.evaluate(iteration)?;
+        run.commit(iteration)?;
+        state.previous = Some(decision.configuration());
+    }
+    run.finish()
+}
+
+impl ImproveSettings {
+    /// Iterations that the method really makes: none for supervised fine-tuning alone.
+    pub fn planned_iterations(&self) -> u32 {
+        if self.method.spec().self_training { self.iterations } else { 0 }
+    }
+
+    /// How a pool of `queries` queries is scored. The wanted total is N scaled to the queries.
+    fn balance_rule(&self, queries: usize, all_queries: usize) -> BalanceRule {
+        let (queries, all) = (queries as u64, (all_queries as u64).max(1));
+        let target = (self.target_samples * queries + all / 2) / all;
+        let largest_group = self.samples_per_query + usize::from(self.ranking.gold_competes);
+        let limit = cap_limit(largest_group);
+        BalanceRule {
+            target_count: self
+                .target_count
+                .unwrap_or_else(|| target_count(self.target_samples, all)),
+            cap: if self.cap_to_pool {
+                CapRule::ToPool { target, limit }
+            } else {
+                CapRule::Uncapped
+            },
+            empty_queries: self.empty_queries,
+        }
+    }
+
+    /// The schedule of an iteration and the step at which it enters it.
+    fn schedule(&self, iteration: u32) -> (CosineSchedule, u64) {
+        let steps = self.steps_per_iteration as u64;
+        let carries = self.method.spec().carries_schedule;
+        let stretches = if carries { u64::from(self.iterations) } else { 1 };
+        let schedule = CosineSchedule {
+            peak: self.learning_rate,
+            floor: self.learning_rate_floor,
+            warmup_steps: self.warmup_steps,
+            horizon_steps: (steps * stretches) as f64,
+        };
+        (schedule, if carries { steps * u64::from(iteration - 1) } else { 0 })
+    }
+}
+
+impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
+    /// Starts the run, or restores the policy and the loop's state of one that was interrupted.
+    fn begin(&mut self) -> Result<LoopState, Fault> {
+        let events = self.ledger.events()?;
+        if events.is_empty() {
+            let settings = self.settings;
+            self.ledger.record(Event::RunStarted {
+                version: env!("CARGO_PKG_VERSION").into(),
+                method: settings.method.name().into(),
+                task: self.task.name().into(),
+                seed: settings.seed,
+                iterations: settings.planned_iterations(),
+                policy_version: self.policy.version(),
+            })?;
+        }
+        let trained = (0..=self.settings.planned_iterations())
+            .take_while(|iteration| self.ledger.is_published(*iteration, Piece::Train))
+            .last();
+        if let Some(iteration) = trained {
+            self.ledger.restore(Checkpoint::Iteration(iteration), self.policy)?;
+        }
+        Ok(LoopState::after(&events))
+    }
+
+    fn make_initial_policy(&mut self, run_key: RngKey) -> Result<(), Fault> {
+        if self.ledger.last_committed().is_some() {
+            return Ok(());
+        }
+        if !self.ledger.is_published(0, Piece::Train) {
+            let settings = &self.settings.supervised;
+            let key = run_key.child("supervised");
+            supervise(settings, self.supervised, self.policy, self.task, self.ledger, key)?;
+            self.ledger.publish_checkpoint(0, self.policy)?;
+        }
+        self.evaluate(0)?;
+        self.commit(0)
+    }
+
+    /// Draws the probe set at every candidate temperature, with the same keys at each.
+    fn probe(
+        &mut self,
+        iteration: u32,
+        run_key: RngKey,
+        key: RngKey,
+    ) -> Result<Vec<Rollout>, Fault> {
+        let candidates = self.settings.controller.candidates();
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.ledger.is_published(iteration, Piece::Probe) {
+            return self.ledger.read_rollouts(iteration, Stage::Probe);
+        }
+        let queries = self.probe_queries(run_key, key);
+        let mut rollouts = Vec::new();
+        for temperature in candidates {
+            let key = key.child("probe");
+            rollouts.extend(self.sample(iteration, Stage::Probe, &queries, temperature, key)?);
+        }
+        let counts = verdict_counts(&rollouts);
+        self.ledger.record(Event::Graded { iteration, stage: Stage::Probe, counts })?;
+        self.ledger.publish_rollouts(iteration, Stage::Probe, &rollouts)?;
+        Ok(rollouts)
+    }
+
+    fn decide(
+        &self,
+        probes: &[Rollout],
+        run_key: RngKey,
+        key: RngKey,
+        previous: Option<Configuration>,
+    ) -> Decision {
+        let settings = self.settings;
+        let queries = self.probe_queries(run_key, key);
+        let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
+        let pool = |temperature| pool_of(probes.iter(), &ids, temperature);
+        let pools: Vec<Pool> = settings.controller.candidates().into_iter().map(pool).collect();
+        let balance = settings.balance_rule(queries.len(), self.training_count());
+        settings.controller.decide(
+            &pools,
+            &gold_hashes(&queries),
+            &settings.ranking,
+            &balance,
+            previous,
+        )
+    }
+
+    /// Draws the training rollouts at the decided temperature. Where the threshold is chosen on the
+    /// whole draw, chooses it now.
+    fn draw(
+        &mut self,
+        iteration: u32,
+        decision: Decision,
+        key: RngKey,
+    ) -> Result<(Decision, Vec<Rollout>), Fault> {
+        let settings = self.settings;
+        let queries = self.training_queries(key);
+        let rollouts = if self.ledger.is_published(iteration, Piece::Draw) {
+            self.ledger.read_rollouts(iteration, Stage::Train)?
+        } else {
+            let key = key.child("train");
+            self.sample(iteration, Stage::Train, &queries, decision.temperature, key)?
+        };
+        let (pool, balance) = self.training_pool(&queries, &rollouts, decision.temperature);
+        let gold = gold_hashes(&queries);
+        let decision =
+            settings.controller.settle(decision, &pool, &gold, &settings.ranking, &balance);
+        let decided = Event::Decided { iteration, decision: decision.clone() };
+        self.record_before(Piece::Draw, iteration, decided)?;
+        Ok((decision, rollouts))
+    }
+
+    /// Selects, marks the rollouts, monitors them and publishes the draw.
+    fn select(
+        &mut self,
+        iteration: u32,
+        decision: &Decision,
+        rollouts: &mut [Rollout],
+        key: RngKey,
+    ) -> Result<Selected<'a>, Fault> {
+        let settings = self.settings;
+        let queries = self.training_queries(key);
+        let (pool, balance) = self.training_pool(&queries, rollouts, decision.temperature);
+        let gold = gold_hashes(&queries);
+        let selection = select(&pool, &gold, &settings.ranking, &balance, decision.threshold);
+        mark(rollouts, &selection, &queries, &settings.ranking);
+        let selected = self.selected(queries, selection, rollouts);
+        if self.ledger.is_published(iteration, Piece::Draw) {
+            return Ok(selected);
+        }
+        let counts = verdict_counts(rollouts);
+        self.ledger.record(Event::Graded { iteration, stage: Stage::Train, counts })?;
+        for event in self.selection_events(iteration, &selected, &pool, rollouts, key) {
+            self.ledger.record(event)?;
+        }
+        self.ledger.publish_rollouts(iteration, Stage::Train, rollouts)?;
+        Ok(selected)
+    }
+
+    /// Fine-tunes on the selection from where the method starts; nothing selected leaves the policy
+    /// as it is.
+    fn train(
+        &mut self,
+        iteration: u32,
+        selected: &Selected<'_>,
+        rollouts: &[Rollout],
+        state: &mut LoopState,
+        key: RngKey,
+    ) -> Result<(), Fault> {
+        let published = self.ledger.is_published(iteration, Piece::Train);
+        let examples = self.examples(selected, rollouts);
+        if examples.is_empty() {
+            state.empty_in_a_row += 1;
+            let in_a_row = state.empty_in_a_row;
+            let advice = selected.advice();
+            let nothing = Event::NothingSelected { iteration, in_a_row, advice: advice.clone() };
+            self.record_before(Piece::Train, iteration, nothing)?;
+            if in_a_row >= self.settings.most_empty_iterations {
+                return Err(ImproveSettings::nothing_selected(in_a_row, advice));
+            }
+        } else {
+            state.empty_in_a_row = 0;
+            if !published {
+                self.update(iteration, &examples, key)?;
+            }
+        }
+        if published { Ok(()) } else { self.ledger.publish_checkpoint(iteration, self.policy) }
+    }
+
+    fn update(&mut self, iteration: u32, examples: &[Example], key: RngKey) -> Result<(), Fault> {
+        let (settings, method) = (self.settings, self.settings.method.spec());
+        if method.start == StartPoint::Reset {
+            self.ledger.restore(settings.reset_to, self.policy)?;
+        }
+        let passes = match settings.most_passes {
+            0 => usize::MAX,
+            passes => (passes * examples.len()).div_ceil(settings.batch_size),
+        };
+        let steps = settings.steps_per_iteration.min(passes);
+        let order = batches(examples.len(), settings.batch_size, steps, key.child("batches"));
+        let (schedule, first_step) = settings.schedule(iteration);
+        let fresh_optimizer = iteration == 1 || !method.carries_optimizer;
+        let update = Update { examples, batches: &order, schedule, first_step, fresh_optimizer };
+        let ledger = &mut *self.ledger;
+        self.policy.update(&update, &mut |step| {
+            ledger.record(Event::Step { iteration, step })?;
+            let progress = Progress { done: step.step - first_step + 1, total: steps as u64 };
+            ledger.tick(Activity::Train { iteration }, progress)
+        })
+    }
+
+    fn evaluate(&mut self, iteration: u32) -> Result<(), Fault> {
+        if self.ledger.is_published(iteration, Piece::Evaluate) {
+            return Ok(());
+        }
+        let ledger = &mut *self.ledger;
+        let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
+        let stage = Stage::Eval;
+        let evaluation = evaluate(
+            &self.settings.evaluation,
+            self.task.test(),
+            iteration,
+            self.policy,
+            self.task,
+            model,
+            &mut |activity, progress| ledger.tick(activity.of(iteration, stage), progress),
+        )?;
+        let counts = verdict_counts(&evaluation.rollouts);
+        ledger.record(Event::Graded { iteration, stage, counts })?;
+        ledger.record(Event::Measured { iteration, stage, metrics: evaluation.metrics })?;
+        ledger.publish_rollouts(iteration, stage, &evaluation.rollouts)
+    }
+
+    /// The draw as a pool, and how it is scored.
+    fn training_pool(
+        &self,
+        queries: &[&Query],
+        rollouts: &[Rollout],
+        temperature: f64,
+    ) -> (Pool, BalanceRule) {
+        let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
+        let pool = pool_of(rollouts.iter(), &ids, temperature);
+        (pool, self.settings.balance_rule(queries.len(), self.training_count()))
+    }
+
+    fn commit(&mut self, iteration: u32) -> Result<(), Fault> {
+        let version = self.policy.version();
+        self.ledger.commit(iteration, &version)
+    }
+
+    fn finish(&mut self) -> Result<(), Fault> {
+        let finished = Event::RunFinished { iterations: self.settings.planned_iterations() };
+        if self.ledger.events()?.last() == Some(&finished) {
+            return Ok(());
+        }
+        self.ledger.record(finished)
+    }
+}

@@ -1,0 +1,330 @@
+//! What one iteration of [`crate::improve`] is made of: its queries, pools, selection and examples.
+//!
+//! Everything here is a function of settings, keys and rollouts, so that a resumed run finds the
+//! same again.
+
+use crate::controller::Configuration;
+use crate::draw::{DrawActivity, DrawRequest, draw, observations};
+use crate::event::{Activity, Event, SelectionSummary};
+use crate::fault::{Fault, FaultClass};
+use crate::improve::{ImproveSettings, Improver};
+use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
+use crate::pool::{Pool, exact_hash};
+use crate::ports::{Decoding, Example, Ledger, Piece, Policy, RewardModel, Task};
+use crate::ranking::{GoldSolutions, RankingRule};
+use crate::reward::RewardKind;
+use crate::rng::{RngKey, shuffle};
+use crate::rollout::{Query, Rollout, Stage, Verdict};
+use crate::selection::Selection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the loop carries from one iteration to the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LoopState {
+    pub(crate) next_iteration: u32,
+    pub(crate) previous: Option<Configuration>,
+    pub(crate) empty_in_a_row: u32,
+}
+
+impl LoopState {
+    /// The state that the committed iterations among these events lead to.
+    pub(crate) fn after(events: &[Event]) -> Self {
+        let mut state = Self { next_iteration: 1, previous: None, empty_in_a_row: 0 };
+        let (mut previous, mut empty_in_a_row) = (None, 0);
+        for event in events {
+            match event {
+                Event::Decided { decision, .. } => {
+                    previous = Some(decision.configuration());
+                    empty_in_a_row = 0;
+                }
+                Event::NothingSelected { in_a_row, .. } => empty_in_a_row = *in_a_row,
+                Event::IterationCommitted { iteration, .. } => {
+                    state = Self { next_iteration: iteration + 1, previous, empty_in_a_row };
+                }
+                _ => {}
+            }
+        }
+        state
+    }
+}
+
+/// The queries of a draw with what was selected of their rollouts.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected<'q> {
+    queries: Vec<&'q Query>,
+    selection: Selection,
+    kind: RewardKind,
+    verdicts: BTreeMap<Verdict, u64>,
+}
+
+impl Selected<'_> {
+    fn summary(&self, pool: &Pool, drawn: usize, gold: u64) -> SelectionSummary {
+        let cell = &self.selection.cell;
+        let unique = |group: &Vec<_>| {
+            group
+                .iter()
+                .map(|r: &crate::pool::ScoredResponse| r.normalized_hash)
+                .collect::<BTreeSet<_>>()
+                .len()
+        };
+        let distinct: usize = pool.groups.iter().map(unique).sum();
+        let chosen: usize = self.selection.chosen.iter().map(Vec::len).sum();
+        SelectionSummary {
+            drawn: drawn as u64,
+            selected: chosen as u64,
+            correct: cell.correct,
+            queries: self.selection.chosen.iter().filter(|chosen| !chosen.is_empty()).count()
+                as u64,
+            duplicates: (drawn - distinct) as u64,
+            gold,
+            threshold: cell.threshold,
+            cap: cell.cap,
+            balance_score: cell.balance_score,
+        }
+    }
+
+    /// Why nothing was selected and what to try.
+    pub(crate) fn advice(&self) -> String {
+        let count = |verdict| self.verdicts.get(&verdict).copied().unwrap_or(0);
+        let (correct, unanswered) = (count(Verdict::Correct), count(Verdict::NoAnswer));
+        let drawn: u64 = self.verdicts.values().sum();
+        let threshold = self.selection.cell.threshold;
+        let seen = format!(
+            "none of {drawn} responses has a reward above τ = {threshold} \
+             ({correct} correct, {unanswered} without an answer)"
+        );
+        let advice = if drawn == 0 {
+            "draw more: set `sample.queries` or `sample.k`"
+        } else if correct > 0 && self.kind == RewardKind::Answer {
+            "lower the threshold: a correct response has reward 1, so τ must be below 1"
+        } else if correct > 0 {
+            "lower `balance.thresholds` or `balance.fixed.threshold`, or check the reward model's scale"
+        } else if unanswered * 2 > drawn {
+            "most responses have no answer: give the policy more supervised fine-tuning \
+             (`supervised.steps`) or longer responses (`sample.max_tokens`)"
+        } else {
+            "the policy solves none of these queries: give it more supervised fine-tuning \
+             (`supervised.steps`), easier queries, or more samples (`sample.k`)"
+        };
+        format!("{seen}; {advice}")
+    }
+}
+
+impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
+    /// Draws one temperature for a stage.
+    pub(crate) fn sample(
+        &mut self,
+        iteration: u32,
+        stage: Stage,
+        queries: &[&Query],
+        temperature: f64,
+        key: RngKey,
+    ) -> Result<Vec<Rollout>, Fault> {
+        let request = DrawRequest {
+            queries,
+            samples: self.settings.samples_per_query,
+            decoding: Decoding { temperature, ..self.settings.decoding },
+            key,
+            iteration,
+            stage,
+            reduction: self.settings.ranking.reward.reduction,
+        };
+        let ledger = &mut *self.ledger;
+        let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
+        let tick = &mut |activity: DrawActivity, progress| {
+            ledger.tick(activity.of(iteration, stage), progress)
+        };
+        draw(&request, self.policy, self.task, model, tick)
+    }
+
+    /// The probe set: training queries, the same in each iteration unless it is redrawn.
+    pub(crate) fn probe_queries(&self, run_key: RngKey, key: RngKey) -> Vec<&'a Query> {
+        let key = if self.settings.redraw_probe { key } else { run_key };
+        drawn_queries(self.task, self.settings.probe_queries, key.child("probe queries"))
+    }
+
+    /// The M queries of an iteration.
+    pub(crate) fn training_queries(&self, key: RngKey) -> Vec<&'a Query> {
+        drawn_queries(self.task, self.training_count(), key.child("training queries"))
+    }
+
+    /// M.
+    pub(crate) fn training_count(&self) -> usize {
+        let all = self.task.train().len();
+        match self.settings.queries_per_iteration {
+            0 => all,
+            wanted => wanted.min(all),
+        }
+    }
+
+    pub(crate) fn selected(
+        &self,
+        queries: Vec<&'a Query>,
+        selection: Selection,
+        rollouts: &[Rollout],
+    ) -> Selected<'a> {
+        let mut verdicts = BTreeMap::new();
+        for rollout in rollouts {
+            *verdicts.entry(rollout.verdict).or_default() += 1;
+        }
+        Selected { queries, selection, kind: self.settings.ranking.reward.kind, verdicts }
+    }
+
+    /// The events that tell of a draw and its selection.
+    pub(crate) fn selection_events(
+        &self,
+        iteration: u32,
+        selected: &Selected<'_>,
+        pool: &Pool,
+        rollouts: &[Rollout],
+        key: RngKey,
+    ) -> [Event; 2] {
+        let gold = self.gold_examples(selected).count() as u64;
+        let selection = selected.summary(pool, rollouts.len(), gold);
+        let task = self.task;
+        let groups = observations(rollouts, &|response| task.equations(response));
+        let evaluation = &self.settings.evaluation;
+        let (k, s) = (evaluation.k.clone(), evaluation.s.clone());
+        let settings = MonitorSettings { k, s, reward: self.settings.ranking.reward, key };
+        let mut metrics = monitor(&groups, &settings);
+        metrics.extend(spread_metrics(selected, rollouts));
+        let stage = Stage::Train;
+        [Event::Selected { iteration, selection }, Event::Measured { iteration, stage, metrics }]
+    }
+
+    /// What the policy learns from: the selected responses, then gold solutions.
+    pub(crate) fn examples(&self, selected: &Selected<'_>, rollouts: &[Rollout]) -> Vec<Example> {
+        let places = places_by_query(rollouts, &selected.queries);
+        let mut examples = Vec::new();
+        for (chosen, places) in selected.selection.chosen.iter().zip(&places) {
+            for &response in chosen {
+                let rollout = &rollouts[places[response]];
+                let prompt = rollout.prompt.clone().unwrap_or_else(|| Arc::from(""));
+                examples.push(Example { prompt, response: Arc::clone(&rollout.response) });
+            }
+        }
+        examples.extend(self.gold_examples(selected));
+        examples
+    }
+
+    fn gold_examples(&self, selected: &Selected<'_>) -> impl Iterator<Item = Example> {
+        let rule = self.settings.gold_solutions;
+        selected.queries.iter().zip(&selected.selection.gold).filter_map(move |(query, &won)| {
+            let wanted = match rule {
+                GoldSolutions::Exclude => false,
+                GoldSolutions::Train => true,
+                GoldSolutions::Compete => won,
+            };
+            let response = query.gold_solution.as_deref().filter(|_| wanted)?;
+            Some(Example { prompt: query.prompt.as_str().into(), response: response.into() })
+        })
+    }
+
+    /// Records an event that leads up to a piece, unless that piece is published and the event
+    /// therefore on record.
+    pub(crate) fn record_before(
+        &mut self,
+        piece: Piece,
+        iteration: u32,
+        event: Event,
+    ) -> Result<(), Fault> {
+        if self.ledger.is_published(iteration, piece) { Ok(()) } else { self.ledger.record(event) }
+    }
+}
+
+impl ImproveSettings {
+    /// The fault that ends a run which selects nothing again and again.
+    pub(crate) fn nothing_selected(in_a_row: u32, advice: String) -> Fault {
+        let message = format!("nothing was selected in {in_a_row} iterations in a row");
+        Fault::new(FaultClass::Training, message).hint(advice)
+    }
+}
+
+impl DrawActivity {
+    /// What the user is told.
+    pub fn of(self, iteration: u32, stage: Stage) -> Activity {
+        match self {
+            Self::Sample => Activity::Sample { iteration, stage },
+            Self::Score => Activity::Score { iteration, stage },
+        }
+    }
+}
+
+/// `count` training queries, in an order drawn from `key`.
+fn drawn_queries(task: &dyn Task, count: usize, key: RngKey) -> Vec<&Query> {
+    let mut queries: Vec<&Query> = task.train().iter().collect();
+    shuffle(&mut queries, &mut key.rng());
+    queries.truncate(count);
+    queries
+}
+
+/// Exact-text hash of each query's gold solution.
+pub(crate) fn gold_hashes(queries: &[&Query]) -> Vec<Option<u64>> {
+    queries.iter().map(|query| query.gold_solution.as_deref().map(exact_hash)).collect()
+}
+
+/// For each query, where its rollouts stand.
+fn places_by_query(rollouts: &[Rollout], queries: &[&Query]) -> Vec<Vec<usize>> {
+    let place: BTreeMap<_, _> =
+        queries.iter().enumerate().map(|(i, query)| (&query.id, i)).collect();
+    let mut places = vec![Vec::new(); queries.len()];
+    for (index, rollout) in rollouts.iter().enumerate() {
+        if let Some(&query) = place.get(&rollout.query_id) {
+            places[query].push(index);
+        }
+    }
+    places
+}
+
+/// Writes reward and selection into the rollouts.
+pub(crate) fn mark(
+    rollouts: &mut [Rollout],
+    selection: &Selection,
+    queries: &[&Query],
+    rule: &RankingRule,
+) {
+    for rollout in rollouts.iter_mut() {
+        let correct = rollout.verdict.is_correct();
+        rollout.reward = Some(rule.reward.reward(correct, rollout.reward_model_score));
+        rollout.selected = Some(false);
+    }
+    for (chosen, places) in selection.chosen.iter().zip(places_by_query(rollouts, queries)) {
+        for &response in chosen {
+            rollouts[places[response]].selected = Some(true);
+        }
+    }
+}
+
+/// Uniformity and weighted entropy of the selection (spec §2).
+fn spread_metrics(selected: &Selected<'_>, rollouts: &[Rollout]) -> Vec<Metric> {
+    let places = places_by_query(rollouts, &selected.queries);
+    let chosen = &selected.selection.chosen;
+    let counts: Vec<u64> = chosen.iter().map(|chosen| chosen.len() as u64).collect();
+    let is_correct = |place: usize| rollouts[place].verdict.is_correct();
+    let correct: Vec<u64> = chosen
+        .iter()
+        .zip(&places)
+        .map(|(chosen, places)| chosen.iter().filter(|r| is_correct(places[**r])).count() as u64)
+        .collect();
+    let queries = counts.iter().filter(|count| **count > 0).count();
+    let metric = |name: &str, estimator: &str, value| Metric {
+        name: name.into(),
+        estimator: estimator.into(),
+        value,
+        low: None,
+        high: None,
+        queries,
+    };
+    let share = correct.iter().sum::<u64>() as f64 / counts.iter().sum::<u64>() as f64;
+    let accuracy = Some(share).filter(|share| share.is_finite());
+    vec![
+        metric("data/selected_accuracy", "correct / selected, whole selection", accuracy),
+        metric("data/uniformity", "1 - σ/μ of selected per query", uniformity(&counts)),
+        metric(
+            "data/weighted_entropy",
+            "-Σ (correct/most correct) p ln p over the selection",
+            weighted_entropy(&counts, &correct),
+        ),
+    ]
+}

@@ -1,0 +1,233 @@
+//! What the improve loop needs of the outside world, as traits that the other crates implement.
+//!
+//! | trait | who implements it | what it is |
+//! |---|---|---|
+//! | [`Policy`] | `bstar-model` | draws responses and learns from examples |
+//! | [`RewardModel`] | `bstar-model` | scores the steps of a response |
+//! | [`Task`] | `bstar-tasks` | queries, answer check, step boundaries |
+//! | [`Ledger`] | `bstar` over `bstar-store` | remembers: events, rollouts, checkpoints |
+//!
+//! Text goes in and comes out; tokens, tensors and files stay behind the traits.
+
+use crate::event::{Activity, Event, TrainStep};
+use crate::fault::Fault;
+use crate::rng::RngKey;
+use crate::rollout::{Completion, Grade, Query, Rollout, Stage};
+use crate::schedule::CosineSchedule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How far a long piece of work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
+
+/// Called by long work now and then; an error (an interrupt) ends the work at once.
+pub type Tick<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Fault>;
+
+/// How tokens are drawn from the policy's distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decoding {
+    /// Logits are divided by this; 0 is greedy decoding.
+    pub temperature: f64,
+    /// Keep the smallest set of tokens whose probability reaches this (nucleus); 1 keeps all.
+    pub top_p: f64,
+    /// Keep this many of the most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// End a response after this many tokens.
+    pub max_tokens: usize,
+}
+
+impl Decoding {
+    /// Always the most likely token (ties: the lowest token id).
+    pub fn greedy(max_tokens: usize) -> Self {
+        Self { temperature: 0.0, top_p: 1.0, top_k: 0, max_tokens }
+    }
+}
+
+/// One query to sample: its prompt, and the key under which its samples are drawn.
+#[derive(Clone, Debug)]
+pub struct PromptRequest<'a> {
+    /// The rendered query.
+    pub prompt: &'a str,
+    /// Sample j is drawn with `key.index(j)`, so that it depends on nothing else in the request.
+    pub key: RngKey,
+}
+
+/// A request for `samples` responses to each prompt.
+#[derive(Clone, Debug)]
+pub struct SampleRequest<'a> {
+    /// The prompts.
+    pub prompts: Vec<PromptRequest<'a>>,
+    /// Responses for each prompt (k).
+    pub samples: usize,
+    /// How tokens are drawn.
+    pub decoding: Decoding,
+}
+
+/// A prompt with the response to learn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The rendered query; no loss on it.
+    pub prompt: Arc<str>,
+    /// The response; the engine appends the end-of-sequence token.
+    pub response: Arc<str>,
+}
+
+/// A stretch of supervised fine-tuning.
+#[derive(Clone, Debug)]
+pub struct Update<'a> {
+    /// What to learn from.
+    pub examples: &'a [Example],
+    /// For each optimizer step, the indices into `examples` of its batch.
+    pub batches: &'a [Vec<usize>],
+    /// The learning rate of batch `i` is that of step `first_step + i`.
+    pub schedule: CosineSchedule,
+    /// See `schedule`.
+    pub first_step: u64,
+    /// Forget the optimizer's moments and step count before the first batch.
+    pub fresh_optimizer: bool,
+}
+
+/// Something that answers prompts and can be taught.
+pub trait Policy {
+    /// A fingerprint of the weights: equal weights, equal text.
+    fn version(&self) -> Arc<str>;
+
+    /// Draws responses: `[prompt][sample]`. A response depends on weights, prompt, decoding and its
+    /// key only.
+    fn sample(
+        &mut self,
+        request: &SampleRequest<'_>,
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<Completion>>, Fault>;
+
+    /// Trains in place, telling `on_step` of each committed optimizer step. A loss or gradient that
+    /// is not finite is a fault of class [`crate::FaultClass::Training`], raised before that step
+    /// changes the weights.
+    fn update(
+        &mut self,
+        update: &Update<'_>,
+        on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
+    ) -> Result<(), Fault>;
+}
+
+/// A response to score: where each of its steps ends, as byte offsets into `response`.
+#[derive(Clone, Debug)]
+pub struct StepRequest<'a> {
+    /// The rendered query.
+    pub prompt: &'a str,
+    /// The response.
+    pub response: &'a str,
+    /// Byte ranges of the steps, in order; the answer is the last step.
+    pub steps: Vec<Range<usize>>,
+}
+
+/// Scores each step of a response: a raw logit, positive for "right so far".
+pub trait RewardModel {
+    /// One score for each step of each request.
+    fn step_scores(
+        &mut self,
+        requests: &[StepRequest<'_>],
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<f64>>, Fault>;
+}
+
+/// Queries with a way to check answers.
+pub trait Task: Sync {
+    /// The name used in metric names: `eval/<task>/…`.
+    fn name(&self) -> &str;
+
+    /// Queries to train on.
+    fn train(&self) -> &[Query];
+
+    /// Held-out queries for choices made during a run; never reported as the result.
+    fn validation(&self) -> &[Query];
+
+    /// Held-out queries that are reported; no choice is made on them.
+    fn test(&self) -> &[Query];
+
+    /// Extracts the answer of a response and compares it with the gold answer. An error means that
+    /// the checker is broken, never that the response is wrong.
+    fn grade(&self, query: &Query, response: &str) -> Result<Grade, Fault>;
+
+    /// Byte ranges of the steps of a response; the answer is the last.
+    fn steps(&self, response: &str) -> Vec<Range<usize>>;
+
+    /// The equations (or what stands for them) in a response, for diversity (spec §2).
+    fn equations(&self, response: &str) -> Vec<String>;
+
+    /// Whether every step of the response is right, where the task can tell. For measurement only:
+    /// it must never reach a reward.
+    fn check_steps(&self, query: &Query, response: &str) -> Option<bool>;
+}
+
+/// A set of weights that a run remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// Before any training: the loaded model, or fresh weights.
+    Base,
+    /// After this iteration; 0 is P_0, the supervised start.
+    Iteration(u32),
+}
+
+/// The pieces of an iteration that are published one by one; a resumed run redoes none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// Probe rollouts, and the decision they led to.
+    Probe,
+    /// Training rollouts with rewards and selection.
+    Draw,
+    /// New weights and optimizer state.
+    Train,
+    /// Evaluation rollouts.
+    Evaluate,
+}
+
+/// The memory of a run. What is published survives a crash at any moment; events recorded after the
+/// last published piece are dropped when the run is resumed, and recorded again.
+pub trait Ledger<P> {
+    /// Appends an event.
+    fn record(&mut self, event: Event) -> Result<(), Fault>;
+
+    /// Shows progress; nothing is remembered. An error means that the user interrupted.
+    fn tick(&mut self, activity: Activity, progress: Progress) -> Result<(), Fault>;
+
+    /// Whether a piece was published.
+    fn is_published(&self, iteration: u32, piece: Piece) -> bool;
+
+    /// Reads published rollouts.
+    fn read_rollouts(&self, iteration: u32, stage: Stage) -> Result<Vec<Rollout>, Fault>;
+
+    /// Publishes the rollouts of a stage and with them the piece.
+    fn publish_rollouts(
+        &mut self,
+        iteration: u32,
+        stage: Stage,
+        rollouts: &[Rollout],
+    ) -> Result<(), Fault>;
+
+    /// Publishes the weights and trainer state of `policy`, and with them [`Piece::Train`].
+    fn publish_checkpoint(&mut self, iteration: u32, policy: &mut P) -> Result<(), Fault>;
+
+    /// Puts remembered weights into `policy`. Trainer state (optimizer moments and step count) is
+    /// restored too where the checkpoint holds it.
+    fn restore(&self, checkpoint: Checkpoint, policy: &mut P) -> Result<(), Fault>;
+
+    /// Ends an iteration: the record that resume trusts.
+    fn commit(&mut self, iteration: u32, policy_version: &str) -> Result<(), Fault>;
+
+    /// The iterations committed so far: none, or the last one.
+    fn last_committed(&self) -> Option<u32>;
+
+    /// Every event recorded so far, in order.
+    fn events(&self) -> Result<Vec<Event>, Fault>;
+}

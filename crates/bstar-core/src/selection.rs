@@ -1,0 +1,45 @@
+//! Which responses of a draw are trained on (paper §2.3: r > τ; spec §1.5 and §1.7).
+//!
+//! Strictly above the threshold, duplicates dropped, at most `cap` per query with the smallest cap
+//! that reaches the wanted total, and the gold solutions where the rule says so. The result does not
+//! depend on the order of the responses.
+
+use crate::balance::{BalanceRule, Cell, RankedPool};
+use crate::pool::Pool;
+use crate::ranking::{Deduplication, Ranked, RankingRule};
+
+/// What was selected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// For each query, indices of the selected responses in its group, best first.
+    pub chosen: Vec<Vec<usize>>,
+    /// For each query, whether its gold solution won a place (only where gold competes).
+    pub gold: Vec<bool>,
+    /// Threshold, cap, balance score and counts of the whole draw.
+    pub cell: Cell,
+}
+
+/// Selects from a draw at a threshold.
+pub fn select(
+    draw: &Pool,
+    gold: &[Option<u64>],
+    ranking: &RankingRule,
+    balance: &BalanceRule,
+    threshold: f64,
+) -> Selection {
+    let ranked = RankedPool::new(draw, gold, ranking);
+    let cell = ranked.cell(threshold, balance);
+    let limit = cell.cap.map_or(usize::MAX, |cap| cap as usize);
+    let keep_repeats = ranking.deduplication == Deduplication::Never;
+    let mut chosen = Vec::with_capacity(ranked.rankings.len());
+    let mut gold_chosen = Vec::with_capacity(ranked.rankings.len());
+    for group in &ranked.rankings {
+        let places = &group.places[..group.above(threshold).min(limit)];
+        let kept = places.iter().filter(|place| keep_repeats || !place.repeats);
+        let (responses, golds): (Vec<&Ranked>, Vec<&Ranked>) =
+            kept.partition(|place| place.response.is_some());
+        gold_chosen.push(!golds.is_empty());
+        chosen.push(responses.iter().filter_map(|place| place.response).collect());
+    }
+    Selection { chosen, gold: gold_chosen, cell }
+}

@@ -1,0 +1,103 @@
+//! Supervised fine-tuning towards P_0, the policy that self-training starts from.
+//!
+//! It can stop at a validation accuracy instead of a step count: small models learn the underlying
+//! skill in a sudden transition whose moment depends on the seed, so a fixed number of steps gives
+//! starts that cannot be compared.
+
+use crate::batches::batches;
+use crate::event::{Activity, Event};
+use crate::fault::Fault;
+use crate::ports::{
+    Decoding, Example, Ledger, Policy, Progress, PromptRequest, SampleRequest, Task, Update,
+};
+use crate::rng::RngKey;
+use crate::schedule::CosineSchedule;
+
+/// How P_0 is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SupervisedSettings {
+    /// Most optimizer steps; 0 takes the policy as it is.
+    pub steps: usize,
+    /// Examples per step.
+    pub batch_size: usize,
+    /// Learning rate over the steps.
+    pub schedule: CosineSchedule,
+    /// Stop once greedy validation accuracy reaches this.
+    pub stop_at_accuracy: Option<f64>,
+    /// Steps between validations.
+    pub validate_every: usize,
+    /// Validation queries used.
+    pub validation_queries: usize,
+    /// Longest response in tokens.
+    pub max_tokens: usize,
+}
+
+/// Trains `policy` on `examples` and records what happens.
+pub fn supervise<P: Policy, L: Ledger<P>>(
+    settings: &SupervisedSettings,
+    examples: &[Example],
+    policy: &mut P,
+    task: &dyn Task,
+    ledger: &mut L,
+    key: RngKey,
+) -> Result<(), Fault> {
+    if settings.steps == 0 || examples.is_empty() {
+        return Ok(());
+    }
+    let order = batches(examples.len(), settings.batch_size, settings.steps, key.child("batches"));
+    let stretch = match settings.stop_at_accuracy {
+        Some(_) => settings.validate_every.max(1),
+        None => settings.steps,
+    };
+    let mut done = 0;
+    for batches in order.chunks(stretch) {
+        let update = Update {
+            examples,
+            batches,
+            schedule: settings.schedule,
+            first_step: done as u64,
+            fresh_optimizer: done == 0,
+        };
+        let total = settings.steps as u64;
+        policy.update(&update, &mut |step| {
+            ledger.record(Event::Step { iteration: 0, step })?;
+            ledger.tick(Activity::Supervise, Progress { done: step.step + 1, total })
+        })?;
+        done += batches.len();
+        let Some(goal) = settings.stop_at_accuracy else { continue };
+        let (accuracy, queries) = validate(settings, policy, task, ledger, key)?;
+        ledger.record(Event::Validated { step: done as u64, accuracy, queries })?;
+        if accuracy >= goal {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Greedy accuracy on the first validation queries, and how many there were.
+fn validate<P: Policy, L: Ledger<P>>(
+    settings: &SupervisedSettings,
+    policy: &mut P,
+    task: &dyn Task,
+    ledger: &mut L,
+    key: RngKey,
+) -> Result<(f64, u64), Fault> {
+    let count = settings.validation_queries.min(task.validation().len());
+    let queries = &task.validation()[..count];
+    let prompts = queries.iter().map(|query| PromptRequest { prompt: &query.prompt, key });
+    let request = SampleRequest {
+        prompts: prompts.collect(),
+        samples: 1,
+        decoding: Decoding::greedy(settings.max_tokens),
+    };
+    let tick = &mut |progress| ledger.tick(Activity::Validate, progress);
+    let groups = policy.sample(&request, tick)?;
+    let mut correct = 0_u64;
+    for (query, group) in queries.iter().zip(&groups) {
+        for completion in group {
+            correct += u64::from(task.grade(query, &completion.text)?.verdict.is_correct());
+        }
+    }
+    let queries = count as u64;
+    Ok((if queries == 0 { 0.0 } else { correct as f64 / queries as f64 }, queries))
+}

@@ -1,0 +1,315 @@
+//! Scripted stand-ins for policy, task, reward model and ledger: the loop without tensors or files.
+//!
+//! The scripted policy answers `x` queries whose gold answer is the number in the prompt. It is
+//! right with a chance that its skill and the temperature set, writes one of a few wordings, and
+//! grows in skill with every example it is taught. Everything is a function of keys.
+
+use crate::event::{Activity, Event, TrainStep};
+use crate::fault::{Fault, FaultClass};
+use crate::ports::{
+    Checkpoint, Ledger, Piece, Policy, Progress, RewardModel, SampleRequest, StepRequest, Task,
+    Tick, Update,
+};
+use crate::rng::{below, uniform};
+use crate::rollout::{Completion, FinishReason, Grade, Query, Rollout, Stage, Verdict};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A policy with one number inside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScriptedPolicy {
+    /// Chance of a right answer at temperature 0.
+    pub skill: f64,
+    /// What is added to the skill by each optimizer step.
+    pub gain: f64,
+    /// Distinct wordings of a right answer at temperature 1.
+    pub wordings: usize,
+    /// Optimizer steps since the optimizer was fresh.
+    pub optimizer_steps: u64,
+}
+
+impl Policy for ScriptedPolicy {
+    fn version(&self) -> Arc<str> {
+        format!("skill-{:016x}-{}", self.skill.to_bits(), self.optimizer_steps).into()
+    }
+
+    fn sample(
+        &mut self,
+        request: &SampleRequest<'_>,
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<Completion>>, Fault> {
+        let total = (request.prompts.len() * request.samples) as u64;
+        let temperature = request.decoding.temperature;
+        let mut groups = Vec::new();
+        for prompt in &request.prompts {
+            let group = (0..request.samples as u64).map(|sample| {
+                let mut rng = prompt.key.index(sample).rng();
+                let right = uniform(&mut rng) < self.skill * (1.0 - 0.4 * temperature);
+                let wordings = 1 + if temperature > 0.0 { self.wordings } else { 0 };
+                let wording = below(&mut rng, wordings);
+                let answer = if right { prompt.prompt } else { "wrong" };
+                Completion {
+                    text: format!("wording {wording}\n{answer}"),
+                    finish_reason: FinishReason::Stop,
+                    token_count: 3,
+                    logprob: -1.5,
+                    entropy: 0.5,
+                }
+            });
+            groups.push(group.collect());
+            let done = (groups.len() * request.samples) as u64;
+            tick(Progress { done, total })?;
+        }
+        Ok(groups)
+    }
+
+    fn update(
+        &mut self,
+        update: &Update<'_>,
+        on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if update.fresh_optimizer {
+            self.optimizer_steps = 0;
+        }
+        for (step, batch) in (update.first_step..).zip(update.batches) {
+            let learning_rate = update.schedule.learning_rate(step);
+            if !learning_rate.is_finite() {
+                return Err(Fault::new(FaultClass::Training, "the learning rate is not finite"));
+            }
+            self.skill = (self.skill + self.gain).min(1.0);
+            self.optimizer_steps += 1;
+            on_step(TrainStep {
+                step,
+                loss: 1.0 - self.skill,
+                learning_rate,
+                gradient_norm: 1.0,
+                tokens: batch.len() as u64,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Scores a response by a table of its wordings; the sign says nothing of the answer.
+#[derive(Clone, Debug)]
+pub struct TableReward(pub Vec<f64>);
+
+impl RewardModel for TableReward {
+    fn step_scores(
+        &mut self,
+        requests: &[StepRequest<'_>],
+        _tick: Tick<'_>,
+    ) -> Result<Vec<Vec<f64>>, Fault> {
+        let score = |request: &StepRequest<'_>| {
+            let wording = request.response.split_whitespace().nth(1);
+            let index: usize = wording.and_then(|word| word.parse().ok()).unwrap_or(0);
+            vec![self.0[index % self.0.len()], 1.0]
+        };
+        Ok(requests.iter().map(score).collect())
+    }
+}
+
+/// Numbers to repeat.
+#[derive(Clone, Debug)]
+pub struct EchoTask {
+    train: Vec<Query>,
+    validation: Vec<Query>,
+    test: Vec<Query>,
+}
+
+impl EchoTask {
+    /// A task with this many queries to train on, and a tenth of it held out twice.
+    pub fn new(train: usize) -> Self {
+        let queries = |split: &str, count: usize| {
+            let query = |index: usize| Query {
+                id: format!("{split}/{index}").into(),
+                prompt: format!("{split}{index}"),
+                gold_answer: format!("{split}{index}"),
+                gold_solution: Some(format!("gold\n{split}{index}")),
+            };
+            (0..count).map(query).collect()
+        };
+        Self {
+            train: queries("train", train),
+            validation: queries("validation", train / 10),
+            test: queries("test", train / 10),
+        }
+    }
+}
+
+impl Task for EchoTask {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn train(&self) -> &[Query] {
+        &self.train
+    }
+
+    fn validation(&self) -> &[Query] {
+        &self.validation
+    }
+
+    fn test(&self) -> &[Query] {
+        &self.test
+    }
+
+    fn grade(&self, query: &Query, response: &str) -> Result<Grade, Fault> {
+        let answer = response.lines().nth(1).map(str::to_owned);
+        let verdict = match &answer {
+            None => Verdict::NoAnswer,
+            Some(answer) if *answer == query.gold_answer => Verdict::Correct,
+            Some(_) => Verdict::Incorrect,
+        };
+        Ok(Grade { answer, verdict })
+    }
+
+    fn steps(&self, response: &str) -> Vec<Range<usize>> {
+        let first = response.find('\n').unwrap_or(response.len());
+        vec![0..first, first..response.len()]
+    }
+
+    fn equations(&self, response: &str) -> Vec<String> {
+        response.lines().take(1).map(str::to_owned).collect()
+    }
+
+    fn check_steps(&self, _query: &Query, _response: &str) -> Option<bool> {
+        None
+    }
+}
+
+/// A ledger in memory that can be told to fail after a number of operations, like a process that is
+/// killed: what was not published is forgotten by [`MemoryLedger::reopen`].
+#[derive(Clone, Debug)]
+pub struct MemoryLedger<P> {
+    base: P,
+    events: Vec<Event>,
+    published: BTreeSet<(u32, Piece)>,
+    rollouts: BTreeMap<(u32, Stage), Vec<Rollout>>,
+    checkpoints: BTreeMap<u32, P>,
+    committed: Option<u32>,
+    operations_left: Cell<u64>,
+    /// Operations made so far.
+    pub operations: u64,
+}
+
+impl<P: Clone> MemoryLedger<P> {
+    /// An empty ledger of a run that starts from `base`.
+    pub fn new(base: P) -> Self {
+        Self {
+            base,
+            events: Vec::new(),
+            published: BTreeSet::new(),
+            rollouts: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            committed: None,
+            operations_left: Cell::new(u64::MAX),
+            operations: 0,
+        }
+    }
+
+    /// Fails with an interrupt after this many more operations.
+    pub fn fail_after(&mut self, operations: u64) {
+        self.operations_left.set(operations);
+    }
+
+    /// What a new process finds: events up to the last published piece or commit.
+    pub fn reopen(&mut self) {
+        let durable = |event: &Event| {
+            matches!(
+                event,
+                Event::Published { .. }
+                    | Event::IterationCommitted { .. }
+                    | Event::RunFinished { .. }
+                    | Event::RunStarted { .. }
+            )
+        };
+        let kept = self.events.iter().rposition(durable).map_or(0, |last| last + 1);
+        self.events.truncate(kept);
+        self.operations_left.set(u64::MAX);
+    }
+
+    fn count(&mut self) -> Result<(), Fault> {
+        self.operations += 1;
+        let left = self.operations_left.get();
+        if left == 0 {
+            return Err(Fault::new(FaultClass::Interrupted, "killed by the test"));
+        }
+        self.operations_left.set(left - 1);
+        Ok(())
+    }
+}
+
+impl<P: Policy + Clone> Ledger<P> for MemoryLedger<P> {
+    fn record(&mut self, event: Event) -> Result<(), Fault> {
+        self.count()?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn tick(&mut self, _activity: Activity, progress: Progress) -> Result<(), Fault> {
+        assert!(progress.done <= progress.total, "{progress:?}");
+        self.count()
+    }
+
+    fn is_published(&self, iteration: u32, piece: Piece) -> bool {
+        self.published.contains(&(iteration, piece))
+    }
+
+    fn read_rollouts(&self, iteration: u32, stage: Stage) -> Result<Vec<Rollout>, Fault> {
+        Ok(self.rollouts[&(iteration, stage)].clone())
+    }
+
+    fn publish_rollouts(
+        &mut self,
+        iteration: u32,
+        stage: Stage,
+        rollouts: &[Rollout],
+    ) -> Result<(), Fault> {
+        self.count()?;
+        let piece = match stage {
+            Stage::Probe => Piece::Probe,
+            Stage::Train => Piece::Draw,
+            Stage::Eval => Piece::Evaluate,
+        };
+        self.rollouts.insert((iteration, stage), rollouts.to_vec());
+        assert!(self.published.insert((iteration, piece)), "{piece:?} of {iteration} made twice");
+        self.events.push(Event::Published { iteration, piece });
+        Ok(())
+    }
+
+    fn publish_checkpoint(&mut self, iteration: u32, policy: &mut P) -> Result<(), Fault> {
+        self.count()?;
+        self.checkpoints.insert(iteration, policy.clone());
+        let piece = Piece::Train;
+        assert!(self.published.insert((iteration, piece)), "{iteration} trained twice");
+        self.events.push(Event::Published { iteration, piece });
+        Ok(())
+    }
+
+    fn restore(&self, checkpoint: Checkpoint, policy: &mut P) -> Result<(), Fault> {
+        *policy = match checkpoint {
+            Checkpoint::Base => self.base.clone(),
+            Checkpoint::Iteration(iteration) => self.checkpoints[&iteration].clone(),
+        };
+        Ok(())
+    }
+
+    fn commit(&mut self, iteration: u32, policy_version: &str) -> Result<(), Fault> {
+        self.count()?;
+        self.committed = Some(iteration);
+        let policy_version = policy_version.into();
+        self.events.push(Event::IterationCommitted { iteration, policy_version });
+        Ok(())
+    }
+
+    fn last_committed(&self) -> Option<u32> {
+        self.committed
+    }
+
+    fn events(&self) -> Result<Vec<Event>, Fault> {
+        Ok(self.events.clone())
+    }
+}

@@ -1,0 +1,313 @@
+//! The improve loop with scripted stand-ins: methods, decisions, resume and failure.
+
+use bstar_core::balance::EmptyQueries;
+use bstar_core::controller::{Adaptation, Configuration, Controller, choose};
+use bstar_core::evaluate::EvaluationSettings;
+use bstar_core::event::Event;
+use bstar_core::improve::{ImproveSettings, Improver, improve};
+use bstar_core::method::Method;
+use bstar_core::ports::{Checkpoint, Decoding, Ledger, Piece, RewardModel};
+use bstar_core::preset::Preset;
+use bstar_core::ranking::GoldSolutions;
+use bstar_core::reward::RewardKind;
+use bstar_core::schedule::CosineSchedule;
+use bstar_core::supervised::SupervisedSettings;
+use bstar_core::testing::{EchoTask, MemoryLedger, ScriptedPolicy, TableReward};
+use bstar_core::{Fault, FaultClass, RngKey, Stage};
+
+type Memory = MemoryLedger<ScriptedPolicy>;
+
+fn settings(method: Method) -> ImproveSettings {
+    let preset = Preset::Recommended.values();
+    let ranking = preset.ranking(RewardKind::AnswerAndRewardModel);
+    let decoding = Decoding { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 16 };
+    ImproveSettings {
+        method,
+        seed: 7,
+        iterations: 3,
+        supervised: SupervisedSettings {
+            steps: 40,
+            batch_size: 4,
+            schedule: CosineSchedule {
+                peak: 1e-3,
+                floor: 0.0,
+                warmup_steps: 2.0,
+                horizon_steps: 40.0,
+            },
+            stop_at_accuracy: Some(0.4),
+            validate_every: 5,
+            validation_queries: 10,
+            max_tokens: 16,
+        },
+        queries_per_iteration: 60,
+        samples_per_query: 8,
+        target_samples: 180,
+        target_count: None,
+        cap_to_pool: true,
+        empty_queries: EmptyQueries::Zero,
+        probe_queries: 20,
+        redraw_probe: false,
+        decoding,
+        ranking,
+        gold_solutions: GoldSolutions::Exclude,
+        controller: Controller {
+            adaptation: method.spec().adaptation,
+            fixed: Configuration { temperature: 1.0, threshold: 0.0 },
+            temperatures: vec![0.5, 1.0, 1.5],
+            thresholds: (-5..=5).map(|i| f64::from(i) / 5.0).collect(),
+            ties: preset.ties,
+            threshold_from: preset.threshold_from,
+        },
+        steps_per_iteration: 6,
+        batch_size: 8,
+        most_passes: 0,
+        learning_rate: 1e-3,
+        learning_rate_floor: 1e-4,
+        warmup_steps: 2.0,
+        reset_to: Checkpoint::Iteration(0),
+        evaluation: EvaluationSettings {
+            queries: 0,
+            sampled_queries: 5,
+            samples: 8,
+            decoding,
+            k: vec![1, 4, 8],
+            s: vec![1, 2],
+            reward: ranking.reward,
+            key: RngKey::from_seed(99),
+        },
+        most_empty_iterations: 2,
+    }
+}
+
+fn base() -> ScriptedPolicy {
+    ScriptedPolicy { skill: 0.1, gain: 0.02, wordings: 5, optimizer_steps: 0 }
+}
+
+fn run(settings: &ImproveSettings, ledger: &mut Memory) -> Result<ScriptedPolicy, Fault> {
+    let task = EchoTask::new(100);
+    let mut policy = base();
+    let mut reward = TableReward(vec![3.0, -2.0, 0.5]);
+    let example = |index: usize| bstar_core::ports::Example {
+        prompt: format!("train{index}").as_str().into(),
+        response: "gold".into(),
+    };
+    let supervised: Vec<_> = (0..30).map(example).collect();
+    improve(&mut Improver {
+        settings,
+        task: &task,
+        supervised: &supervised,
+        policy: &mut policy,
+        reward_model: Some(&mut reward as &mut dyn RewardModel),
+        ledger,
+    })?;
+    Ok(policy)
+}
+
+fn events(ledger: &Memory) -> Vec<Event> {
+    ledger.events().expect("memory does not fail")
+}
+
+#[test]
+fn every_method_runs_to_the_end_and_self_training_improves() {
+    for method in Method::ALL {
+        let mut ledger = Memory::new(base());
+        let settings = settings(method);
+        let policy = run(&settings, &mut ledger)
+            .unwrap_or_else(|fault| panic!("{}: {fault}", method.name()));
+        let iterations = settings.planned_iterations();
+        assert_eq!(ledger.last_committed(), Some(iterations), "{}", method.name());
+        assert_eq!(events(&ledger).last(), Some(&Event::RunFinished { iterations }));
+        assert_eq!(iterations == 0, method == Method::Sft);
+        if method.spec().self_training {
+            let steps = events(&ledger)
+                .iter()
+                .filter(|e| matches!(e, Event::Step { iteration: 1.., .. }))
+                .count();
+            assert_eq!(steps, 18, "{}", method.name());
+            let mut start = base();
+            ledger.restore(Checkpoint::Iteration(0), &mut start).expect("P_0 is kept");
+            let gained = policy.skill - start.skill;
+            assert!(gained > 0.1, "{} gained {gained}", method.name());
+        }
+    }
+}
+
+#[test]
+fn what_a_method_carries_is_what_its_row_says() {
+    let learning_rates = |method| {
+        let mut ledger = Memory::new(base());
+        let policy = run(&settings(method), &mut ledger).expect("a run");
+        let rates: Vec<f64> = events(&ledger)
+            .iter()
+            .filter_map(|event| match event {
+                Event::Step { iteration: 1.., step } => Some(step.learning_rate),
+                _ => None,
+            })
+            .collect();
+        (rates, policy)
+    };
+    let (online, online_policy) = learning_rates(Method::OnlineRft);
+    let (iterative, iterative_policy) = learning_rates(Method::IterativeRft);
+    let (_, rest_policy) = learning_rates(Method::RestEm);
+    assert_eq!(online.iter().filter(|rate| **rate == 0.0).count(), 1, "one warm-up");
+    assert_eq!(iterative.iter().filter(|rate| **rate == 0.0).count(), 3, "one per iteration");
+    assert_eq!(iterative[..6], iterative[6..12]);
+    assert_eq!(online_policy.optimizer_steps, 18);
+    assert_eq!(iterative_policy.optimizer_steps, 6);
+    // Resetting loses what the earlier iterations added.
+    assert!(rest_policy.skill < iterative_policy.skill - 0.1);
+}
+
+#[test]
+fn the_applied_configuration_is_the_best_cell_of_the_logged_grid() {
+    let settings = settings(Method::BStar);
+    let mut ledger = Memory::new(base());
+    run(&settings, &mut ledger).expect("a run");
+    let (mut previous, mut decided) = (None, 0);
+    for event in events(&ledger) {
+        match event {
+            Event::Decided { iteration, decision } => {
+                decided += 1;
+                assert_eq!(decision.grid.len(), 3 * 11);
+                let best =
+                    choose(&decision.grid, settings.controller.ties, previous).expect("cells");
+                assert_eq!(
+                    (best.temperature, best.threshold),
+                    (decision.temperature, decision.threshold)
+                );
+                assert_eq!(decision.balance_score, Some(best.balance_score));
+                let drawn = ledger.read_rollouts(iteration, Stage::Train).expect("published");
+                assert!(drawn.iter().all(|r| r.temperature == decision.temperature));
+                let slack = 1e-9;
+                assert!(
+                    drawn
+                        .iter()
+                        .filter(|r| r.selected == Some(true))
+                        .all(|r| r.reward > Some(decision.threshold + slack))
+                );
+                previous = Some(decision.configuration());
+            }
+            Event::Selected { selection, .. } => {
+                assert_eq!(Some(selection.threshold), previous.map(|p| p.threshold));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(decided, 3);
+}
+
+#[test]
+fn ablations_keep_the_knob_that_they_do_not_turn() {
+    for (method, adaptation) in [
+        (Method::BStarTemperature, Adaptation::Temperature),
+        (Method::BStarThreshold, Adaptation::Threshold),
+    ] {
+        let mut ledger = Memory::new(base());
+        run(&settings(method), &mut ledger).expect("a run");
+        for event in events(&ledger) {
+            let Event::Decided { decision, .. } = event else { continue };
+            for cell in &decision.grid {
+                match adaptation {
+                    Adaptation::Temperature => assert_eq!(cell.threshold, 0.0),
+                    _ => assert_eq!(cell.temperature, 1.0),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_killed_at_every_operation_ends_like_one_that_was_not() {
+    let mut settings = settings(Method::BStar);
+    settings.queries_per_iteration = 12;
+    settings.probe_queries = 6;
+    settings.evaluation.k = vec![4];
+    settings.evaluation.s = vec![];
+    let mut whole = Memory::new(base());
+    let policy = run(&settings, &mut whole).expect("a run");
+    for operation in 0..whole.operations {
+        let mut ledger = Memory::new(base());
+        ledger.fail_after(operation);
+        let fault = run(&settings, &mut ledger).expect_err("killed");
+        assert_eq!(fault.class, FaultClass::Interrupted);
+        ledger.reopen();
+        let resumed = run(&settings, &mut ledger).expect("resumed");
+        assert_eq!(resumed, policy, "killed at operation {operation}");
+        assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
+    }
+}
+
+#[test]
+fn a_finished_run_is_left_as_it_is() {
+    let settings = settings(Method::OnlineRft);
+    let mut ledger = Memory::new(base());
+    run(&settings, &mut ledger).expect("a run");
+    let before = events(&ledger);
+    run(&settings, &mut ledger).expect("nothing to do");
+    assert_eq!(events(&ledger), before);
+}
+
+#[test]
+fn iterations_that_select_nothing_are_counted_explained_and_end_the_run() {
+    let mut hopeless = settings(Method::OnlineRft);
+    hopeless.controller.fixed.threshold = 5.0;
+    let mut ledger = Memory::new(base());
+    let fault = run(&hopeless, &mut ledger).expect_err("nothing is above 5");
+    assert_eq!(fault.class, FaultClass::Training);
+    assert!(fault.to_string().contains("2 iterations in a row"), "{fault}");
+    assert!(fault.hint.as_deref().is_some_and(|hint| hint.contains("τ = 5")), "{:?}", fault.hint);
+    assert_eq!(ledger.last_committed(), Some(1), "the first empty iteration is committed");
+    assert!(ledger.is_published(2, Piece::Draw));
+    ledger.reopen();
+    let again = run(&hopeless, &mut ledger).expect_err("still hopeless");
+    assert!(again.to_string().contains("2 iterations in a row"), "{again}");
+}
+
+#[test]
+fn gold_solutions_are_trained_on_only_where_the_rule_says() {
+    for (rule, gold_competes, wanted) in [
+        (GoldSolutions::Exclude, false, 0..=0),
+        (GoldSolutions::Train, false, 60..=60),
+        (GoldSolutions::Compete, true, 1..=60),
+    ] {
+        let mut settings = settings(Method::OnlineRft);
+        settings.gold_solutions = rule;
+        settings.ranking.gold_competes = gold_competes;
+        let mut ledger = Memory::new(base());
+        run(&settings, &mut ledger).expect("a run");
+        let gold: Vec<u64> = events(&ledger)
+            .iter()
+            .filter_map(|event| match event {
+                Event::Selected { selection, .. } => Some(selection.gold),
+                _ => None,
+            })
+            .collect();
+        assert!(gold.iter().all(|gold| wanted.contains(gold)), "{rule:?}: {gold:?}");
+    }
+}
+
+#[test]
+fn supervised_fine_tuning_stops_at_the_validation_accuracy() {
+    let mut ledger = Memory::new(base());
+    run(&settings(Method::Sft), &mut ledger).expect("a run");
+    let validations: Vec<(u64, f64)> = events(&ledger)
+        .iter()
+        .filter_map(|event| match event {
+            Event::Validated { step, accuracy, .. } => Some((*step, *accuracy)),
+            _ => None,
+        })
+        .collect();
+    let (last, before) = validations.split_last().expect("validated");
+    assert!(last.1 >= 0.4 && last.0 < 40, "{validations:?}");
+    assert!(before.iter().all(|(_, accuracy)| *accuracy < 0.4), "{validations:?}");
+}
+
+#[test]
+fn events_survive_json() {
+    let mut ledger = Memory::new(base());
+    run(&settings(Method::BStar), &mut ledger).expect("a run");
+    for event in events(&ledger) {
+        let line = serde_json::to_string(&event).expect("serializable");
+        assert_eq!(serde_json::from_str::<Event>(&line).expect(&line), event);
+    }
+}

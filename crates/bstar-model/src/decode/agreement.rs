@@ -1,0 +1,252 @@
+//! Tests of the sampler as a whole: agreement with the reference, independence of the batch, ends
+//! of responses, progress and faults.
+
+use super::reference::{log_probabilities, model};
+use super::{DecodeRequest, Decoder, Generation};
+use crate::weights::Weights;
+use bstar_core::ports::{Decoding, Progress};
+use bstar_core::{Fault, FaultClass, FinishReason, RngKey};
+use pulp::Arch;
+
+fn sampling(max_tokens: usize) -> Decoding {
+    Decoding { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens }
+}
+
+fn prompt(number: usize, len: usize) -> Vec<u32> {
+    (0..len).map(|i| 2 + u32::try_from((number * 31 + i * i * 7 + i) % 15).unwrap()).collect()
+}
+
+fn keys(number: usize, samples: usize) -> Vec<RngKey> {
+    let key = RngKey::from_seed(9).index(number as u64);
+    (0..samples as u64).map(|sample| key.index(sample)).collect()
+}
+
+fn run(
+    decoder: &Decoder,
+    requests: &[(Vec<u32>, Vec<RngKey>)],
+    decoding: &Decoding,
+) -> Vec<Vec<Generation>> {
+    let requests: Vec<_> = requests
+        .iter()
+        .map(|(prompt, keys)| DecodeRequest { prompt, keys: keys.clone() })
+        .collect();
+    decoder.generate(&requests, decoding, &[1], &mut |_| Ok(())).unwrap()
+}
+
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+/// Greedy responses take the reference's likeliest token, and records match its distribution.
+fn check_reference(weights: &Weights, prompt_len: usize) {
+    let decoder = Decoder::new(weights);
+    let requests: Vec<_> = (0..3).map(|i| (prompt(i, prompt_len + i), keys(i, 2))).collect();
+    for (decoding, likeliest) in [(Decoding::greedy(20), true), (sampling(20), false)] {
+        for (request, generations) in requests.iter().zip(run(&decoder, &requests, &decoding)) {
+            for generation in generations {
+                let tokens = [&request.0[..], &generation.tokens].concat();
+                let exact = &log_probabilities(weights, &tokens)[request.0.len() - 1..];
+                let records = generation.logprobs.iter().zip(&generation.entropies);
+                for ((token, row), (logprob, entropy)) in
+                    generation.tokens.iter().zip(exact).zip(records)
+                {
+                    let expected = row[*token as usize];
+                    assert!((f64::from(*logprob) - expected).abs() < 2e-5, "{logprob} {expected}");
+                    let expected = -row.iter().map(|l| l.exp() * l).sum::<f64>();
+                    assert!((f64::from(*entropy) - expected).abs() < 2e-5, "{entropy} {expected}");
+                    let largest = row.iter().copied().fold(f64::MIN, f64::max);
+                    assert!(!likeliest || row[*token as usize] > largest - 1e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn responses_match_the_reference() {
+    // Plain, grouped, tied, with heads that do not add up to the width; prompts that fill a lane
+    // group once or several times, or are a single token.
+    check_reference(&model([19, 24, 2], [4, 4, 6], false), 5);
+    check_reference(&model([19, 16, 2], [4, 2, 4], false), 40);
+    check_reference(&model([33, 16, 3], [4, 1, 8], true), 1);
+    check_reference(&model([17, 20, 1], [2, 2, 2], true), 17);
+}
+
+#[test]
+fn a_response_depends_on_its_key_only() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let decoding = sampling(24);
+    let alone = |number: usize, sample: usize| {
+        let request = (prompt(number, 3 + number % 29), vec![keys(number, 600)[sample]]);
+        run(&decoder, &[request], &decoding).remove(0).remove(0)
+    };
+    for (samples, count) in [(1, 40), (7, 12), (64, 3), (512, 2)] {
+        for threads in [1, 2, 3] {
+            let requests: Vec<_> =
+                (0..count).map(|i| (prompt(i, 3 + i % 29), keys(i, samples))).collect();
+            let together = on_threads(threads, || run(&decoder, &requests, &decoding));
+            assert!(together.iter().all(|generations| generations.len() == samples));
+            for (number, generations) in together.iter().enumerate() {
+                for sample in (0..samples).step_by(1 + samples / 9) {
+                    let generation = &generations[sample];
+                    let expected = alone(number, sample);
+                    assert_eq!(generation, &expected, "{samples} {threads} {number} {sample}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_of_requests_changes_nothing() {
+    let decoder = Decoder::new(&model([19, 24, 2], [4, 4, 6], false));
+    let mut requests: Vec<_> = (0..50).map(|i| (prompt(i, 1 + i % 23), keys(i, i % 4))).collect();
+    let decoding = Decoding { temperature: 0.8, top_p: 0.9, top_k: 12, max_tokens: 15 };
+    let forwards = on_threads(2, || run(&decoder, &requests, &decoding));
+    requests.reverse();
+    let mut backwards = on_threads(1, || run(&decoder, &requests, &decoding));
+    backwards.reverse();
+    assert_eq!(forwards, backwards);
+}
+
+#[test]
+fn every_vector_width_gives_the_same_responses() {
+    let weights = model([19, 16, 2], [4, 2, 4], false);
+    let requests: Vec<_> = (0..5).map(|i| (prompt(i, 4 + 5 * i), keys(i, 5))).collect();
+    let narrow = Decoder::with_arch(&weights, Arch::Scalar);
+    let decoding = Decoding { temperature: 0.9, ..sampling(12) };
+    let wide = Decoder::new(&weights);
+    assert_eq!(run(&narrow, &requests, &decoding), run(&wide, &requests, &decoding));
+}
+
+#[test]
+fn scored_responses_have_the_bits_of_drawn_ones() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let requests: Vec<_> = (0..9).map(|i| (prompt(i, 1 + 6 * i), keys(i, 3))).collect();
+    let drawn = run(&decoder, &requests, &Decoding { temperature: 1.5, ..sampling(40) });
+    let (mut sequences, mut expected) = (Vec::new(), Vec::new());
+    for (request, generations) in requests.iter().zip(drawn) {
+        for generation in generations {
+            sequences.push((request.0.clone(), generation.tokens));
+            expected.push(generation.logprobs);
+        }
+    }
+    sequences.push((prompt(0, 4), Vec::new()));
+    expected.push(Vec::new());
+    assert_eq!(decoder.logprobs(&sequences).unwrap(), expected);
+}
+
+#[test]
+fn a_response_ends_at_the_first_end_token_or_at_its_limit() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let requests: Vec<_> = (0..10).map(|i| (prompt(i, 6), keys(i, 20))).collect();
+    let mut seen = [0; 2];
+    for generation in run(&decoder, &requests, &sampling(18)).iter().flatten() {
+        let ends: Vec<_> = generation.tokens.iter().map(|&token| token == 1).collect();
+        let (last, before) = ends.split_last().unwrap();
+        assert!(before.iter().all(|end| !end));
+        assert_eq!(*last, generation.finish_reason == FinishReason::Stop);
+        assert!(*last || generation.tokens.len() == 18);
+        assert_eq!(generation.logprobs.len(), generation.tokens.len());
+        assert_eq!(generation.entropies.len(), generation.tokens.len());
+        seen[usize::from(*last)] += 1;
+    }
+    assert!(seen[0] > 5 && seen[1] > 5, "both ends occur: {seen:?}");
+}
+
+#[test]
+fn prompt_and_response_never_exceed_the_context() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    for (prompt_len, limit, expected) in
+        [(90, 50, 6), (96, 50, 0), (95, 50, 1), (10, 0, 0), (60, 20, 20), (1, usize::MAX, 95)]
+    {
+        let request = [(prompt(0, prompt_len), keys(0, 1))];
+        // No end token is 99, so that only a limit ends the response.
+        let requests = [DecodeRequest { prompt: &request[0].0, keys: request[0].1.clone() }];
+        let decoding = sampling(limit);
+        let drawn = decoder.generate(&requests, &decoding, &[99], &mut |_| Ok(())).unwrap();
+        assert_eq!(drawn[0][0].tokens.len(), expected, "prompt of {prompt_len}, limit {limit}");
+        assert_eq!(drawn[0][0].finish_reason, FinishReason::Length);
+    }
+}
+
+#[test]
+fn progress_comes_in_the_same_strides_for_any_number_of_threads() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let requests: Vec<_> = (0..10).map(|i| (prompt(i, 6), keys(i, 20))).collect();
+    let requests: Vec<_> = requests
+        .iter()
+        .map(|(prompt, keys)| DecodeRequest { prompt, keys: keys.clone() })
+        .collect();
+    for threads in [1, 2] {
+        let told = on_threads(threads, || {
+            let mut told = Vec::new();
+            let mut tick = |progress: Progress| {
+                told.push((progress.done, progress.total));
+                Ok(())
+            };
+            decoder.generate(&requests, &sampling(10), &[1], &mut tick).unwrap();
+            told
+        });
+        assert_eq!(told, [(64, 200), (128, 200), (192, 200), (200, 200)]);
+    }
+}
+
+#[test]
+fn an_error_from_tick_ends_the_work_and_is_returned() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let prompt = prompt(0, 6);
+    let requests = [DecodeRequest { prompt: &prompt, keys: keys(0, 400) }];
+    for threads in [1, 2] {
+        let (calls, fault) = on_threads(threads, || {
+            let mut calls = 0;
+            let mut tick = |_| {
+                calls += 1;
+                Err(Fault::new(FaultClass::Interrupted, "interrupted"))
+            };
+            let result = decoder.generate(&requests, &sampling(10), &[1], &mut tick);
+            (calls, result.unwrap_err())
+        });
+        assert_eq!((calls, fault.class), (1, FaultClass::Interrupted));
+    }
+}
+
+#[test]
+fn nothing_to_draw_gives_nothing() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    assert!(run(&decoder, &[], &sampling(5)).is_empty());
+    assert_eq!(run(&decoder, &[(prompt(0, 3), vec![])], &sampling(5)), [vec![]]);
+}
+
+fn check_fault(prompt: &[u32], decoding: &Decoding, class: FaultClass, message: &str) {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let requests = [DecodeRequest { prompt, keys: keys(0, 1) }];
+    let fault = decoder.generate(&requests, decoding, &[1], &mut |_| Ok(())).unwrap_err();
+    assert_eq!((fault.class, fault.message.as_str()), (class, message));
+}
+
+#[test]
+fn what_cannot_be_drawn_is_refused_by_name() {
+    let (data, usage) = (FaultClass::Data, FaultClass::Usage);
+    check_fault(&[], &sampling(5), data, "prompt 0 has no tokens");
+    let message = "prompt 0 has token 19, but the vocabulary has 19";
+    check_fault(&[3, 19], &sampling(5), data, message);
+    let message = "prompt 0 has 97 tokens, but the context holds 96";
+    check_fault(&prompt(0, 97), &sampling(5), data, message);
+    let hot = Decoding { temperature: f64::NAN, ..sampling(5) };
+    check_fault(&[3], &hot, usage, "temperature is NaN, but it must be at least 0");
+    let narrow = Decoding { top_p: 0.0, ..sampling(5) };
+    check_fault(&[3], &narrow, usage, "top_p is 0, but it must be above 0 and at most 1");
+}
+
+#[test]
+fn diverged_weights_are_a_training_fault() {
+    let weights = model([19, 16, 2], [4, 2, 4], false);
+    let mut flat = weights.to_flat();
+    flat.fill(f32::NAN);
+    let decoder = Decoder::new(&Weights::from_flat(&weights.config, &flat));
+    let requests = [DecodeRequest { prompt: &[3, 4], keys: keys(0, 3) }];
+    let fault = decoder.generate(&requests, &sampling(5), &[1], &mut |_| Ok(())).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Training);
+    assert_eq!(decoder.logprobs(&[(vec![3], vec![4])]).unwrap_err().class, FaultClass::Training);
+}

@@ -1,0 +1,243 @@
+//! Causal grouped-query attention for a group of lanes.
+//!
+//! Each lane is one query token. Keys and values come from a window of slots, oldest first; a lane
+//! sees the slots from its `first` to its `last` and gives every other an exact zero, so the bits
+//! of its result do not depend on how far the window of its group reaches. A window is either a
+//! ring in which each lane has its own sequence ([`Memory::Lanes`]) or one sequence that all lanes
+//! share ([`Memory::Shared`]); both do the same arithmetic in the same order.
+
+#![expect(
+    clippy::inline_always,
+    reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
+)]
+
+use super::lanes::{Pair, div, exp, max, mul, mul_add, pairs, pairs_mut, splat, sub};
+use pulp::{Simd, WithSimd};
+
+/// The keys, or the values, of one layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Memory<'a> {
+    /// `[key-value head][slot][feature][lane]`; slot `s` of the window is number
+    /// `(oldest + s) & (capacity - 1)`, where the capacity is a power of two.
+    Lanes { numbers: &'a [f32], oldest: usize, capacity: usize },
+    /// `[key-value head][slot][feature]`; there are `capacity` slots.
+    Shared { numbers: &'a [f32], capacity: usize },
+}
+
+/// One layer's attention of a group.
+pub(super) struct Attend<'a> {
+    /// `[query head][feature][lane]`, already divided by the root of the head's width.
+    pub(super) queries: &'a [f32],
+    pub(super) keys: Memory<'a>,
+    pub(super) values: Memory<'a>,
+    pub(super) query_heads: usize,
+    pub(super) key_value_heads: usize,
+    /// Features of a head.
+    pub(super) head_dim: usize,
+    /// Slots in the window.
+    pub(super) window: usize,
+    /// For each lane, the first slot of the window that it sees.
+    pub(super) first: &'a [f32],
+    /// For each lane, the last slot of the window that it sees.
+    pub(super) last: &'a [f32],
+    /// Room for `[slot][lane]`.
+    pub(super) scores: &'a mut [f32],
+    /// `[query head][feature][lane]`.
+    pub(super) output: &'a mut [f32],
+}
+
+impl WithSimd for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let head_dim = self.head_dim;
+        let queries = pairs::<S>(self.queries).chunks_exact(head_dim);
+        let outputs = pairs_mut::<S>(self.output).chunks_exact_mut(head_dim);
+        let shared_by = self.query_heads / self.key_value_heads;
+        let limits = [pairs::<S>(self.first)[0], pairs::<S>(self.last)[0]];
+        let scores = &mut pairs_mut::<S>(self.scores)[..self.window];
+        for (head, (query, output)) in queries.zip(outputs).take(self.query_heads).enumerate() {
+            let head = head / shared_by;
+            match (self.keys, self.values) {
+                (Memory::Lanes { .. }, Memory::Lanes { .. }) => {
+                    let keys = LaneRows::<S>::new(self.keys, head, head_dim);
+                    let values = LaneRows::<S>::new(self.values, head, head_dim);
+                    attend_head(simd, query, keys, values, limits, scores, output);
+                }
+                (keys, values) => {
+                    let keys = SharedRows::new(keys, head, head_dim);
+                    let values = SharedRows::new(values, head, head_dim);
+                    attend_head(simd, query, keys, values, limits, scores, output);
+                }
+            }
+        }
+    }
+}
+
+/// The rows of one head: one for each slot of the window.
+trait Rows<S: Simd>: Copy {
+    /// One feature of a slot.
+    type Feature: Copy;
+    /// The features of a slot.
+    fn row(&self, slot: usize) -> &[Self::Feature];
+    /// The feature as it looks to each lane.
+    fn load(simd: S, feature: Self::Feature) -> Pair<S>;
+}
+
+#[derive(Clone, Copy)]
+struct LaneRows<'a, S: Simd> {
+    rows: &'a [Pair<S>],
+    oldest: usize,
+    mask: usize,
+    head_dim: usize,
+}
+
+impl<'a, S: Simd> LaneRows<'a, S> {
+    #[inline(always)]
+    fn new(memory: Memory<'a>, head: usize, head_dim: usize) -> Self {
+        let Memory::Lanes { numbers, oldest, capacity } = memory else {
+            unreachable!("keys and values are of one kind");
+        };
+        let rows = &pairs::<S>(numbers)[head * capacity * head_dim..][..capacity * head_dim];
+        Self { rows, oldest, mask: capacity - 1, head_dim }
+    }
+}
+
+impl<S: Simd> Rows<S> for LaneRows<'_, S> {
+    type Feature = Pair<S>;
+
+    #[inline(always)]
+    fn row(&self, slot: usize) -> &[Pair<S>] {
+        let slot = (self.oldest + slot) & self.mask;
+        &self.rows[slot * self.head_dim..][..self.head_dim]
+    }
+
+    #[inline(always)]
+    fn load(_: S, feature: Pair<S>) -> Pair<S> {
+        feature
+    }
+}
+
+#[derive(Clone, Copy)]
+struct SharedRows<'a> {
+    rows: &'a [f32],
+    head_dim: usize,
+}
+
+impl<'a> SharedRows<'a> {
+    #[inline(always)]
+    fn new(memory: Memory<'a>, head: usize, head_dim: usize) -> Self {
+        let Memory::Shared { numbers, capacity } = memory else {
+            unreachable!("keys and values are of one kind");
+        };
+        Self { rows: &numbers[head * capacity * head_dim..][..capacity * head_dim], head_dim }
+    }
+}
+
+impl<S: Simd> Rows<S> for SharedRows<'_> {
+    type Feature = f32;
+
+    #[inline(always)]
+    fn row(&self, slot: usize) -> &[f32] {
+        &self.rows[slot * self.head_dim..][..self.head_dim]
+    }
+
+    #[inline(always)]
+    fn load(simd: S, feature: f32) -> Pair<S> {
+        splat(simd, feature)
+    }
+}
+
+#[inline(always)]
+fn attend_head<S: Simd, R: Rows<S>>(
+    simd: S,
+    query: &[Pair<S>],
+    keys: R,
+    values: R,
+    limits: [Pair<S>; 2],
+    scores: &mut [Pair<S>],
+    output: &mut [Pair<S>],
+) {
+    let mut largest = splat(simd, UNSEEN);
+    let (blocks, rest) = scores.as_chunks_mut::<BLOCK>();
+    let blocked = blocks.len() * BLOCK;
+    for (number, block) in blocks.iter_mut().enumerate() {
+        score(simd, query, keys, number * BLOCK, limits, block, &mut largest);
+    }
+    for (number, one) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+        score(simd, query, keys, blocked + number, limits, one, &mut largest);
+    }
+    let mut total = splat(simd, 0.0);
+    for weight in scores.iter_mut() {
+        *weight = exp(simd, sub(simd, *weight, largest));
+        total = [simd.add_f32s(total[0], weight[0]), simd.add_f32s(total[1], weight[1])];
+    }
+    let scale = div(simd, splat(simd, 1.0), total);
+    let (blocks, rest) = output.as_chunks_mut::<BLOCK>();
+    let blocked = blocks.len() * BLOCK;
+    for (number, block) in blocks.iter_mut().enumerate() {
+        *block = mix(simd, scores, values, number * BLOCK, scale);
+    }
+    for (number, one) in rest.iter_mut().enumerate() {
+        [*one] = mix(simd, scores, values, blocked + number, scale);
+    }
+}
+
+/// Slots, or features, that are worked on at once: enough independent sums to keep both multipliers
+/// busy, few enough for the registers.
+const BLOCK: usize = 4;
+
+/// The score of a slot that a lane does not see. Finite, so that a lane that sees nothing has no
+/// NaN; `exp` of the difference to any real score is an exact zero.
+const UNSEEN: f32 = -1e30;
+
+/// Scores of `N` slots; the products of a slot are added feature by feature.
+#[inline(always)]
+fn score<S: Simd, R: Rows<S>, const N: usize>(
+    simd: S,
+    query: &[Pair<S>],
+    keys: R,
+    slot: usize,
+    limits: [Pair<S>; 2],
+    scores: &mut [Pair<S>; N],
+    largest: &mut Pair<S>,
+) {
+    let rows: [&[R::Feature]; N] = std::array::from_fn(|i| &keys.row(slot + i)[..query.len()]);
+    let mut sums = [splat(simd, 0.0); N];
+    for (feature, q) in query.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = mul_add(simd, *q, R::load(simd, row[feature]), *sum);
+        }
+    }
+    for (i, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
+        let position = simd.splat_f32s((slot + i) as f32);
+        let unseen = simd.splat_f32s(UNSEEN);
+        for half in 0..2 {
+            let begun = simd.less_than_or_equal_f32s(limits[0][half], position);
+            let ended = simd.less_than_f32s(limits[1][half], position);
+            let seen = simd.select_f32s(begun, sum[half], unseen);
+            score[half] = simd.select_f32s(ended, unseen, seen);
+        }
+        *largest = max(simd, *score, *largest);
+    }
+}
+
+/// `N` features of the weighted values, slot by slot.
+#[inline(always)]
+fn mix<S: Simd, R: Rows<S>, const N: usize>(
+    simd: S,
+    weights: &[Pair<S>],
+    values: R,
+    feature: usize,
+    scale: Pair<S>,
+) -> [Pair<S>; N] {
+    let mut sums = [splat(simd, 0.0); N];
+    for (slot, weight) in weights.iter().enumerate() {
+        let row = &values.row(slot)[feature..][..N];
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum = mul_add(simd, *weight, R::load(simd, *value), *sum);
+        }
+    }
+    sums.map(|sum| mul(simd, sum, scale))
+}

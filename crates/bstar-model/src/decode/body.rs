@@ -1,0 +1,248 @@
+//! The Llama forward pass over groups of lanes.
+//!
+//! Every lane is one token with its position; where its keys and values are kept and which ones it
+//! sees is the business of a [`Context`]. Weights are packed once, when a [`Body`] is made. Follows
+//! the Hugging Face conventions: RMS norm before each block, rotary embedding that pairs the two
+//! halves of a head, `SwiGLU`, a final norm and a head that may be the embedding.
+
+use super::cache::CacheShape;
+use super::kernels::{RmsNorm, Rotate, SwiGlu};
+use super::lanes::{Slab, lane_count};
+use super::matrix::PackedMatrix;
+use crate::config::ModelConfig;
+use crate::weights::Weights;
+use pulp::Arch;
+
+/// What the tokens of the lanes attend to.
+pub(super) trait Context {
+    /// Remembers the keys and values `[keys, values][head][feature][lane]` of a group's tokens.
+    fn write(&mut self, group: usize, layer: usize, keys_values: &[f32]);
+
+    /// The attention of a group, from queries `[head][feature][lane]` to output of that shape.
+    fn attend(&mut self, body: &Body, group: usize, layer: usize, queries: &[f32], out: &mut [f32]);
+}
+
+/// How far a forward pass goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To the keys and values of the last layer: all that a prompt leaves behind.
+    Cache,
+    /// To the logits.
+    Logits,
+}
+
+/// Packed weights.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// The vector instructions of this machine.
+    pub(super) arch: Arch,
+    /// The shape of the model.
+    pub(super) config: ModelConfig,
+    layers: Vec<Layer>,
+    /// `[token][feature]`.
+    embedding: Vec<f32>,
+    norm: Vec<f32>,
+    head: PackedMatrix,
+    /// `[position][half a head]`, cosine and sine.
+    angles: Vec<[f32; 2]>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Vec<f32>,
+    queries_keys_values: PackedMatrix,
+    attention_output: PackedMatrix,
+    mlp_norm: Vec<f32>,
+    gates_ups: PackedMatrix,
+    down: PackedMatrix,
+}
+
+/// The numbers of a forward pass, with the tokens that go in and the logits that come out.
+#[derive(Debug)]
+pub(super) struct Activations {
+    /// `[group][lane]`: token ids.
+    pub(super) tokens: Vec<u32>,
+    /// `[group][lane]`.
+    pub(super) positions: Vec<usize>,
+    /// `[token][lane]` for each group.
+    pub(super) logits: Slab,
+    residual: Slab,
+    normed: Slab,
+    queries_keys_values: Slab,
+    attended: Slab,
+    gates_ups: Slab,
+    cosines: Slab,
+    sines: Slab,
+}
+
+impl Activations {
+    /// Room for `groups` groups.
+    pub(super) fn new(body: &Body, groups: usize) -> Self {
+        let config = &body.config;
+        let slab = |features| Slab::zeroed(groups, features, body.lanes());
+        let heads = config.num_attention_heads + 2 * config.num_key_value_heads;
+        Self {
+            tokens: vec![0; groups * body.lanes()],
+            positions: vec![0; groups * body.lanes()],
+            logits: slab(config.vocab_size),
+            residual: slab(config.hidden_size),
+            normed: slab(config.hidden_size),
+            queries_keys_values: slab(heads * config.head_dim),
+            attended: slab(config.num_attention_heads * config.head_dim),
+            gates_ups: slab(2 * config.intermediate_size),
+            cosines: slab(config.head_dim / 2),
+            sines: slab(config.head_dim / 2),
+        }
+    }
+}
+
+impl Body {
+    /// Packs the weights.
+    pub(super) fn new(weights: &Weights, arch: Arch) -> Self {
+        let config = weights.config.clone();
+        let width = config.hidden_size;
+        let layers = (0..config.num_hidden_layers).map(|layer| {
+            let get = |name| weights.layer(layer, name);
+            let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].map(get);
+            let gates_ups = ["mlp.gate_proj", "mlp.up_proj"].map(get);
+            let heads_width = config.num_attention_heads * config.head_dim;
+            Layer {
+                attention_norm: get("input_layernorm").to_vec(),
+                queries_keys_values: PackedMatrix::stack(width, &attention),
+                attention_output: PackedMatrix::stack(heads_width, &[get("self_attn.o_proj")]),
+                mlp_norm: get("post_attention_layernorm").to_vec(),
+                gates_ups: PackedMatrix::stack(width, &gates_ups),
+                down: PackedMatrix::stack(config.intermediate_size, &[get("mlp.down_proj")]),
+            }
+        });
+        Self {
+            arch,
+            layers: layers.collect(),
+            embedding: weights.embedding().to_vec(),
+            norm: weights.get("model.norm.weight").to_vec(),
+            head: PackedMatrix::stack(width, &[weights.head()]),
+            angles: rotary_angles(&config),
+            config,
+        }
+    }
+
+    /// Lanes of a group.
+    pub(super) fn lanes(&self) -> usize {
+        lane_count(self.arch)
+    }
+
+    /// The shape of a cache of this model.
+    pub(super) fn cache_shape(&self) -> CacheShape {
+        CacheShape {
+            layers: self.config.num_hidden_layers,
+            heads: self.config.num_key_value_heads,
+            head_dim: self.config.head_dim,
+        }
+    }
+
+    /// Floating-point operations of the matrix products for one token.
+    pub(super) fn work_per_token(&self) -> u64 {
+        2 * (self.config.parameter_count() as u64)
+    }
+
+    /// Runs the tokens of `groups`; the logits are in `numbers` afterwards, if asked for.
+    pub(super) fn forward(
+        &self,
+        numbers: &mut Activations,
+        groups: &[usize],
+        context: &mut impl Context,
+        until: Until,
+    ) {
+        self.embed(numbers, groups);
+        let config = &self.config;
+        let query_size = config.num_attention_heads * config.head_dim * self.lanes();
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.normalise(&layer.attention_norm, numbers, groups);
+            let Activations { normed, queries_keys_values, attended, residual, .. } = numbers;
+            layer.queries_keys_values.apply(self.arch, groups, normed, queries_keys_values);
+            for &group in groups {
+                let heads = queries_keys_values.group_mut(group);
+                let rotated = config.num_attention_heads + config.num_key_value_heads;
+                self.arch.dispatch(Rotate {
+                    cosines: numbers.cosines.group(group),
+                    sines: numbers.sines.group(group),
+                    query_scale: 1.0 / (config.head_dim as f32).sqrt(),
+                    query_heads: config.num_attention_heads,
+                    heads: &mut heads[..rotated * config.head_dim * self.lanes()],
+                });
+                context.write(group, index, &heads[query_size..]);
+            }
+            if until == Until::Cache && index + 1 == self.layers.len() {
+                return;
+            }
+            for &group in groups {
+                let queries = &queries_keys_values.group(group)[..query_size];
+                context.attend(self, group, index, queries, attended.group_mut(group));
+            }
+            layer.attention_output.accumulate(self.arch, groups, attended, residual);
+            self.feed_forward(layer, numbers, groups);
+        }
+        self.normalise(&self.norm, numbers, groups);
+        self.head.apply(self.arch, groups, &numbers.normed, &mut numbers.logits);
+    }
+
+    fn feed_forward(&self, layer: &Layer, numbers: &mut Activations, groups: &[usize]) {
+        self.normalise(&layer.mlp_norm, numbers, groups);
+        let Activations { normed, gates_ups, residual, .. } = numbers;
+        layer.gates_ups.apply(self.arch, groups, normed, gates_ups);
+        for &group in groups {
+            self.arch.dispatch(SwiGlu { gates_ups: gates_ups.group_mut(group) });
+        }
+        layer.down.accumulate(self.arch, groups, gates_ups, residual);
+    }
+
+    fn normalise(&self, weight: &[f32], numbers: &mut Activations, groups: &[usize]) {
+        for &group in groups {
+            #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
+            let epsilon = self.config.rms_norm_eps as f32;
+            self.arch.dispatch(RmsNorm {
+                weight,
+                epsilon,
+                input: numbers.residual.group(group),
+                output: numbers.normed.group_mut(group),
+            });
+        }
+    }
+
+    /// Looks up the embedding of each token and the angles of each position.
+    fn embed(&self, numbers: &mut Activations, groups: &[usize]) {
+        let lanes = self.lanes();
+        let width = self.config.hidden_size;
+        let half = self.config.head_dim / 2;
+        for &group in groups {
+            let residual = numbers.residual.group_mut(group);
+            let cosines = numbers.cosines.group_mut(group);
+            let sines = numbers.sines.group_mut(group);
+            for lane in 0..lanes {
+                let token = numbers.tokens[group * lanes + lane] as usize;
+                let position = numbers.positions[group * lanes + lane];
+                let embedded = &self.embedding[token * width..][..width];
+                for (row, &number) in residual.chunks_exact_mut(lanes).zip(embedded) {
+                    row[lane] = number;
+                }
+                let angles = &self.angles[position * half..][..half];
+                let rows = cosines.chunks_exact_mut(lanes).zip(sines.chunks_exact_mut(lanes));
+                for ((cosines, sines), [cosine, sine]) in rows.zip(angles) {
+                    cosines[lane] = *cosine;
+                    sines[lane] = *sine;
+                }
+            }
+        }
+    }
+}
+
+fn rotary_angles(config: &ModelConfig) -> Vec<[f32; 2]> {
+    let half = config.head_dim / 2;
+    let frequencies: Vec<f64> =
+        (0..half).map(|i| config.rope_theta.powf(-(i as f64) / half as f64)).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
+    let pair = |angle: f64| [angle.cos() as f32, angle.sin() as f32];
+    (0..config.max_position_embeddings)
+        .flat_map(|position| frequencies.iter().map(move |f| pair(position as f64 * f)))
+        .collect()
+}

@@ -1,0 +1,250 @@
+//! Lanes: the layout that makes a row's arithmetic independent of its batch.
+//!
+//! Sequences that are decoded together sit in *lanes*: a group of `lanes` sequences keeps each
+//! feature as `lanes` neighbouring numbers (`[feature][lane]`), and every kernel does to a lane
+//! what it does to all others, with no sum across lanes. So the bits of a sequence depend neither
+//! on its neighbours nor on its place, nor on the width of the machine's vectors: a group is two
+//! vectors wide (16 lanes with AVX2, 32 with AVX-512), and each lane sees the same fused
+//! multiply-adds in the same order. This module knows nothing of transformers.
+
+#![expect(
+    clippy::inline_always,
+    reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
+)]
+
+use pulp::{Arch, Simd, WithSimd};
+use std::ops::{Deref, DerefMut};
+
+/// One feature of a group: a number for each lane.
+pub(super) type Pair<S> = [<S as Simd>::f32s; 2];
+
+/// Lanes of a group for the widest vectors known to us; bounds arrays on the stack.
+pub(super) const MAX_LANES: usize = 32;
+
+/// Lanes of a group on this machine.
+pub(super) fn lane_count(arch: Arch) -> usize {
+    struct Count;
+    impl WithSimd for Count {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            lanes_of::<S>()
+        }
+    }
+    arch.dispatch(Count)
+}
+
+/// Lanes of a group, where the vector type is known.
+#[inline(always)]
+pub(super) fn lanes_of<S: Simd>() -> usize {
+    2 * S::F32_LANES
+}
+
+/// A matrix `[feature][lane]` as vectors.
+#[inline(always)]
+pub(super) fn pairs<S: Simd>(numbers: &[f32]) -> &[Pair<S>] {
+    S::as_simd_f32s(numbers).0.as_chunks().0
+}
+
+/// A matrix `[feature][lane]` as vectors.
+#[inline(always)]
+pub(super) fn pairs_mut<S: Simd>(numbers: &mut [f32]) -> &mut [Pair<S>] {
+    S::as_mut_simd_f32s(numbers).0.as_chunks_mut().0
+}
+
+/// The same number in every lane.
+#[inline(always)]
+pub(super) fn splat<S: Simd>(simd: S, number: f32) -> Pair<S> {
+    [simd.splat_f32s(number); 2]
+}
+
+/// `a · b + c`, rounded once.
+#[inline(always)]
+pub(super) fn mul_add<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>, c: Pair<S>) -> Pair<S> {
+    [simd.mul_add_f32s(a[0], b[0], c[0]), simd.mul_add_f32s(a[1], b[1], c[1])]
+}
+
+/// `a · b`.
+#[inline(always)]
+pub(super) fn mul<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
+    [simd.mul_f32s(a[0], b[0]), simd.mul_f32s(a[1], b[1])]
+}
+
+/// `a + b`.
+#[inline(always)]
+pub(super) fn add<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
+    [simd.add_f32s(a[0], b[0]), simd.add_f32s(a[1], b[1])]
+}
+
+/// `a - b`.
+#[inline(always)]
+pub(super) fn sub<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
+    [simd.sub_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])]
+}
+
+/// `a / b`.
+#[inline(always)]
+pub(super) fn div<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
+    [simd.div_f32s(a[0], b[0]), simd.div_f32s(a[1], b[1])]
+}
+
+/// The larger number of each lane; `b` where they do not compare.
+#[inline(always)]
+pub(super) fn max<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
+    let larger = |a, b| simd.select_f32s(simd.greater_than_f32s(a, b), a, b);
+    [larger(a[0], b[0]), larger(a[1], b[1])]
+}
+
+/// The exponential: relative error below 2e-7 in [-87, 88]; 0 below, e^88 above, NaN for NaN.
+#[inline(always)]
+pub(super) fn exp<S: Simd>(simd: S, x: Pair<S>) -> Pair<S> {
+    [exp_vector(simd, x[0]), exp_vector(simd, x[1])]
+}
+
+#[inline(always)]
+fn exp_vector<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    // e^x = 2^n · e^r with n whole and |r| ≤ ln 2 / 2. Adding 1.5·2^23 rounds to a whole number
+    // and leaves it in the low bits, from where a shift makes it an exponent. ln 2 is split so that
+    // n times its first part is exact.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // (e^r - 1 - r) / r², fitted by us to the least largest relative error of e^r (3e-9).
+    const SERIES: [f32; 5] =
+        [1.381_453_9e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 4.999_999_4e-1];
+    let too_large = simd.less_than_f32s(simd.splat_f32s(88.0), x);
+    let too_small = simd.less_than_f32s(x, simd.splat_f32s(-87.0));
+    let bounded = simd.select_f32s(too_large, simd.splat_f32s(88.0), x);
+    let round = simd.splat_f32s(ROUND);
+    let shifted = simd.mul_add_f32s(bounded, simd.splat_f32s(std::f32::consts::LOG2_E), round);
+    let whole = simd.sub_f32s(shifted, round);
+    let rest = simd.mul_add_f32s(whole, simd.splat_f32s(-LN_2_HIGH), bounded);
+    let rest = simd.mul_add_f32s(whole, simd.splat_f32s(-LN_2_LOW), rest);
+    let mut series = simd.splat_f32s(SERIES[0]);
+    for coefficient in &SERIES[1..] {
+        series = simd.mul_add_f32s(series, rest, simd.splat_f32s(*coefficient));
+    }
+    let less_one = simd.mul_add_f32s(series, simd.mul_f32s(rest, rest), rest);
+    let mantissa = simd.add_f32s(less_one, simd.splat_f32s(1.0));
+    let exponent = simd.add_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(127));
+    let power = simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23));
+    let value = simd.mul_f32s(mantissa, simd.transmute_f32s_u32s(power));
+    simd.select_f32s(too_small, simd.splat_f32s(0.0), value)
+}
+
+/// Numbers whose first one starts a cache line, so that no vector straddles two.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    numbers: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` zeros.
+    pub(super) fn zeroed(len: usize) -> Self {
+        const LINE: usize = 64;
+        let slack = LINE / size_of::<f32>() - 1;
+        let numbers = vec![0.0_f32; len + slack];
+        // Alignment is for speed alone: where it cannot be had, the first number will do.
+        let offset = numbers.as_ptr().align_offset(LINE);
+        Self { numbers, start: if offset <= slack { offset } else { 0 }, len }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.numbers[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.numbers[self.start..self.start + self.len]
+    }
+}
+
+/// A matrix `[feature][lane]` for each group.
+#[derive(Debug)]
+pub(super) struct Slab {
+    numbers: Buffer,
+    size: usize,
+}
+
+impl Slab {
+    /// Zeros.
+    pub(super) fn zeroed(groups: usize, features: usize, lanes: usize) -> Self {
+        Self { numbers: Buffer::zeroed(groups * features * lanes), size: features * lanes }
+    }
+
+    /// The matrix of a group.
+    #[inline(always)]
+    pub(super) fn group(&self, group: usize) -> &[f32] {
+        &self.numbers[group * self.size..][..self.size]
+    }
+
+    /// The matrix of a group.
+    #[inline(always)]
+    pub(super) fn group_mut(&mut self, group: usize) -> &mut [f32] {
+        &mut self.numbers[group * self.size..][..self.size]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Exponentials<'a>(&'a mut [f32]);
+    impl WithSimd for Exponentials<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for pair in pairs_mut::<S>(self.0) {
+                *pair = exp(simd, *pair);
+            }
+        }
+    }
+
+    fn exponentials(arch: Arch, numbers: &[f32]) -> Vec<f32> {
+        let mut values = numbers.to_vec();
+        arch.dispatch(Exponentials(&mut values));
+        values
+    }
+
+    #[test]
+    fn the_exponential_is_right_to_two_parts_in_ten_million() {
+        let numbers: Vec<f32> = (0..256_000).map(|i| -87.0 + 175.0 * i as f32 / 256e3).collect();
+        for (x, value) in numbers.iter().zip(exponentials(Arch::new(), &numbers)) {
+            let exact = f64::from(*x).exp();
+            let error = (f64::from(value) / exact - 1.0).abs();
+            assert!(error < 2e-7, "e^{x} is {exact}, not {value}: off by {error}");
+        }
+    }
+
+    #[test]
+    fn the_exponential_has_defined_ends() {
+        let mut numbers = vec![0.0; MAX_LANES];
+        numbers[..6].copy_from_slice(&[-1e30, -87.5, f32::NEG_INFINITY, 1e9, f32::NAN, 0.0]);
+        let values = exponentials(Arch::new(), &numbers);
+        assert_eq!(values[..3], [0.0; 3]);
+        assert!((values[3] / 88.0_f32.exp() - 1.0).abs() < 1e-5);
+        assert!(values[4].is_nan());
+        assert_eq!(values[5], 1.0);
+    }
+
+    #[test]
+    fn every_vector_width_gives_the_same_bits() {
+        let numbers: Vec<f32> = (0..3200).map(|i| 0.0371 * i as f32 - 60.0).collect();
+        assert_eq!(exponentials(Arch::Scalar, &numbers), exponentials(Arch::new(), &numbers));
+    }
+
+    #[test]
+    fn a_buffer_starts_a_cache_line() {
+        for len in [0, 1, 15, 1000] {
+            let buffer = Buffer::zeroed(len);
+            assert_eq!(buffer.len(), len);
+            assert_eq!(buffer.as_ptr() as usize % 64, 0);
+        }
+    }
+}

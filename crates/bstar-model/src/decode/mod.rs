@@ -1,0 +1,251 @@
+//! The CPU sampler: draws responses from a Llama-family model with a key-value cache.
+//!
+//! Written by hand because the improve loop spends most of its time here: tens of thousands of
+//! short responses a draw. A response depends on weights, prompt, decoding and its key only: not on
+//! the other requests, their order, the number of samples in flight, the number of threads or the
+//! width of the machine's vectors ([`lanes`] tells why). Each prompt runs once for all the samples
+//! that a thread takes of it; samples enter and leave lanes as they come and go ([`batch`]).
+//! Log-probabilities of given responses are computed with the same arithmetic, to the same bits.
+//!
+//! Knows token ids only: text, training and files are elsewhere.
+
+#[cfg(test)]
+mod agreement;
+mod attention;
+mod batch;
+mod body;
+mod cache;
+mod context;
+mod kernels;
+mod lanes;
+mod matrix;
+#[cfg(test)]
+mod reference;
+mod sampling;
+
+use crate::weights::Weights;
+use batch::{Announcer, Queue};
+use body::{Activations, Body, Until};
+use bstar_core::ports::{Decoding, Tick};
+use bstar_core::{Fault, FaultClass, FinishReason, RngKey};
+use context::run_sequences;
+use lanes::Buffer;
+use pulp::Arch;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use sampling::Distribution;
+
+/// Prompts to sample.
+#[derive(Clone, Debug)]
+pub struct DecodeRequest<'a> {
+    /// Token ids; at least one.
+    pub prompt: &'a [u32],
+    /// One key for each sample. Token `n` of a sample is drawn with the `n`-th uniform number of
+    /// the generator that its key builds.
+    pub keys: Vec<RngKey>,
+}
+
+/// One response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// The tokens drawn; the end-of-sequence token, if drawn, is the last.
+    pub tokens: Vec<u32>,
+    /// [`FinishReason::Stop`] if an end-of-sequence token ended it.
+    pub finish_reason: FinishReason,
+    /// For each token, its log-probability (nats) at temperature 1 without truncation.
+    pub logprobs: Vec<f32>,
+    /// For each token, the entropy (nats) of the distribution at temperature 1 without truncation
+    /// that it followed from.
+    pub entropies: Vec<f32>,
+}
+
+impl Generation {
+    fn empty() -> Self {
+        Self {
+            tokens: Vec::new(),
+            finish_reason: FinishReason::Length,
+            logprobs: Vec::new(),
+            entropies: Vec::new(),
+        }
+    }
+}
+
+/// A model laid out for sampling.
+#[derive(Debug)]
+pub struct Decoder {
+    body: Body,
+}
+
+impl Decoder {
+    /// Lays out the weights: some milliseconds for a million parameters.
+    pub fn new(weights: &Weights) -> Self {
+        Self::with_arch(weights, Arch::new())
+    }
+
+    /// Draws a response for each key of each request: `[request][sample]`.
+    ///
+    /// Uses the threads of the current rayon pool. A response ends with one of the tokens `eos`,
+    /// after `decoding.max_tokens` tokens, or when prompt and response fill the context.
+    ///
+    /// Progress counts responses, in strides that are the same in every run; it is told on the
+    /// calling thread, and an error from `tick` ends the work and is returned.
+    ///
+    /// Faults: a prompt that is empty, longer than the context or has unknown token ids (class
+    /// Data), a temperature or top-p out of range (Usage), logits that are not finite (Training).
+    pub fn generate(
+        &self,
+        requests: &[DecodeRequest<'_>],
+        decoding: &Decoding,
+        eos: &[u32],
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<Generation>>, Fault> {
+        check_decoding(decoding)?;
+        for (number, request) in requests.iter().enumerate() {
+            self.check_tokens(&format!("prompt {number}"), request.prompt)?;
+        }
+        let total = requests.iter().map(|request| request.keys.len()).sum::<usize>();
+        let workers = rayon::current_num_threads().min(total).max(1);
+        let groups = self.groups(requests, decoding, total, workers);
+        let queue = Queue::new(&self.body, requests, decoding, eos, workers);
+        let mut announcer = Announcer::new(tick);
+        // The caller is one of the workers: `tick` must run on its thread, and a pool of one
+        // thread has no other.
+        rayon::in_place_scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(|_| queue.work(groups, None));
+            }
+            queue.work(groups, Some(&mut announcer));
+        });
+        let told = announcer.finish(&queue);
+        let mut finished = queue.into_result()?;
+        told?;
+        finished.sort_unstable_by_key(|(request, sample, _)| (*request, *sample));
+        let mut finished = finished.into_iter().map(|(_, _, generation)| generation);
+        Ok(requests.iter().map(|r| finished.by_ref().take(r.keys.len()).collect()).collect())
+    }
+
+    /// Log-probability (nats, temperature 1, no truncation) of each response token after its
+    /// prompt, to the same bits that [`Decoder::generate`] gives for a token it drew.
+    ///
+    /// Faults: as for [`Decoder::generate`]; prompt and response together must fit the context.
+    pub fn logprobs(&self, sequences: &[(Vec<u32>, Vec<u32>)]) -> Result<Vec<Vec<f32>>, Fault> {
+        for (number, (prompt, response)) in sequences.iter().enumerate() {
+            let name = format!("sequence {number}");
+            self.check_tokens(&name, prompt)?;
+            self.check_tokens(&name, &[prompt.as_slice(), response].concat())?;
+        }
+        let rows = sequences.iter().map(|(prompt, response)| prompt.len() + response.len() - 1);
+        let groups = rows.max().unwrap_or(0).div_ceil(self.body.lanes()).clamp(1, MOST_GROUPS);
+        let room = || (Activations::new(&self.body, groups), Buffer::zeroed(0));
+        sequences
+            .par_iter()
+            .map_init(room, |(numbers, scores), (prompt, response)| {
+                self.score(numbers, scores, prompt, response)
+            })
+            .collect()
+    }
+
+    fn with_arch(weights: &Weights, arch: Arch) -> Self {
+        Self { body: Body::new(weights, arch) }
+    }
+
+    fn score(
+        &self,
+        numbers: &mut Activations,
+        scores: &mut Buffer,
+        prompt: &[u32],
+        response: &[u32],
+    ) -> Result<Vec<f32>, Fault> {
+        let Body { arch, ref config, .. } = self.body;
+        let lanes = self.body.lanes();
+        let tokens = [prompt, response].concat();
+        let mut distribution = Distribution::new(config.vocab_size, lanes);
+        let mut logprobs = Vec::with_capacity(response.len());
+        let mut finite = true;
+        let inputs = &tokens[..tokens.len() - 1];
+        run_sequences(&self.body, numbers, scores, &[inputs], Until::Logits, |chunk, logits| {
+            distribution.load(arch, logits);
+            for lane in 0..chunk.tokens {
+                let next = chunk.first + lane + 1;
+                if next >= prompt.len() {
+                    finite &= distribution.is_finite(lane);
+                    let logit = logits[tokens[next] as usize * lanes + lane];
+                    logprobs.push(distribution.log_probability(lane, logit));
+                }
+            }
+        });
+        if finite { Ok(logprobs) } else { Err(batch::not_finite()) }
+    }
+
+    /// Groups of lanes for each worker: no more than there are samples for, nor than memory has
+    /// room for.
+    fn groups(
+        &self,
+        requests: &[DecodeRequest<'_>],
+        decoding: &Decoding,
+        total: usize,
+        workers: usize,
+    ) -> usize {
+        let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
+        let tokens = longest.saturating_add(decoding.max_tokens);
+        let slots = tokens.min(self.body.config.max_position_embeddings).next_power_of_two();
+        let lanes = self.body.lanes();
+        let token_bytes = self.body.cache_shape().token_size() * size_of::<f32>();
+        let affordable = CACHE_BYTES / workers / (slots * token_bytes * lanes);
+        let useful = total.div_ceil(workers).div_ceil(lanes);
+        let large = self.body.config.parameter_count() >= LARGE_MODEL;
+        let most = if large { LANES_OF_LARGE_MODELS } else { LANES_OF_SMALL_MODELS };
+        affordable.min(useful).clamp(1, most / lanes)
+    }
+
+    fn check_tokens(&self, name: &str, tokens: &[u32]) -> Result<(), Fault> {
+        let config = &self.body.config;
+        if tokens.is_empty() {
+            return Err(Fault::new(FaultClass::Data, format!("{name} has no tokens")));
+        }
+        if tokens.len() > config.max_position_embeddings {
+            let (count, most) = (tokens.len(), config.max_position_embeddings);
+            let message = format!("{name} has {count} tokens, but the context holds {most}");
+            return Err(Fault::new(FaultClass::Data, message)
+                .hint("use shorter prompts or a model with a longer context"));
+        }
+        match tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
+            None => Ok(()),
+            Some(token) => {
+                let size = config.vocab_size;
+                let message = format!("{name} has token {token}, but the vocabulary has {size}");
+                Err(Fault::new(FaultClass::Data, message)
+                    .hint("use the tokenizer that belongs to the model"))
+            }
+        }
+    }
+}
+
+/// Samples that a worker decodes at once while the weights of a model fit into its caches: few
+/// enough for activations, keys and values to stay there too.
+const LANES_OF_SMALL_MODELS: usize = 32;
+
+/// Samples that a worker decodes at once otherwise: enough for the weights to be fetched seldom.
+const LANES_OF_LARGE_MODELS: usize = 64;
+
+/// Parameters of a model from which on it counts as large.
+const LARGE_MODEL: usize = 1_000_000;
+
+/// Groups of lanes that score one sequence at once.
+const MOST_GROUPS: usize = 4;
+
+/// Bound on the keys and values of all samples in flight (one group of lanes a worker is always
+/// allowed).
+const CACHE_BYTES: usize = 1 << 30;
+
+fn check_decoding(decoding: &Decoding) -> Result<(), Fault> {
+    let Decoding { temperature, top_p, .. } = *decoding;
+    if !(temperature >= 0.0 && temperature.is_finite()) {
+        let message = format!("temperature is {temperature}, but it must be at least 0");
+        return Err(Fault::new(FaultClass::Usage, message));
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        let message = format!("top_p is {top_p}, but it must be above 0 and at most 1");
+        return Err(Fault::new(FaultClass::Usage, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The embedded engine: tokenizer, Llama-family transformer, sampling and training.
+//!
+//! | module | its job |
+//! |---|---|
+//! | [`config`], [`size`] | the shape of a model; one dial from which a whole shape is derived |
+//! | [`weights`], [`folder`] | named `f32` tensors and their Hugging Face folder |
+//! | [`tokenizer`] | text to token ids and back |
+//! | [`decode`] | sampling with a key-value cache, by hand, on the CPU |
+//! | [`transformer`], [`loss`] | hidden states, head and loss, forward and backward |
+//! | [`optimizer`], [`trainer`] | AdamW; one data-parallel optimizer step |
+//! | [`trainer_state`] | the optimizer on disk, so that training goes on where it was |
+//! | [`policy`] | all of it behind [`bstar_core::ports::Policy`] |
+//!
+//! This crate knows nothing of thresholds, balance scores or run folders. Every result depends on
+//! its inputs and keys only, never on the number of threads.
+
+pub mod config;
+pub mod decode;
+pub mod files;
+pub mod folder;
+pub mod loss;
+mod ops;
+pub mod optimizer;
+pub mod parameters;
+pub mod policy;
+pub mod size;
+pub mod tokenizer;
+pub mod trainer;
+pub mod trainer_state;
+pub mod transformer;
+pub mod weights;

@@ -1,0 +1,126 @@
+//! The supervised loss: mean cross-entropy over the response tokens of a batch.
+//!
+//! A [`TokenizedExample`] is prompt, response and end of sequence as one row of tokens. Its inputs
+//! are all but the last token, its targets those from the first token of the response on; the
+//! prompt costs nothing. The mean is over tokens of the whole batch, not over examples, so a part of
+//! a batch is scaled by the count of the whole.
+
+use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::gather::{gather_rows, gather_rows_backward};
+use crate::transformer::{Activations, PackedTokens, Transformer};
+
+/// A prompt with its response as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizedExample {
+    tokens: Vec<u32>,
+    prompt_len: usize,
+}
+
+impl TokenizedExample {
+    /// Joins prompt, response and the end-of-sequence token. Without a prompt, the first token of
+    /// the response has nothing to be predicted from and is not learned.
+    pub fn new(prompt: &[u32], response: &[u32], eos: u32) -> Self {
+        let tokens = [prompt, response, &[eos]].concat();
+        Self { tokens, prompt_len: prompt.len() }
+    }
+
+    /// All tokens, the end-of-sequence token included.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The tokens that are learned.
+    pub fn targets(&self) -> &[u32] {
+        &self.tokens[self.prompt_len.max(1)..]
+    }
+
+    /// The tokens that the transformer is run on.
+    pub fn inputs(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
+}
+
+/// Room for one part of a batch, kept from step to step.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    activations: Activations,
+    /// Hidden states of the rows that are learned, and their gradients.
+    hidden: Vec<f32>,
+    grad_hidden: Vec<f32>,
+    /// The gradient of the hidden states of all rows.
+    grad_all: Vec<f32>,
+    logits: Vec<f32>,
+    gradients: Vec<f32>,
+}
+
+impl Workspace {
+    /// The gradients of the last call of [`response_loss`], in the order of the parameters.
+    pub fn gradients(&self) -> &[f32] {
+        &self.gradients
+    }
+
+    /// The same, to be added to.
+    pub fn gradients_mut(&mut self) -> &mut [f32] {
+        &mut self.gradients
+    }
+}
+
+/// The cross-entropy (nats) of all targets of `examples`, summed and multiplied by `scale`; its
+/// gradient is left in `workspace`.
+pub fn response_loss(
+    transformer: &Transformer<'_>,
+    examples: &[&TokenizedExample],
+    scale: f32,
+    workspace: &mut Workspace,
+) -> f64 {
+    let Workspace { activations, hidden, grad_hidden, grad_all, logits, gradients } = workspace;
+    let packed = PackedTokens::new(examples.iter().map(|example| example.inputs()));
+    let (rows, targets) = learned_rows(examples, &packed);
+    let (width, head) = (transformer.width(), transformer.head());
+
+    let all_hidden = transformer.forward(&packed, activations);
+    hidden.resize(rows.len() * width, 0.0);
+    gather_rows(all_hidden, width, &rows, hidden);
+    head.forward(hidden, logits);
+    let loss = cross_entropy(logits, &targets, scale);
+
+    // With a tied head, the embedding's gradient begins with that of the head.
+    gradients.resize(transformer.parameter_count(), 0.0);
+    gradients[transformer.embedding_range()].fill(0.0);
+    head.backward(hidden, logits, grad_hidden, gradients);
+    grad_all.clear();
+    grad_all.resize(all_hidden.len(), 0.0);
+    gather_rows_backward(grad_hidden, width, &rows, grad_all);
+    transformer.backward(&packed, activations, grad_all, gradients);
+    loss
+}
+
+/// The packed rows whose next token is learned, and those tokens.
+fn learned_rows(examples: &[&TokenizedExample], packed: &PackedTokens) -> (Vec<u32>, Vec<u32>) {
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for (example, sequence) in examples.iter().zip(packed.sequences()) {
+        let learned = sequence.end - example.targets().len()..sequence.end;
+        rows.extend(learned.map(|row| u32::try_from(row).expect("a batch has < 2^32 tokens")));
+        targets.extend_from_slice(example.targets());
+    }
+    (rows, targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_the_response_and_the_end() {
+        let example = TokenizedExample::new(&[5, 6, 7], &[8, 9], 1);
+        assert_eq!(example.inputs(), [5, 6, 7, 8, 9]);
+        assert_eq!(example.targets(), [8, 9, 1]);
+    }
+
+    #[test]
+    fn without_a_prompt_the_first_token_is_only_an_input() {
+        let example = TokenizedExample::new(&[], &[8, 9], 1);
+        assert_eq!(example.targets(), [9, 1]);
+        assert_eq!(TokenizedExample::new(&[4], &[], 1).targets(), [1]);
+    }
+}

@@ -1,0 +1,427 @@
+//! Causal grouped-query attention with rotary positions, over sequences packed one after another.
+//!
+//! Input `(tokens, (heads + 2 · kv_heads) · d)`: queries, keys and values of a token side by side,
+//! as one product gives them. Output `(tokens, heads · d)`. A token sees itself and the tokens
+//! before it in its own sequence. Queries are taken in tiles of rows, so that little above the
+//! diagonal is computed and no more than a tile of scores is held; the backward pass computes the
+//! probabilities again instead of keeping them.
+//!
+//! With S = q kᵀ / √d (after turning), P = softmax(S), O = P v: dv = Pᵀ dO, dP = dO vᵀ,
+//! dS = P ∘ (dP − rowsum(dO ∘ O)), dq = dS k / √d, dk = dSᵀ q / √d, then turned back.
+
+use super::exponential::exp;
+use super::matmul::{Matrix, MatrixMut, Write, matmul};
+use super::rms_norm::dot;
+use super::rope::{RotaryTable, Turn};
+use crate::config::ModelConfig;
+use pulp::Arch;
+use std::ops::Range;
+
+/// What attention needs to know beside its input.
+pub(crate) struct Attention<'a> {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    rotary: RotaryTable,
+    /// The tokens of each sequence, in order and without gaps.
+    sequences: &'a [Range<usize>],
+}
+
+impl<'a> Attention<'a> {
+    /// Attention of a model over the given sequences.
+    pub(crate) fn new(config: &ModelConfig, sequences: &'a [Range<usize>]) -> Self {
+        Self {
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            rotary: RotaryTable::new(config, longest(sequences)),
+            sequences,
+        }
+    }
+
+    /// Fills `output (tokens, heads · d)`.
+    pub(crate) fn forward(&self, qkv: &[f32], output: &mut [f32], scratch: &mut Scratch) {
+        scratch.fit(self);
+        for sequence in self.sequences {
+            self.forward_sequence(sequence, qkv, output, scratch);
+        }
+    }
+
+    /// Fills `grad_qkv`, the gradient of the input.
+    pub(crate) fn backward(
+        &self,
+        qkv: &[f32],
+        output: &[f32],
+        grad_output: &[f32],
+        grad_qkv: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        scratch.fit(self);
+        // Queries and keys are written; the heads of a group add to the values they share.
+        grad_qkv.fill(0.0);
+        for sequence in self.sequences {
+            self.backward_sequence(sequence, (qkv, output, grad_output), grad_qkv, scratch);
+        }
+    }
+}
+
+/// Rows of queries that are worked on at once.
+const TILE: usize = 64;
+
+/// Buffers for one head of one sequence, as long as the longest sequence.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    grad_queries: Vec<f32>,
+    grad_keys: Vec<f32>,
+    scores: Vec<f32>,
+    grad_scores: Vec<f32>,
+}
+
+impl Scratch {
+    fn fit(&mut self, attention: &Attention<'_>) {
+        let longest = longest(attention.sequences);
+        let (head, tile) = (longest * attention.head_dim, longest * TILE.min(longest));
+        for buffer in
+            [&mut self.queries, &mut self.keys, &mut self.grad_queries, &mut self.grad_keys]
+        {
+            buffer.resize(head, 0.0);
+        }
+        self.scores.resize(tile, 0.0);
+        self.grad_scores.resize(tile, 0.0);
+    }
+}
+
+impl Attention<'_> {
+    fn forward_sequence(
+        &self,
+        sequence: &Range<usize>,
+        qkv: &[f32],
+        output: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
+        let qkv = &qkv[sequence.start * width..sequence.end * width];
+        let output = &mut output[sequence.start * out_width..sequence.end * out_width];
+        for kv_head in 0..self.kv_heads {
+            self.turn_head(qkv, self.key_column(kv_head), 1.0, &mut scratch.keys);
+            let values = &qkv[self.value_column(kv_head)..];
+            for head in self.query_heads(kv_head) {
+                self.turn_head(qkv, head * d, self.scale(), &mut scratch.queries);
+                for rows in tiles(sequence.len()) {
+                    let seen = rows.end;
+                    self.probabilities(&rows, scratch);
+                    matmul(
+                        MatrixMut::strided(
+                            &mut output[rows.start * out_width + head * d..],
+                            rows.len(),
+                            d,
+                            out_width,
+                        ),
+                        Write::Replace,
+                        Matrix::new(&scratch.scores, rows.len(), seen),
+                        Matrix::strided(values, seen, d, width),
+                    );
+                }
+            }
+        }
+    }
+
+    fn backward_sequence(
+        &self,
+        sequence: &Range<usize>,
+        (qkv, output, grad_output): (&[f32], &[f32], &[f32]),
+        grad_qkv: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
+        let tokens = |width: usize| sequence.start * width..sequence.end * width;
+        let (qkv, grad_qkv) = (&qkv[tokens(width)], &mut grad_qkv[tokens(width)]);
+        let (output, grad_output) = (&output[tokens(out_width)], &grad_output[tokens(out_width)]);
+        for kv_head in 0..self.kv_heads {
+            self.turn_head(qkv, self.key_column(kv_head), 1.0, &mut scratch.keys);
+            scratch.grad_keys.fill(0.0);
+            let column = self.value_column(kv_head);
+            for head in self.query_heads(kv_head) {
+                self.turn_head(qkv, head * d, self.scale(), &mut scratch.queries);
+                for rows in tiles(sequence.len()) {
+                    let heads = (&output[head * d..], &grad_output[head * d..]);
+                    self.probabilities(&rows, scratch);
+                    self.backward_values(&rows, heads.1, &mut grad_qkv[column..], scratch);
+                    self.backward_scores(&rows, &qkv[column..], heads, scratch);
+                    self.backward_queries_and_keys(&rows, scratch);
+                }
+                self.turn_back_head(&scratch.grad_queries, self.scale(), head * d, grad_qkv);
+            }
+            self.turn_back_head(&scratch.grad_keys, 1.0, self.key_column(kv_head), grad_qkv);
+        }
+    }
+
+    /// `scores (rows, rows.end)` = softmax of queries times keys, zero above the diagonal.
+    fn probabilities(&self, rows: &Range<usize>, scratch: &mut Scratch) {
+        let (d, seen) = (self.head_dim, rows.end);
+        matmul(
+            MatrixMut::new(&mut scratch.scores, rows.len(), seen),
+            Write::Replace,
+            Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
+            Matrix::new(&scratch.keys, seen, d).transposed(),
+        );
+        for (row, scores) in rows.clone().zip(scratch.scores.chunks_exact_mut(seen)) {
+            let (visible, hidden) = scores.split_at_mut(row + 1);
+            softmax(visible);
+            hidden.fill(0.0);
+        }
+    }
+
+    /// Adds Pᵀ dO to the gradient of the values.
+    fn backward_values(
+        &self,
+        rows: &Range<usize>,
+        grad_output: &[f32],
+        grad_values: &mut [f32],
+        scratch: &Scratch,
+    ) {
+        let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
+        matmul(
+            MatrixMut::strided(grad_values, rows.end, d, width),
+            Write::Add,
+            Matrix::new(&scratch.scores, rows.len(), rows.end).transposed(),
+            Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
+        );
+    }
+
+    /// `grad_scores (rows, rows.end)` = P ∘ (dO vᵀ − rowsum(dO ∘ O)).
+    fn backward_scores(
+        &self,
+        rows: &Range<usize>,
+        values: &[f32],
+        (output, grad_output): (&[f32], &[f32]),
+        scratch: &mut Scratch,
+    ) {
+        let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
+        let seen = rows.end;
+        matmul(
+            MatrixMut::new(&mut scratch.grad_scores, rows.len(), seen),
+            Write::Replace,
+            Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
+            Matrix::strided(values, seen, d, width).transposed(),
+        );
+        let grads = scratch.grad_scores.chunks_exact_mut(seen);
+        for ((row, grads), scores) in rows.clone().zip(grads).zip(scratch.scores.chunks_exact(seen))
+        {
+            let at = row * out_width;
+            let mean = dot(&output[at..at + d], &grad_output[at..at + d]);
+            for (grad, probability) in grads.iter_mut().zip(scores) {
+                *grad = probability * (*grad - mean);
+            }
+        }
+    }
+
+    /// dq = dS k for these rows; dk += dSᵀ q.
+    fn backward_queries_and_keys(&self, rows: &Range<usize>, scratch: &mut Scratch) {
+        let (d, seen) = (self.head_dim, rows.end);
+        let grad_scores = Matrix::new(&scratch.grad_scores, rows.len(), seen);
+        matmul(
+            MatrixMut::new(&mut scratch.grad_queries[rows.start * d..], rows.len(), d),
+            Write::Replace,
+            grad_scores,
+            Matrix::new(&scratch.keys, seen, d),
+        );
+        matmul(
+            MatrixMut::new(&mut scratch.grad_keys, seen, d),
+            Write::Add,
+            grad_scores.transposed(),
+            Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
+        );
+    }
+
+    /// Copies a head, turned by its positions: column `column` of packed rows to `(tokens, d)`.
+    fn turn_head(&self, packed: &[f32], column: usize, scale: f32, to: &mut [f32]) {
+        let d = self.head_dim;
+        let rows = packed.chunks_exact(self.packed_width()).zip(to.chunks_exact_mut(d));
+        for (position, (packed, to)) in rows.enumerate() {
+            self.rotary.turn(Turn::Forward, position, scale, &packed[column..column + d], to);
+        }
+    }
+
+    /// The reverse of [`Self::turn_head`].
+    fn turn_back_head(&self, from: &[f32], scale: f32, column: usize, packed: &mut [f32]) {
+        let d = self.head_dim;
+        let rows = packed.chunks_exact_mut(self.packed_width()).zip(from.chunks_exact(d));
+        for (position, (packed, from)) in rows.enumerate() {
+            self.rotary.turn(Turn::Back, position, scale, from, &mut packed[column..column + d]);
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    fn packed_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    fn key_column(&self, kv_head: usize) -> usize {
+        (self.heads + kv_head) * self.head_dim
+    }
+
+    fn value_column(&self, kv_head: usize) -> usize {
+        (self.heads + self.kv_heads + kv_head) * self.head_dim
+    }
+
+    /// The query heads that look at a key-value head.
+    fn query_heads(&self, kv_head: usize) -> Range<usize> {
+        let group = self.heads / self.kv_heads;
+        kv_head * group..(kv_head + 1) * group
+    }
+}
+
+fn longest(sequences: &[Range<usize>]) -> usize {
+    sequences.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
+}
+
+fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(TILE).map(move |start| start..rows.min(start + TILE))
+}
+
+fn softmax(scores: &mut [f32]) {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    Arch::new().dispatch(|| scores.iter_mut().for_each(|score| *score = exp(*score - largest)));
+    let inverse = 1.0 / scores.iter().sum::<f32>();
+    for score in scores {
+        *score *= inverse;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::gradient_check::{check_gradients, draw};
+    use crate::size::ModelSize;
+
+    fn config(heads: usize, kv_heads: usize) -> ModelConfig {
+        let mut config = ModelSize::PICO.config(20, 256, 1);
+        config.num_attention_heads = heads;
+        config.num_key_value_heads = kv_heads;
+        config.head_dim = 4;
+        config
+    }
+
+    fn sequences(lengths: &[usize]) -> Vec<Range<usize>> {
+        let mut end = 0;
+        let sequence = |length| {
+            end += length;
+            end - length..end
+        };
+        lengths.iter().map(sequence).collect()
+    }
+
+    fn forward(attention: &Attention<'_>, qkv: &[f32]) -> Vec<f32> {
+        let tokens = qkv.len() / attention.packed_width();
+        let mut output = vec![f32::NAN; tokens * attention.query_width()];
+        attention.forward(qkv, &mut output, &mut Scratch::default());
+        output
+    }
+
+    /// The definition, token by token.
+    fn reference(attention: &Attention<'_>, qkv: &[f32]) -> Vec<f32> {
+        let (d, width) = (attention.head_dim, attention.packed_width());
+        let mut output = Vec::new();
+        for sequence in attention.sequences {
+            for row in sequence.clone() {
+                for head in 0..attention.heads {
+                    let kv_head = head * attention.kv_heads / attention.heads;
+                    let turned = |token: usize, column: usize| {
+                        let mut turned = vec![0.0; d];
+                        let from = &qkv[token * width + column..][..d];
+                        let position = token - sequence.start;
+                        attention.rotary.turn(Turn::Forward, position, 1.0, from, &mut turned);
+                        turned
+                    };
+                    let query = turned(row, head * d);
+                    let weights: Vec<f32> = (sequence.start..=row)
+                        .map(|token| {
+                            let key = turned(token, attention.key_column(kv_head));
+                            (dot(&query, &key) * attention.scale()).exp()
+                        })
+                        .collect();
+                    let total: f32 = weights.iter().sum();
+                    for component in 0..d {
+                        let column = attention.value_column(kv_head) + component;
+                        let tokens = (sequence.start..=row).zip(&weights);
+                        let sum: f32 =
+                            tokens.map(|(token, w)| w * qkv[token * width + column]).sum();
+                        output.push(sum / total);
+                    }
+                }
+            }
+        }
+        output
+    }
+
+    fn check(heads: usize, kv_heads: usize, lengths: &[usize]) {
+        let sequences = sequences(lengths);
+        let attention = Attention::new(&config(heads, kv_heads), &sequences);
+        let qkv = draw(5, lengths.iter().sum::<usize>() * attention.packed_width());
+        let (found, expected) = (forward(&attention, &qkv), reference(&attention, &qkv));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
+        }
+    }
+
+    fn check_slopes(heads: usize, kv_heads: usize, lengths: &[usize]) {
+        let sequences = sequences(lengths);
+        let attention = Attention::new(&config(heads, kv_heads), &sequences);
+        check_gradients(
+            &[draw(6, lengths.iter().sum::<usize>() * attention.packed_width())],
+            |inputs| forward(&attention, &inputs[0]),
+            |inputs, grad_output| {
+                let output = forward(&attention, &inputs[0]);
+                let mut grad = vec![f32::NAN; inputs[0].len()];
+                let scratch = &mut Scratch::default();
+                attention.backward(&inputs[0], &output, grad_output, &mut grad, scratch);
+                vec![grad]
+            },
+        );
+    }
+
+    #[test]
+    fn the_output_is_that_of_the_definition() {
+        check(2, 2, &[5, 1, 7]);
+        check(4, 2, &[6]);
+        check(3, 1, &[130, 64, 65]);
+    }
+
+    #[test]
+    fn gradients_are_right() {
+        check_slopes(1, 1, &[3, 2]);
+        check_slopes(2, 1, &[4, 1]);
+        check_slopes(4, 2, &[2, 3]);
+    }
+
+    #[test]
+    fn gradients_are_right_across_tiles() {
+        check_slopes(1, 1, &[TILE + 5]);
+    }
+
+    #[test]
+    fn a_token_sees_nothing_after_it_and_nothing_of_other_sequences() {
+        let sequences = sequences(&[4, 3]);
+        let attention = Attention::new(&config(2, 1), &sequences);
+        let (width, out_width) = (attention.packed_width(), attention.query_width());
+        let mut qkv = draw(8, 7 * width);
+        let before = forward(&attention, &qkv);
+        qkv[2 * width..3 * width].fill(9.0);
+        let after = forward(&attention, &qkv);
+        let rows = before.chunks_exact(out_width).zip(after.chunks_exact(out_width));
+        let changed: Vec<usize> =
+            rows.enumerate().filter(|(_, (b, a))| b != a).map(|(row, _)| row).collect();
+        assert_eq!(changed, [2, 3]);
+    }
+}

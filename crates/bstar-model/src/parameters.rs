@@ -1,0 +1,69 @@
+//! How a flat buffer of parameters is cut into the tensors that training works on.
+//!
+//! The buffer holds the tensors of [`ModelConfig::tensor_shapes`] one after another. Neighbours that
+//! are multiplied with the same input (query, key and value; gate and up) are one group, so that one
+//! product serves them; since matrices are `[out, in]`, a group is again a plain matrix.
+
+use crate::config::ModelConfig;
+use std::ops::Range;
+
+/// A stretch of the flat buffer that training treats as one tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterGroup {
+    /// Its shape: `[out, in]`, or `[width]` for a norm.
+    pub shape: Vec<usize>,
+    /// Where it lies in the flat buffer.
+    pub range: Range<usize>,
+}
+
+impl ParameterGroup {
+    /// Whether weight decay pulls it to zero: matrices yes, norms no.
+    pub fn decays(&self) -> bool {
+        self.shape.len() > 1
+    }
+}
+
+/// The groups of a model: embedding; norm, query-key-value, output, norm, gate-up, down of each
+/// layer; last norm; head unless tied.
+pub fn parameter_groups(config: &ModelConfig) -> Vec<ParameterGroup> {
+    let mut groups: Vec<ParameterGroup> = Vec::new();
+    let mut end = 0;
+    for (name, shape) in config.tensor_shapes() {
+        let start = end;
+        end += shape.iter().product::<usize>();
+        let joins = ["k_proj.weight", "v_proj.weight", "up_proj.weight"];
+        match groups.last_mut() {
+            Some(group) if joins.iter().any(|suffix| name.ends_with(suffix)) => {
+                group.shape[0] += shape[0];
+                group.range.end = end;
+            }
+            _ => groups.push(ParameterGroup { shape, range: start..end }),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::ModelSize;
+
+    #[test]
+    fn groups_cover_the_buffer_without_gaps() {
+        for tied in [false, true] {
+            let mut config = ModelSize::SMALL.config(50, 64, 1);
+            config.tie_word_embeddings = tied;
+            let groups = parameter_groups(&config);
+            assert_eq!(groups.len(), 2 + 6 * 6 + usize::from(!tied));
+            let mut end = 0;
+            for group in &groups {
+                assert_eq!(group.range.start, end);
+                assert_eq!(group.range.len(), group.shape.iter().product::<usize>());
+                end = group.range.end;
+            }
+            assert_eq!(end, config.parameter_count());
+            assert_eq!(groups[2].shape, [512, 256]);
+            assert_eq!(groups[5].shape, [1376, 256]);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! One optimizer step: the gradient of a batch by parts, summed in a fixed order, then AdamW.
+//!
+//! A batch is cut into parts by a rule that looks at the examples only. Each part is one forward
+//! and backward pass on one thread; parts run side by side. Their gradients are added in the order
+//! of the parts, so the result has the same bits for any number of threads. A loss or gradient that
+//! is not finite leaves everything as it was.
+
+use crate::config::ModelConfig;
+use crate::loss::{TokenizedExample, Workspace, response_loss};
+use crate::optimizer::{AdamW, gradient_norm};
+use crate::parameters::{ParameterGroup, parameter_groups};
+use crate::transformer::Transformer;
+use bstar_core::{Fault, FaultClass};
+use rayon::prelude::*;
+use std::cmp::Reverse;
+use thiserror::Error;
+
+/// Why a step was not taken; nothing was changed.
+#[derive(Debug, Error)]
+pub enum TrainerError {
+    /// The loss is not finite.
+    #[error("train on a loss of {0}")]
+    Loss(f64),
+    /// The gradient is not finite.
+    #[error("train on a gradient of norm {0}")]
+    Gradient(f64),
+    /// A batch has nothing to learn.
+    #[error("train on a batch without response tokens")]
+    Empty,
+}
+
+impl From<TrainerError> for Fault {
+    fn from(error: TrainerError) -> Self {
+        let message = error.to_string();
+        match error {
+            TrainerError::Loss(_) | TrainerError::Gradient(_) => {
+                Self::new(FaultClass::Training, message)
+                    .hint("lower the peak learning rate, or lower `clip_norm`")
+            }
+            TrainerError::Empty => Self::new(FaultClass::Bug, message),
+        }
+    }
+}
+
+/// What a step measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Mean cross-entropy (nats) over the response tokens, before the step.
+    pub loss: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Response tokens.
+    pub tokens: u64,
+}
+
+/// Parameters being trained, and their optimizer.
+pub struct Trainer {
+    config: ModelConfig,
+    groups: Vec<ParameterGroup>,
+    parameters: Vec<f32>,
+    optimizer: AdamW,
+    /// One for each part that runs beside others; the first collects the gradient.
+    workspaces: Vec<Workspace>,
+}
+
+impl Trainer {
+    /// Starts from a flat buffer (see [`crate::weights::Weights::to_flat`]) and an optimizer of the
+    /// same size.
+    pub fn new(config: &ModelConfig, parameters: Vec<f32>, optimizer: AdamW) -> Self {
+        let groups = parameter_groups(config);
+        Self { config: config.clone(), groups, parameters, optimizer, workspaces: Vec::new() }
+    }
+
+    /// The parameters as they are now.
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    /// The optimizer as it is now.
+    pub fn optimizer(&self) -> &AdamW {
+        &self.optimizer
+    }
+
+    /// Parameters and optimizer, when training is over.
+    pub fn finish(self) -> (Vec<f32>, AdamW) {
+        (self.parameters, self.optimizer)
+    }
+
+    /// Forgets the optimizer's moments and step count.
+    pub fn reset_optimizer(&mut self) {
+        self.optimizer.reset();
+    }
+
+    /// Takes one step on a batch.
+    pub fn step(
+        &mut self,
+        batch: &[&TokenizedExample],
+        learning_rate: f64,
+    ) -> Result<StepReport, TrainerError> {
+        let report = self.measure(batch)?;
+        let norm = report.gradient_norm;
+        if !report.loss.is_finite() {
+            return Err(TrainerError::Loss(report.loss));
+        }
+        if !norm.is_finite() {
+            return Err(TrainerError::Gradient(norm));
+        }
+        let gradient = self.workspaces[0].gradients();
+        self.optimizer.step(&mut self.parameters, gradient, norm, &self.groups, learning_rate);
+        Ok(report)
+    }
+
+    /// The loss of a batch and its gradient, in the order of the parameters.
+    pub fn gradient(
+        &mut self,
+        batch: &[&TokenizedExample],
+    ) -> Result<(StepReport, Vec<f32>), TrainerError> {
+        let report = self.measure(batch)?;
+        Ok((report, self.workspaces[0].gradients().to_vec()))
+    }
+
+    /// Leaves the gradient of the batch in the first workspace.
+    fn measure(&mut self, batch: &[&TokenizedExample]) -> Result<StepReport, TrainerError> {
+        let tokens: usize = batch.iter().map(|example| example.targets().len()).sum();
+        if tokens == 0 {
+            return Err(TrainerError::Empty);
+        }
+        let scale = 1.0 / tokens as f32;
+        let transformer = Transformer::new(&self.config, &self.parameters);
+        let parts = parts(batch);
+        self.workspaces.resize_with(PARTS + 1, Workspace::default);
+        let mut loss = 0.0;
+        for (wave, parts) in parts.chunks(PARTS).enumerate() {
+            // Later waves leave the first workspace, which holds the sum so far, alone.
+            let first = usize::from(wave > 0);
+            let workspaces = &mut self.workspaces[first..first + parts.len()];
+            let losses: Vec<f64> = parts
+                .par_iter()
+                .zip(workspaces)
+                .map(|(part, workspace)| response_loss(&transformer, part, scale, workspace))
+                .collect();
+            loss += losses.iter().sum::<f64>();
+            let (sum, others) = self.workspaces.split_at_mut(1);
+            for other in &others[..parts.len() - usize::from(wave == 0)] {
+                add(sum[0].gradients_mut(), other.gradients());
+            }
+        }
+        let gradient_norm = gradient_norm(self.workspaces[0].gradients());
+        Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
+    }
+}
+
+/// Parts that run side by side. A constant: results must not depend on the machine.
+const PARTS: usize = 4;
+
+/// A part of more tokens than this is cut again, to bound memory.
+const LARGEST_PART: usize = 4096;
+
+/// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the
+/// fewest tokens so far (the first of equals). At least [`PARTS`] parts where there are as many
+/// examples; no empty part.
+fn parts<'a>(batch: &[&'a TokenizedExample]) -> Vec<Vec<&'a TokenizedExample>> {
+    let learnable = batch.iter().copied().filter(|example| !example.targets().is_empty());
+    let mut examples: Vec<_> = learnable.collect();
+    examples.sort_by_key(|example| Reverse(example.inputs().len()));
+    let tokens: usize = examples.iter().map(|example| example.inputs().len()).sum();
+    let count = tokens.div_ceil(LARGEST_PART).next_multiple_of(PARTS).min(examples.len());
+    let mut parts = vec![(0, Vec::new()); count];
+    for example in examples {
+        let lightest = parts.iter_mut().min_by_key(|(tokens, _)| *tokens);
+        let (tokens, part) = lightest.expect("as many parts as examples, at most");
+        *tokens += example.inputs().len();
+        part.push(example);
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+fn add(sum: &mut [f32], other: &[f32]) {
+    const CHUNK: usize = 1 << 15;
+    sum.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK)).for_each(|(sum, other)| {
+        sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimizer::OptimizerSettings;
+    use crate::size::ModelSize;
+    use crate::weights::Weights;
+    use bstar_core::RngKey;
+    use bstar_core::rng::below;
+
+    fn examples(count: u64) -> Vec<TokenizedExample> {
+        let example = |index| {
+            let mut rng = RngKey::from_seed(7).index(index).rng();
+            let mut draw = |longest| -> Vec<u32> {
+                let length = 1 + below(&mut rng, longest);
+                let token = |_| 2 + u32::try_from(below(&mut rng, 9)).unwrap();
+                (0..length).map(token).collect()
+            };
+            let (prompt, response) = (draw(6), draw(12));
+            TokenizedExample::new(&prompt, &response, 1)
+        };
+        (0..count).map(example).collect()
+    }
+
+    fn trainer() -> Trainer {
+        let config = ModelSize::from_width(16).unwrap().config(11, 32, 1);
+        let weights = Weights::random(&config, RngKey::from_seed(1));
+        let optimizer = AdamW::new(OptimizerSettings::default(), config.parameter_count());
+        Trainer::new(&config, weights.to_flat(), optimizer)
+    }
+
+    #[test]
+    fn training_on_one_batch_learns_it_by_heart() {
+        let (mut trainer, examples) = (trainer(), examples(6));
+        let batch: Vec<_> = examples.iter().collect();
+        let first = trainer.step(&batch, 1e-2).unwrap();
+        // Fresh weights know nothing: the loss is near that of a uniform guess.
+        assert!((first.loss - 11_f64.ln()).abs() < 0.5, "{first:?}");
+        for _ in 0..150 {
+            trainer.step(&batch, 1e-2).unwrap();
+        }
+        let last = trainer.step(&batch, 1e-2).unwrap();
+        assert!(last.loss < 0.4, "{last:?}");
+    }
+
+    #[test]
+    fn the_bits_of_a_step_do_not_depend_on_the_number_of_threads() {
+        let examples = examples(13);
+        let batch: Vec<_> = examples.iter().collect();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut trainer = trainer();
+                for _ in 0..3 {
+                    trainer.step(&batch, 1e-2).unwrap();
+                }
+                trainer.finish()
+            })
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(5));
+    }
+
+    #[test]
+    fn the_gradient_of_a_batch_is_the_token_mean_whatever_the_parts() {
+        let (mut trainer, examples) = (trainer(), examples(9));
+        let whole = trainer.gradient(&examples.iter().collect::<Vec<_>>()).unwrap();
+        let mut mean = vec![0.0_f64; whole.1.len()];
+        for example in &examples {
+            let (report, gradient) = trainer.gradient(&[example]).unwrap();
+            let share = report.tokens as f64 / whole.0.tokens as f64;
+            mean.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += f64::from(g) * share);
+        }
+        for (mean, whole) in mean.iter().zip(&whole.1) {
+            assert!((mean - f64::from(*whole)).abs() < 1e-6, "{mean} {whole}");
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_changes_nothing() {
+        let mut trainer = trainer();
+        trainer.parameters[5] = f32::NAN;
+        let before: Vec<u32> = trainer.parameters.iter().map(|x| x.to_bits()).collect();
+        let optimizer = trainer.optimizer.clone();
+        let examples: Vec<_> =
+            (2..11).map(|token| TokenizedExample::new(&[0, 1, token], &[3], 1)).collect();
+        let error = trainer.step(&examples.iter().collect::<Vec<_>>(), 1e-2).unwrap_err();
+        assert_eq!(Fault::from(error).class, FaultClass::Training);
+        let after: Vec<u32> = trainer.parameters.iter().map(|x| x.to_bits()).collect();
+        assert_eq!(before, after);
+        assert_eq!(trainer.optimizer, optimizer);
+    }
+
+    #[test]
+    fn parts_are_balanced_and_hold_every_example_once() {
+        let examples = examples(40);
+        let batch: Vec<_> = examples.iter().collect();
+        let parts = parts(&batch);
+        assert_eq!(parts.len(), PARTS);
+        let tokens = |part: &Vec<&TokenizedExample>| -> usize {
+            part.iter().map(|example| example.inputs().len()).sum()
+        };
+        let sizes: Vec<_> = parts.iter().map(tokens).collect();
+        assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() < 5, "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), tokens(&batch));
+        assert_eq!(super::parts(&batch[..2]).len(), 2);
+    }
+}

@@ -1,0 +1,390 @@
+//! The Llama transformer, forward and backward, for training.
+//!
+//! Sequences are packed: their tokens lie one after another in one `(tokens, width)` buffer, so no
+//! work is spent on padding; only attention knows where a sequence begins. The forward pass leaves
+//! in [`Activations`] what the backward pass needs; buffers are kept from step to step, because
+//! fresh memory costs more than the arithmetic of small models. The body is separate from the head
+//! ([`Head`]), so that another head (the scalar head of a reward model) can stand on the same body.
+//!
+//! The backward pass is written out by hand in the reverse order of the forward pass: `grad_x` is
+//! the gradient of the residual stream, to which each block adds its share. Everything runs on the
+//! calling thread. Departure from the usual layout: query, key and value weights are one matrix,
+//! gate and up another; see [`crate::parameters`].
+
+use crate::config::ModelConfig;
+use crate::ops::attention::{Attention, Scratch};
+use crate::ops::gather::{gather_rows, gather_rows_backward};
+use crate::ops::linear::Linear;
+use crate::ops::matmul::Write;
+use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
+use crate::ops::swiglu::{swiglu, swiglu_backward};
+use crate::parameters::parameter_groups;
+use std::ops::Range;
+
+/// Token sequences, packed.
+#[derive(Clone, Debug)]
+pub struct PackedTokens {
+    tokens: Vec<u32>,
+    sequences: Vec<Range<usize>>,
+}
+
+impl PackedTokens {
+    /// Packs sequences in the given order.
+    pub fn new<'a>(sequences: impl Iterator<Item = &'a [u32]>) -> Self {
+        let mut packed = Self { tokens: Vec::new(), sequences: Vec::new() };
+        for sequence in sequences {
+            let start = packed.tokens.len();
+            packed.tokens.extend_from_slice(sequence);
+            packed.sequences.push(start..packed.tokens.len());
+        }
+        packed
+    }
+
+    /// Where each sequence lies among the packed tokens.
+    pub fn sequences(&self) -> &[Range<usize>] {
+        &self.sequences
+    }
+}
+
+/// What a forward pass leaves for the backward pass, and room for gradients.
+#[derive(Debug, Default)]
+pub struct Activations {
+    layers: Vec<LayerActivations>,
+    /// The residual stream after the last layer.
+    last: Vec<f32>,
+    /// `last`, normalised.
+    hidden: Vec<f32>,
+    scratch: Scratch,
+    gradients: GradientRoom,
+}
+
+/// Buffers are `(tokens, width)` but where noted.
+#[derive(Debug, Default)]
+struct LayerActivations {
+    /// The residual stream before the layer.
+    input: Vec<f32>,
+    normed_input: Vec<f32>,
+    /// `(tokens, (heads + 2 kv_heads) head_dim)`.
+    qkv: Vec<f32>,
+    /// `(tokens, heads head_dim)`.
+    attended: Vec<f32>,
+    /// The residual stream between attention and feed-forward.
+    middle: Vec<f32>,
+    normed_middle: Vec<f32>,
+    /// `(tokens, 2 inner)`.
+    gate_up: Vec<f32>,
+    /// `(tokens, inner)`.
+    activated: Vec<f32>,
+}
+
+/// Gradients of activations; each is used again in every layer.
+#[derive(Debug, Default)]
+struct GradientRoom {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    gate_up: Vec<f32>,
+    activated: Vec<f32>,
+}
+
+/// A transformer body over a flat buffer of parameters.
+pub struct Transformer<'a> {
+    config: &'a ModelConfig,
+    parameters: &'a [f32],
+    ranges: Vec<Range<usize>>,
+    epsilon: f32,
+}
+
+impl<'a> Transformer<'a> {
+    /// A transformer with the parameters of a flat buffer.
+    ///
+    /// # Panics
+    /// If the buffer has not [`ModelConfig::parameter_count`] numbers.
+    pub fn new(config: &'a ModelConfig, parameters: &'a [f32]) -> Self {
+        assert_eq!(parameters.len(), config.parameter_count(), "one number for each parameter");
+        let ranges = parameter_groups(config).into_iter().map(|group| group.range).collect();
+        #[expect(clippy::cast_possible_truncation, reason = "activations are f32")]
+        let epsilon = config.rms_norm_eps as f32;
+        Self { config, parameters, ranges, epsilon }
+    }
+
+    /// Width of the hidden states.
+    pub fn width(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    /// Numbers in the flat buffer.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// Where the embedding lies in the flat buffer.
+    pub fn embedding_range(&self) -> Range<usize> {
+        self.ranges[EMBEDDING].clone()
+    }
+
+    /// The language-model head.
+    pub fn head(&self) -> Head<'a> {
+        let tied = self.config.tie_word_embeddings;
+        let range =
+            if tied { &self.ranges[EMBEDDING] } else { &self.ranges[self.ranges.len() - 1] };
+        Head {
+            width: self.config.hidden_size,
+            vocabulary: self.config.vocab_size,
+            range: range.clone(),
+            weight: &self.parameters[range.clone()],
+        }
+    }
+
+    /// Runs the body and returns the last hidden states, normalised: `(tokens, width)`.
+    ///
+    /// # Panics
+    /// If a token is not below the vocabulary.
+    pub fn forward<'b>(
+        &self,
+        packed: &PackedTokens,
+        activations: &'b mut Activations,
+    ) -> &'b [f32] {
+        let Activations { layers, last, hidden, scratch, gradients: _ } = activations;
+        let size = packed.tokens.len() * self.config.hidden_size;
+        layers.resize_with(self.config.num_hidden_layers, LayerActivations::default);
+        let attention = Attention::new(self.config, &packed.sequences);
+        // `last` travels through the layers as the residual stream.
+        last.resize(size, 0.0);
+        gather_rows(self.weight(EMBEDDING), self.config.hidden_size, &packed.tokens, last);
+        for (layer, activations) in layers.iter_mut().enumerate() {
+            self.forward_attention(layer, &attention, last, activations, scratch);
+            self.forward_feed_forward(layer, activations, last);
+        }
+        hidden.resize(size, 0.0);
+        rms_norm(last, self.weight(self.final_norm()), self.epsilon, hidden);
+        hidden
+    }
+
+    /// Given the gradient of the hidden states, writes the gradients of all parameters of the body
+    /// into their places of the flat buffer `gradients`. That of the embedding is added to what is
+    /// there.
+    ///
+    /// `activations` must be those of the forward pass of the same tokens.
+    pub fn backward(
+        &self,
+        packed: &PackedTokens,
+        activations: &mut Activations,
+        grad_hidden: &[f32],
+        gradients: &mut [f32],
+    ) {
+        let Activations { layers, last, hidden: _, scratch, gradients: room } = activations;
+        let attention = Attention::new(self.config, &packed.sequences);
+        room.x.clear();
+        room.x.resize(grad_hidden.len(), 0.0);
+        let norm = self.final_norm();
+        self.backward_norm(norm, last, grad_hidden, &mut room.x, gradients);
+        for (layer, activations) in layers.iter().enumerate().rev() {
+            self.backward_feed_forward(layer, activations, room, gradients);
+            self.backward_attention(layer, &attention, activations, room, gradients, scratch);
+        }
+        let grad_embedding = &mut gradients[self.ranges[EMBEDDING].clone()];
+        gather_rows_backward(&room.x, self.config.hidden_size, &packed.tokens, grad_embedding);
+    }
+
+    /// From the stream in `x` to `activations.middle`.
+    fn forward_attention(
+        &self,
+        layer: usize,
+        attention: &Attention<'_>,
+        x: &[f32],
+        activations: &mut LayerActivations,
+        scratch: &mut Scratch,
+    ) {
+        let LayerActivations { input, normed_input, qkv, attended, middle, .. } = activations;
+        let tokens = x.len() / self.config.hidden_size;
+        copy(x, input);
+        normed_input.resize(x.len(), 0.0);
+        rms_norm(input, self.layer_weight(layer, NORM), self.epsilon, normed_input);
+        let product = self.qkv_product(tokens);
+        qkv.resize(tokens * product.outer, 0.0);
+        product.forward(normed_input, self.layer_weight(layer, QKV), Write::Replace, qkv);
+        attended.resize(tokens * self.config.query_width(), 0.0);
+        attention.forward(qkv, attended, scratch);
+        copy(input, middle);
+        let product = self.output_product(tokens);
+        product.forward(attended, self.layer_weight(layer, OUTPUT), Write::Add, middle);
+    }
+
+    /// From `activations.middle` to the stream in `x`.
+    fn forward_feed_forward(
+        &self,
+        layer: usize,
+        activations: &mut LayerActivations,
+        x: &mut Vec<f32>,
+    ) {
+        let LayerActivations { middle, normed_middle, gate_up, activated, .. } = activations;
+        let tokens = middle.len() / self.config.hidden_size;
+        normed_middle.resize(middle.len(), 0.0);
+        rms_norm(middle, self.layer_weight(layer, SECOND_NORM), self.epsilon, normed_middle);
+        let product = self.gate_up_product(tokens);
+        gate_up.resize(tokens * product.outer, 0.0);
+        product.forward(normed_middle, self.layer_weight(layer, GATE_UP), Write::Replace, gate_up);
+        activated.resize(tokens * self.config.intermediate_size, 0.0);
+        swiglu(gate_up, self.config.intermediate_size, activated);
+        copy(middle, x);
+        let product = self.down_product(tokens);
+        product.forward(activated, self.layer_weight(layer, DOWN), Write::Add, x);
+    }
+
+    fn backward_feed_forward(
+        &self,
+        layer: usize,
+        activations: &LayerActivations,
+        room: &mut GradientRoom,
+        gradients: &mut [f32],
+    ) {
+        let LayerActivations { middle, normed_middle, gate_up, activated, .. } = activations;
+        let GradientRoom { x, normed, gate_up: grad_gate_up, activated: grad_activated, .. } = room;
+        let inner = self.config.intermediate_size;
+        let tokens = middle.len() / self.config.hidden_size;
+        let product = self.down_product(tokens);
+        product.backward_weight(x, activated, &mut gradients[self.layer_range(layer, DOWN)]);
+        grad_activated.resize(activated.len(), 0.0);
+        product.backward_input(x, self.layer_weight(layer, DOWN), grad_activated);
+        grad_gate_up.resize(gate_up.len(), 0.0);
+        swiglu_backward(gate_up, inner, grad_activated, grad_gate_up);
+        let product = self.gate_up_product(tokens);
+        let grad_weight = &mut gradients[self.layer_range(layer, GATE_UP)];
+        product.backward_weight(grad_gate_up, normed_middle, grad_weight);
+        normed.resize(middle.len(), 0.0);
+        product.backward_input(grad_gate_up, self.layer_weight(layer, GATE_UP), normed);
+        self.backward_norm(layer_group(layer, SECOND_NORM), middle, normed, x, gradients);
+    }
+
+    fn backward_attention(
+        &self,
+        layer: usize,
+        attention: &Attention<'_>,
+        activations: &LayerActivations,
+        room: &mut GradientRoom,
+        gradients: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let LayerActivations { input, normed_input, qkv, attended, .. } = activations;
+        let GradientRoom { x, normed, qkv: grad_qkv, attended: grad_attended, .. } = room;
+        let tokens = input.len() / self.config.hidden_size;
+        let product = self.output_product(tokens);
+        product.backward_weight(x, attended, &mut gradients[self.layer_range(layer, OUTPUT)]);
+        grad_attended.resize(attended.len(), 0.0);
+        product.backward_input(x, self.layer_weight(layer, OUTPUT), grad_attended);
+        grad_qkv.resize(qkv.len(), 0.0);
+        attention.backward(qkv, attended, grad_attended, grad_qkv, scratch);
+        let product = self.qkv_product(tokens);
+        let grad_weight = &mut gradients[self.layer_range(layer, QKV)];
+        product.backward_weight(grad_qkv, normed_input, grad_weight);
+        normed.resize(input.len(), 0.0);
+        product.backward_input(grad_qkv, self.layer_weight(layer, QKV), normed);
+        self.backward_norm(layer_group(layer, NORM), input, normed, x, gradients);
+    }
+
+    /// Adds to the gradient of the input `x` of a norm; writes that of its weight.
+    fn backward_norm(
+        &self,
+        group: usize,
+        x: &[f32],
+        grad_y: &[f32],
+        grad_x: &mut [f32],
+        gradients: &mut [f32],
+    ) {
+        let grad_weight = &mut gradients[self.ranges[group].clone()];
+        grad_weight.fill(0.0);
+        rms_norm_backward(x, self.weight(group), self.epsilon, grad_y, grad_x, grad_weight);
+    }
+
+    fn qkv_product(&self, rows: usize) -> Linear {
+        let outer = self.config.query_width() + 2 * self.config.key_value_width();
+        Linear { rows, inner: self.config.hidden_size, outer }
+    }
+
+    fn output_product(&self, rows: usize) -> Linear {
+        Linear { rows, inner: self.config.query_width(), outer: self.config.hidden_size }
+    }
+
+    fn gate_up_product(&self, rows: usize) -> Linear {
+        let outer = 2 * self.config.intermediate_size;
+        Linear { rows, inner: self.config.hidden_size, outer }
+    }
+
+    fn down_product(&self, rows: usize) -> Linear {
+        Linear { rows, inner: self.config.intermediate_size, outer: self.config.hidden_size }
+    }
+
+    fn weight(&self, group: usize) -> &'a [f32] {
+        &self.parameters[self.ranges[group].clone()]
+    }
+
+    fn layer_weight(&self, layer: usize, group: usize) -> &'a [f32] {
+        self.weight(layer_group(layer, group))
+    }
+
+    fn layer_range(&self, layer: usize, group: usize) -> Range<usize> {
+        self.ranges[layer_group(layer, group)].clone()
+    }
+
+    fn final_norm(&self) -> usize {
+        layer_group(self.config.num_hidden_layers, 0)
+    }
+}
+
+/// The language-model head: hidden states to next-token logits.
+pub struct Head<'a> {
+    width: usize,
+    vocabulary: usize,
+    range: Range<usize>,
+    weight: &'a [f32],
+}
+
+impl Head<'_> {
+    /// `hidden (rows, width)` to `logits (rows, vocabulary)`.
+    pub fn forward(&self, hidden: &[f32], logits: &mut Vec<f32>) {
+        let product = self.product(hidden.len() / self.width);
+        logits.resize(product.rows * self.vocabulary, 0.0);
+        product.forward(hidden, self.weight, Write::Replace, logits);
+    }
+
+    /// Writes the gradient of the weight into its place of the flat buffer `gradients`, and that of
+    /// the hidden states into `grad_hidden`.
+    pub fn backward(
+        &self,
+        hidden: &[f32],
+        grad_logits: &[f32],
+        grad_hidden: &mut Vec<f32>,
+        gradients: &mut [f32],
+    ) {
+        let product = self.product(hidden.len() / self.width);
+        product.backward_weight(grad_logits, hidden, &mut gradients[self.range.clone()]);
+        grad_hidden.resize(hidden.len(), 0.0);
+        product.backward_input(grad_logits, self.weight, grad_hidden);
+    }
+
+    fn product(&self, rows: usize) -> Linear {
+        Linear { rows, inner: self.width, outer: self.vocabulary }
+    }
+}
+
+/// Where the groups of a layer lie in [`parameter_groups`], after those before it.
+const NORM: usize = 0;
+const QKV: usize = 1;
+const OUTPUT: usize = 2;
+const SECOND_NORM: usize = 3;
+const GATE_UP: usize = 4;
+const DOWN: usize = 5;
+const LAYER_GROUPS: usize = 6;
+
+const EMBEDDING: usize = 0;
+
+fn layer_group(layer: usize, group: usize) -> usize {
+    EMBEDDING + 1 + layer * LAYER_GROUPS + group
+}
+
+fn copy(from: &[f32], to: &mut Vec<f32>) {
+    to.clear();
+    to.extend_from_slice(from);
+}

@@ -1,0 +1,189 @@
+//! The table of iterations: what was chosen, what was selected, what the policy can do.
+
+use crate::table::{Align, Table, number, percent};
+use bstar_core::Stage;
+use bstar_core::event::Event;
+use bstar_core::monitor::Metric;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One iteration of a run; iteration 0 is P_0, the policy before self-training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct IterationRow {
+    /// The iteration.
+    pub iteration: u32,
+    /// Whether it is complete.
+    pub committed: bool,
+    /// Sampling temperature t.
+    pub temperature: Option<f64>,
+    /// Reward threshold τ.
+    pub threshold: Option<f64>,
+    /// Balance score of the chosen cell; none for a fixed configuration.
+    pub balance_score: Option<f64>,
+    /// Per-query cap.
+    pub cap: Option<u32>,
+    /// Responses drawn for training.
+    pub drawn: Option<u64>,
+    /// Responses selected.
+    pub selected: Option<u64>,
+    /// Unique correct ones among them.
+    pub correct: Option<u64>,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Mean loss over the steps (nats).
+    pub mean_loss: Option<f64>,
+    /// Fingerprint of the weights.
+    pub policy_version: Option<String>,
+    /// Evaluation metrics by name.
+    pub metrics: BTreeMap<String, Metric>,
+}
+
+/// A run as its events tell it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunReport {
+    /// Name of the method.
+    pub method: String,
+    /// Name of the task.
+    pub task: String,
+    /// Root of all randomness.
+    pub seed: u64,
+    /// Iterations planned.
+    pub planned_iterations: u32,
+    /// Whether the run is complete.
+    pub finished: bool,
+    /// P_0 and the iterations.
+    pub iterations: Vec<IterationRow>,
+}
+
+impl RunReport {
+    /// Reads a run's events.
+    pub fn from_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut report = Self::default();
+        for event in events {
+            report.add(event);
+        }
+        report
+    }
+
+    fn add(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { method, task, seed, iterations, .. } => {
+                self.method.clone_from(method);
+                self.task.clone_from(task);
+                self.seed = *seed;
+                self.planned_iterations = *iterations;
+            }
+            Event::Step { iteration, step } => {
+                let row = self.row(*iteration);
+                let before = row.mean_loss.unwrap_or(0.0) * row.steps as f64;
+                row.steps += 1;
+                row.mean_loss = Some((before + step.loss) / row.steps as f64);
+            }
+            Event::Decided { iteration, decision } => {
+                let row = self.row(*iteration);
+                row.temperature = Some(decision.temperature);
+                row.threshold = Some(decision.threshold);
+                row.balance_score = decision.balance_score;
+            }
+            Event::Selected { iteration, selection } => {
+                let row = self.row(*iteration);
+                row.cap = selection.cap;
+                row.drawn = Some(selection.drawn);
+                row.selected = Some(selection.selected);
+                row.correct = Some(selection.correct);
+            }
+            Event::Measured { iteration, stage: Stage::Eval, metrics } => {
+                let named = metrics.iter().map(|metric| (metric.name.clone(), metric.clone()));
+                self.row(*iteration).metrics.extend(named);
+            }
+            Event::IterationCommitted { iteration, policy_version } => {
+                let row = self.row(*iteration);
+                row.committed = true;
+                row.policy_version = Some(policy_version.to_string());
+            }
+            Event::RunFinished { .. } => self.finished = true,
+            Event::Measured { .. }
+            | Event::Graded { .. }
+            | Event::Published { .. }
+            | Event::Validated { .. }
+            | Event::NothingSelected { .. } => {}
+        }
+    }
+
+    fn row(&mut self, iteration: u32) -> &mut IterationRow {
+        let known = self.iterations.iter().position(|row| row.iteration == iteration);
+        let index = known.unwrap_or_else(|| {
+            self.iterations.push(IterationRow { iteration, ..IterationRow::default() });
+            self.iterations.len() - 1
+        });
+        &mut self.iterations[index]
+    }
+
+    /// The table as text, with the largest K and S that were evaluated.
+    pub fn table(&self) -> String {
+        let accuracy = format!("eval/{}/pass@1", self.task);
+        let step_accuracy = format!("eval/{}/step_accuracy", self.task);
+        let false_positives = format!("eval/{}/false_positive_rate", self.task);
+        let (pass_k, pass_k_s) = self.largest_pass();
+        let label = |name: &str| name.trim_start_matches("explore/").replace("pass", "Pass");
+        let right = Align::Right;
+        let (k_label, k_s_label) = (label(&pass_k), label(&pass_k_s));
+        let mut table = Table::new(&[
+            ("iteration", right),
+            ("t", right),
+            ("τ", right),
+            ("balance", right),
+            ("selected", right),
+            ("greedy %", right),
+            ("steps %", right),
+            ("false pos. %", right),
+            (&k_label, right),
+            (&k_s_label, right),
+            ("diversity", right),
+        ]);
+        for row in &self.iterations {
+            let metric = |name: &str| row.metrics.get(name).and_then(|metric| metric.value);
+            let name = if row.iteration == 0 { "P_0".into() } else { row.iteration.to_string() };
+            table.row([
+                if row.committed { name } else { name + "*" },
+                number(row.temperature, 2),
+                number(row.threshold, 2),
+                number(row.balance_score, 4),
+                row.selected.map_or_else(|| "–".into(), |selected| selected.to_string()),
+                percent(metric(&accuracy)),
+                percent(metric(&step_accuracy)),
+                percent(metric(&false_positives)),
+                percent(metric(&pass_k)),
+                percent(metric(&pass_k_s)),
+                number(metric("explore/diversity"), 3),
+            ]);
+        }
+        let open = self.iterations.iter().any(|row| !row.committed);
+        table.render() + if open { "* not complete\n" } else { "" }
+    }
+
+    /// Names of Pass@K and Pass@K-S with the largest K, then S, among the metrics.
+    fn largest_pass(&self) -> (String, String) {
+        let names = self.iterations.iter().flat_map(|row| row.metrics.keys());
+        let mut best = ((0, 0), (0, 0));
+        for name in names {
+            let Some(rest) = name.strip_prefix("explore/pass@") else { continue };
+            match rest.split_once('-') {
+                None => best.0 = best.0.max((rest.parse().unwrap_or(0), 0)),
+                Some((k, s)) => {
+                    best.1 = best.1.max((k.parse().unwrap_or(0), s.parse().unwrap_or(0)));
+                }
+            }
+        }
+        let ((k, _), (k_of_s, s)) = best;
+        let shown = |number: u32| if number == 0 { "K".to_owned() } else { number.to_string() };
+        (
+            format!("explore/pass@{}", shown(k)),
+            format!(
+                "explore/pass@{}-{}",
+                shown(k_of_s),
+                if s == 0 { "S".into() } else { shown(s) }
+            ),
+        )
+    }
+}

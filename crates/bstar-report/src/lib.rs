@@ -1,0 +1,11 @@
+//! What people look at: tables made from a run's events, and from nothing else.
+//!
+//! Read-only; knows no trainer and no model.
+
+#![forbid(unsafe_code)]
+
+mod iterations;
+mod table;
+
+pub use iterations::{IterationRow, RunReport};
+pub use table::{Align, Table, number, percent};

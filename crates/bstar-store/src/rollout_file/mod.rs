@@ -1,0 +1,260 @@
+//! Rollout files: the rows that runs, other trainers and analyses exchange.
+//!
+//! A row is a [`bstar_core::Rollout`] with one column for each of its fields, in JSON Lines (plain,
+//! gzip, zstd) or Parquet. Needed are `query_id`, `response` (or at least `answer`) and `verdict`
+//! (or `correct`); every other column may be missing, which is the same as null. Foreign files are
+//! met half-way: whole numbers may be floats, floats may be integers or float32, text may be a
+//! dictionary, `query_id` may be a number. What was assumed is counted in [`ReadNotes`] so that the
+//! caller can say it.
+//!
+//! A sample is one (query, temperature, sample index, iteration, stage); the same sample twice is an
+//! error that names both rows. NaN and infinities are null in both directions of JSON, and when read
+//! from Parquet.
+
+mod cells;
+mod columns;
+mod gather;
+mod json_lines;
+mod parquet;
+mod reading;
+mod scored;
+mod scored_columns;
+
+use crate::disk::{self, DiskError};
+use crate::manifest::FormatVersion;
+use bstar_core::{Fault, FaultClass, Rollout};
+use bstar_table::{Compression, TableError, TableFormat};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+pub(crate) use reading::read_published;
+pub use reading::{ReadRollouts, read_rollouts};
+pub use scored::{ScoredRollouts, read_scored};
+
+/// The version of the row format, kept in the metadata of Parquet files that we write.
+pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
+
+/// What a reader assumed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadNotes {
+    /// Rows read.
+    pub rows: u64,
+    /// Rows without a temperature; they count as drawn at 1.0.
+    pub assumed_temperature: u64,
+    /// Rows without a sample index; they are numbered by order of appearance.
+    pub numbered_samples: u64,
+    /// Rows without a response, whose answer stands in for it (duplicates are then by answer).
+    pub answers_for_responses: u64,
+}
+
+/// Why a rollout file cannot be read or written.
+#[derive(Debug, Error)]
+pub enum RolloutFileError {
+    /// The table beneath the rollouts.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The disk, while writing.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A cell holds the wrong kind of value.
+    #[error("expected {expected} in column `{column}` at {}:{row}, found {found}", path.display())]
+    BadCell {
+        /// The file.
+        path: PathBuf,
+        /// 1-based row (line in JSON Lines).
+        row: u64,
+        /// The column.
+        column: &'static str,
+        /// What was expected.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// A Parquet column has the wrong type.
+    #[error("expected {expected} in column `{column}` of {}, found type {found}", path.display())]
+    BadColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// What was expected.
+        expected: &'static str,
+        /// The Arrow type.
+        found: String,
+    },
+    /// The same sample stands in two rows.
+    #[error(
+        "sample {sample_index} of query `{query_id}` at temperature {temperature} stands twice: {}:{row} and {}:{other_row}",
+        path.display(),
+        other_path.display()
+    )]
+    Duplicate {
+        /// The query.
+        query_id: String,
+        /// The temperature.
+        temperature: f64,
+        /// The sample index.
+        sample_index: u32,
+        /// File of the first row.
+        path: PathBuf,
+        /// The first row.
+        row: u64,
+        /// File of the second row.
+        other_path: PathBuf,
+        /// The second row.
+        other_row: u64,
+    },
+    /// A newer bstar wrote the file.
+    #[error("rollout format {found} of {} is newer than {ROLLOUT_FORMAT}", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: FormatVersion,
+    },
+    /// The name does not say in which format to write.
+    #[error("cannot tell the format of {} from its name", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl From<RolloutFileError> for Fault {
+    fn from(error: RolloutFileError) -> Self {
+        let message = error.to_string();
+        let data = |hint: &str| Self::new(FaultClass::Data, &message).hint(hint);
+        match error {
+            RolloutFileError::Table(TableError::MissingColumn { .. }) => data(
+                "a rollout row needs `query_id`, `response` (or `answer`) and `verdict` (or \
+                 `correct`)",
+            ),
+            RolloutFileError::Table(error) => {
+                let mut fault = Self::new(FaultClass::Data, message);
+                fault.hint = error.hint().map(ToOwned::to_owned);
+                match error.into_cause() {
+                    Some(cause) => fault.because(cause),
+                    None => fault,
+                }
+            }
+            RolloutFileError::Disk(error) => error.into(),
+            RolloutFileError::BadCell { column: "verdict", .. } => {
+                data("a verdict is `correct`, `incorrect`, `no_answer` or `ungradable`")
+            }
+            RolloutFileError::BadCell { .. } | RolloutFileError::BadColumn { .. } => {
+                data("correct the column; the row format is in the reference")
+            }
+            RolloutFileError::Duplicate { .. } => {
+                data("give each sample of a query its own `sample_index`, or name each file once")
+            }
+            RolloutFileError::NewerFormat { .. } => {
+                data("use the version of bstar that wrote the file, or a later one")
+            }
+            RolloutFileError::UnknownFormat { .. } => Self::new(FaultClass::Usage, message)
+                .hint("end the name in .parquet, .jsonl, .jsonl.gz or .jsonl.zst"),
+        }
+    }
+}
+
+/// Writes rollouts so that the file is there whole or not at all; the name says in which format.
+pub fn write_rollouts(path: &Path, rollouts: &[Rollout]) -> Result<(), RolloutFileError> {
+    let format = TableFormat::claimed(path)
+        .ok_or_else(|| RolloutFileError::UnknownFormat { path: path.to_owned() })?;
+    disk::publish(path, |sink| write_as(format, rollouts, sink))?;
+    Ok(())
+}
+
+fn write_as(
+    format: TableFormat,
+    rollouts: &[Rollout],
+    sink: disk::Sink<'_>,
+) -> std::io::Result<()> {
+    match format {
+        TableFormat::Parquet => parquet::write(rollouts, sink),
+        TableFormat::JsonLines(Compression::Plain) => json_lines::write(rollouts, sink),
+        TableFormat::JsonLines(Compression::Gzip) => {
+            let mut encoder = flate2::write::GzEncoder::new(sink, flate2::Compression::default());
+            json_lines::write(rollouts, &mut encoder)?;
+            encoder.finish().map(drop)
+        }
+        TableFormat::JsonLines(Compression::Zstd) => {
+            let mut encoder = zstd::Encoder::new(sink, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            encoder.include_checksum(true)?;
+            json_lines::write(rollouts, &mut encoder)?;
+            encoder.finish().map(drop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bstar_core::Verdict;
+
+    fn rollout(index: u32) -> Rollout {
+        Rollout {
+            query_id: "q".into(),
+            sample_index: index,
+            temperature: 0.5,
+            response: format!("response {index}").into(),
+            answer: None,
+            verdict: Verdict::NoAnswer,
+            reward_model_score: None,
+            step_scores: None,
+            iteration: None,
+            stage: None,
+            prompt: None,
+            reward: None,
+            selected: None,
+            finish_reason: None,
+            token_count: None,
+            logprob: None,
+            entropy: None,
+            steps_correct: None,
+            policy_version: None,
+        }
+    }
+
+    const FORMATS: [TableFormat; 4] = [
+        TableFormat::Parquet,
+        TableFormat::JsonLines(Compression::Plain),
+        TableFormat::JsonLines(Compression::Gzip),
+        TableFormat::JsonLines(Compression::Zstd),
+    ];
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_device_is_an_error_in_every_format() {
+        let rollouts: Vec<Rollout> = (0..500).map(rollout).collect();
+        for format in FORMATS {
+            let file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let mut witness = disk::Witness::of(file);
+            assert!(write_as(format, &rollouts, &mut witness).is_err(), "{format:?}");
+            let kind = witness.failure.unwrap().kind();
+            assert_eq!(kind, std::io::ErrorKind::StorageFull, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn equal_rollouts_are_equal_bytes() {
+        let rollouts: Vec<Rollout> = (0..500).map(rollout).collect();
+        for format in FORMATS {
+            let bytes = || {
+                let mut sink = Vec::new();
+                write_as(format, &rollouts, &mut sink).unwrap();
+                sink
+            };
+            assert_eq!(bytes(), bytes(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_known_ending_is_refused() {
+        let error = write_rollouts(Path::new("nowhere/rollouts.csv"), &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot tell the format of nowhere/rollouts.csv from its name"
+        );
+        assert_eq!(Fault::from(error).class, FaultClass::Usage);
+    }
+}

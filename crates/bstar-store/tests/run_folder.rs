@@ -1,0 +1,357 @@
+//! A run folder from the outside: created, published to, broken in every way a crash can break it,
+//! and continued.
+//!
+//! The crash tests cut the event log at every byte and leave every kind of temporary behind; what
+//! is found after reopening must be the state at the last durable event, whatever was cut.
+
+#![expect(clippy::unwrap_used, reason = "clippy does not see that helpers of tests are tests")]
+
+use bstar_core::event::{Event, VerdictCounts};
+use bstar_core::ports::Piece;
+use bstar_core::{Fault, FaultClass, Rollout, Stage, Verdict};
+use bstar_store::{
+    FindError, Opened, RunError, RunIdentity, RunState, RunStore, RunView, find_run, list_runs,
+};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn identity(k: u32) -> RunIdentity {
+    RunIdentity {
+        config_toml: format!("[balance]\nk = {k} # as written\n"),
+        resolved: json!({"seed": 1, "balance": {"k": k}, "threads": k}),
+        bstar_version: "0.1.0".to_owned(),
+    }
+}
+
+fn rollouts(count: u32) -> Vec<Rollout> {
+    (0..count)
+        .map(|index| Rollout {
+            query_id: format!("q{}", index / 2).into(),
+            sample_index: index % 2,
+            temperature: 0.7,
+            response: format!("response {index}").into(),
+            answer: Some(index.to_string()),
+            verdict: Verdict::Incorrect,
+            reward_model_score: None,
+            step_scores: None,
+            iteration: Some(1),
+            stage: Some(Stage::Train),
+            prompt: Some("prompt".into()),
+            reward: Some(0.5),
+            selected: Some(false),
+            finish_reason: None,
+            token_count: Some(3),
+            logprob: Some(-1.5),
+            entropy: None,
+            steps_correct: None,
+            policy_version: Some("v".into()),
+        })
+        .collect()
+}
+
+fn started() -> Event {
+    Event::RunStarted {
+        version: "0.1.0".to_owned(),
+        method: "b-star".to_owned(),
+        task: "arithmetic".to_owned(),
+        seed: 1,
+        iterations: 2,
+        policy_version: "base".into(),
+    }
+}
+
+fn graded(iteration: u32, stage: Stage) -> Event {
+    Event::Graded { iteration, stage, counts: VerdictCounts { correct: 1, ..Default::default() } }
+}
+
+fn publish_checkpoint(run: &mut RunStore, iteration: u32, weights: &str) {
+    let folder = run.begin_checkpoint(iteration).unwrap();
+    fs::create_dir(folder.join("deep")).unwrap();
+    fs::write(folder.join("model.safetensors"), weights).unwrap();
+    fs::write(folder.join("deep/state.json"), "{}").unwrap();
+    run.finish_checkpoint(iteration).unwrap();
+}
+
+/// A finished run of one iteration, and the folder that holds it.
+fn small_run() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("runs/first");
+    let mut run = RunStore::create(&dir, &identity(16)).unwrap();
+    run.append(&started()).unwrap();
+    publish_checkpoint(&mut run, 0, "p0");
+    run.commit(0, "v0").unwrap();
+    run.append(&graded(1, Stage::Probe)).unwrap();
+    run.publish_rollouts(1, Stage::Probe, &rollouts(4)).unwrap();
+    run.append(&graded(1, Stage::Train)).unwrap();
+    run.publish_rollouts(1, Stage::Train, &rollouts(6)).unwrap();
+    publish_checkpoint(&mut run, 1, "p1");
+    run.append(&graded(1, Stage::Eval)).unwrap();
+    run.publish_rollouts(1, Stage::Eval, &[]).unwrap();
+    run.commit(1, "v1").unwrap();
+    run.append(&Event::RunFinished { iterations: 1 }).unwrap();
+    (folder, dir)
+}
+
+#[test]
+fn a_run_reopens_with_all_that_was_published() {
+    let (_folder, dir) = small_run();
+    let run = RunStore::open(&dir).unwrap();
+    for piece in [Piece::Probe, Piece::Draw, Piece::Train, Piece::Evaluate] {
+        assert!(run.is_published(1, piece), "{piece:?}");
+        assert!(!run.is_published(2, piece), "{piece:?}");
+    }
+    assert_eq!((run.last_committed(), run.is_finished()), (Some(1), true));
+    assert_eq!(run.read_rollouts(1, Stage::Train).unwrap(), rollouts(6));
+    assert_eq!(run.read_rollouts(1, Stage::Eval).unwrap(), []);
+    let weights = run.checkpoint_dir(1).unwrap().unwrap().join("model.safetensors");
+    assert_eq!(fs::read_to_string(weights).unwrap(), "p1");
+    assert_eq!(run.events().unwrap().len(), 12);
+    assert_eq!(fs::read_to_string(dir.join("config.toml")).unwrap(), identity(16).config_toml);
+    assert_eq!(RunView::open(&dir).unwrap().resolved_config().unwrap(), identity(16).resolved);
+}
+
+/// What a log holds once it is cut after its last durable event; worked out from the text alone.
+fn durable_prefix(log: &str) -> &str {
+    let durable = ["run_started", "published", "iteration_committed", "run_finished"];
+    let mut end = 0;
+    let mut kept = 0;
+    for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        end += line.len();
+        if durable.iter().any(|name| line.contains(&format!("\"event\":\"{name}\""))) {
+            kept = end;
+        }
+    }
+    &log[..kept]
+}
+
+#[test]
+fn a_log_cut_at_any_byte_reopens_at_its_last_durable_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_owned();
+    let mut run = RunStore::create(&dir, &identity(16)).unwrap();
+    run.publish_rollouts(1, Stage::Probe, &[]).unwrap();
+    run.append(&graded(1, Stage::Train)).unwrap();
+    run.publish_rollouts(1, Stage::Train, &[]).unwrap();
+    run.commit(1, "v1").unwrap();
+    run.append(&graded(2, Stage::Probe)).unwrap();
+    run.append(&Event::RunFinished { iterations: 1 }).unwrap();
+    drop(run);
+    let path = dir.join("events.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    for length in 0..=whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let expected = durable_prefix(&whole[..length]);
+        let run = RunStore::open(&dir).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected, "cut at {length}");
+        let says = |text: &str| expected.contains(text);
+        assert_eq!(run.is_published(1, Piece::Probe), says("\"piece\":\"probe\""), "{length}");
+        assert_eq!(run.is_published(1, Piece::Draw), says("\"piece\":\"draw\""), "{length}");
+        assert_eq!(run.last_committed().is_some(), says("iteration_committed"), "{length}");
+        assert_eq!(run.is_finished(), says("run_finished"), "{length}");
+        assert_eq!(run.events().unwrap().len(), expected.lines().count(), "{length}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_continues_to_the_same_events() {
+    let (_folder, dir) = small_run();
+    let path = dir.join("events.jsonl");
+    let whole = RunView::open(&dir).unwrap().events().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let cut = text.find("\"piece\":\"draw\"").unwrap();
+    fs::write(&path, &text[..cut]).unwrap();
+    let mut run = RunStore::open(&dir).unwrap();
+    run.append(&graded(1, Stage::Train)).unwrap();
+    run.publish_rollouts(1, Stage::Train, &rollouts(6)).unwrap();
+    // The folder of the checkpoint is there already, as after a crash between rename and event.
+    publish_checkpoint(&mut run, 1, "p1 again");
+    run.append(&graded(1, Stage::Eval)).unwrap();
+    run.publish_rollouts(1, Stage::Eval, &[]).unwrap();
+    run.commit(1, "v1").unwrap();
+    run.append(&Event::RunFinished { iterations: 1 }).unwrap();
+    let continued = run.events().unwrap();
+    assert_eq!(continued.len(), whole.len());
+    for (ours, theirs) in continued.iter().zip(&whole) {
+        assert_eq!((ours.seq, &ours.event), (theirs.seq, &theirs.event));
+    }
+    let weights = dir.join("checkpoints/iter-0001/model.safetensors");
+    assert_eq!(fs::read_to_string(weights).unwrap(), "p1 again");
+}
+
+#[test]
+fn temporary_leftovers_are_removed_and_nothing_else() {
+    let (_folder, dir) = small_run();
+    let leftovers = [
+        ".manifest.json.tmp",
+        "rollouts/iter-0001/.train.parquet.tmp",
+        "checkpoints/.iter-0002.tmp/model.safetensors",
+    ];
+    for name in leftovers {
+        fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+        fs::write(dir.join(name), "half").unwrap();
+    }
+    let run = RunStore::open(&dir).unwrap();
+    for name in leftovers {
+        assert!(!dir.join(name).exists(), "{name}");
+    }
+    assert!(!dir.join("checkpoints/.iter-0002.tmp").exists());
+    assert_eq!(run.read_rollouts(1, Stage::Probe).unwrap(), rollouts(4));
+}
+
+fn check_fault(error: RunError, class: FaultClass, message: &str, hint: &str) {
+    let fault = Fault::from(error);
+    assert_eq!(fault.class, class, "{}", fault.message);
+    assert!(fault.message.contains(message), "{}", fault.message);
+    assert!(fault.hint.as_deref().unwrap_or_default().contains(hint), "{:?}", fault.hint);
+}
+
+#[test]
+fn a_run_of_a_newer_format_is_refused_and_left_alone() {
+    let (_folder, dir) = small_run();
+    let manifest = r#"{"format": "2.1", "bstar_version": "9.8.7", "made": {"of": "other things"}}"#;
+    fs::write(dir.join("manifest.json"), manifest).unwrap();
+    let before = fs::read(dir.join("events.jsonl")).unwrap();
+    let (found, hint) = ("written by bstar 9.8.7", "use bstar 9.8.7 or later");
+    check_fault(RunStore::open(&dir).unwrap_err(), FaultClass::Run, found, hint);
+    check_fault(RunView::open(&dir).unwrap_err(), FaultClass::Run, found, hint);
+    let error = RunStore::open_or_create(&dir, &identity(16), &[]).unwrap_err();
+    check_fault(error, FaultClass::Run, "run format 2.1", hint);
+    assert_eq!(fs::read(dir.join("events.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn a_run_in_use_is_refused_with_the_pid_and_can_still_be_read() {
+    let (_folder, dir) = small_run();
+    let run = RunStore::open(&dir).unwrap();
+    let process = format!("process {}", std::process::id());
+    check_fault(RunStore::open(&dir).unwrap_err(), FaultClass::Run, &process, "wait until");
+    check_fault(RunStore::discard(&dir).unwrap_err(), FaultClass::Run, &process, "wait until");
+    let view = RunView::open(&dir).unwrap();
+    assert!(view.is_running());
+    assert_eq!(view.events().unwrap().len(), 12);
+    drop(run);
+    assert!(!view.is_running());
+    RunStore::open(&dir).unwrap();
+}
+
+#[test]
+fn another_configuration_is_refused_key_by_key() {
+    let (_folder, dir) = small_run();
+    let error = RunStore::open_or_create(&dir, &identity(32), &["threads"]).unwrap_err();
+    let RunError::ConfigDiffers { changes, .. } = &error else { panic!("{error}") };
+    assert_eq!(changes.len(), 1);
+    check_fault(error, FaultClass::Run, "\n  balance.k: 16 → 32", "`--fresh`");
+    let mut same = identity(16);
+    same.resolved["threads"] = json!(1);
+    let (run, opened) = RunStore::open_or_create(&dir, &same, &["threads"]).unwrap();
+    assert_eq!((opened, run.last_committed()), (Opened::Continued, Some(1)));
+}
+
+#[test]
+fn a_discarded_run_gives_way_to_another() {
+    let (_folder, dir) = small_run();
+    let error = RunStore::create(&dir, &identity(32)).unwrap_err();
+    check_fault(error, FaultClass::Run, "holds a run already", "`--fresh`");
+    RunStore::discard(&dir).unwrap();
+    assert!(matches!(RunStore::open(&dir), Err(RunError::NotARun { .. })));
+    let (run, opened) = RunStore::open_or_create(&dir, &identity(32), &[]).unwrap();
+    assert_eq!((opened, run.last_committed()), (Opened::Created, None));
+    assert!(!dir.join("rollouts").exists() && !dir.join("checkpoints").exists());
+}
+
+#[test]
+fn a_creation_that_a_crash_interrupted_is_begun_again() {
+    let (_folder, dir) = small_run();
+    fs::remove_file(dir.join("manifest.json")).unwrap();
+    let run = RunStore::create(&dir, &identity(16)).unwrap();
+    assert_eq!((run.last_committed(), run.events().unwrap().len()), (None, 0));
+}
+
+#[test]
+fn a_lost_event_log_is_an_error_and_not_a_new_beginning() {
+    let (_folder, dir) = small_run();
+    fs::remove_file(dir.join("events.jsonl")).unwrap();
+    let error = RunStore::open(&dir).unwrap_err();
+    check_fault(error, FaultClass::Run, "no such file: ", "restore it, or start over");
+}
+
+#[test]
+fn a_folder_with_foreign_files_is_never_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
+    let error = RunStore::create(folder.path(), &identity(1)).unwrap_err();
+    check_fault(error, FaultClass::Run, "found thesis.tex", "choose another `--run-dir`");
+    assert!(matches!(RunStore::discard(folder.path()), Err(RunError::ForeignFolder { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn pruning_keeps_what_is_asked_for() {
+    let (_folder, dir) = small_run();
+    let mut run = RunStore::open(&dir).unwrap();
+    run.prune_checkpoints(&BTreeSet::from([1])).unwrap();
+    assert_eq!(run.checkpoint_dir(0).unwrap(), None);
+    assert!(run.checkpoint_dir(1).unwrap().is_some());
+    assert!(run.is_published(0, Piece::Train));
+    assert_eq!(RunView::open(&dir).unwrap().checkpoints().unwrap(), [1]);
+}
+
+#[test]
+fn what_is_not_published_cannot_be_read_and_nothing_is_published_twice() {
+    let (_folder, dir) = small_run();
+    let mut run = RunStore::open(&dir).unwrap();
+    let error = run.read_rollouts(2, Stage::Probe).unwrap_err();
+    check_fault(error, FaultClass::Run, "nothing published for probe of iteration 2", "continue");
+    assert!(matches!(run.checkpoint_dir(2), Err(RunError::NotPublished { .. })));
+    let error = run.publish_rollouts(1, Stage::Train, &[]).unwrap_err();
+    check_fault(error, FaultClass::Bug, "Draw of iteration 1 is published already", "");
+    assert!(matches!(run.begin_checkpoint(1), Err(RunError::AlreadyPublished { .. })));
+}
+
+#[test]
+fn a_broken_line_within_the_log_is_named() {
+    let (_folder, dir) = small_run();
+    let path = dir.join("events.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("\"seq\":3", "\"seq\":x", 1)).unwrap();
+    let error = RunStore::open(&dir).unwrap_err();
+    check_fault(error, FaultClass::Run, "events.jsonl:4: ", "remove line 4 and all after it");
+}
+
+fn check_found(root: &Path, name: &str, expected: &str) {
+    assert_eq!(find_run(root, name).unwrap(), root.join(expected), "{name}");
+}
+
+#[test]
+fn runs_are_listed_by_name_and_found_by_prefix() {
+    let (folder, first) = small_run();
+    let root = folder.path().join("runs");
+    drop(RunStore::create(&root.join("fir"), &identity(1)).unwrap());
+    let second = RunStore::create(&root.join("second"), &identity(1)).unwrap();
+    fs::create_dir_all(root.join("third")).unwrap();
+    fs::write(root.join("third/manifest.json"), "{\"format\": \"7.0\"}").unwrap();
+    fs::create_dir_all(root.join("not-a-run")).unwrap();
+
+    let runs = list_runs(&root).unwrap();
+    let shown: Vec<_> = runs.iter().map(|run| (run.id.as_str(), run.last_committed)).collect();
+    assert_eq!(shown, [("fir", None), ("first", Some(1)), ("second", None), ("third", None)]);
+    assert_eq!(runs[0].state, RunState::Unfinished);
+    assert_eq!(runs[1].state, RunState::Finished);
+    assert_eq!((runs[1].method.as_deref(), runs[1].iterations), (Some("b-star"), Some(2)));
+    assert_eq!(runs[2].state, RunState::Running);
+    assert!(matches!(&runs[3].state, RunState::Unreadable(why) if why.contains("7.0")));
+
+    check_found(&root, "s", "second");
+    check_found(&root, "firs", "first");
+    check_found(&root, "fir", "fir");
+    check_found(&root, first.to_str().unwrap(), "first");
+    let error = find_run(&root, "f").unwrap_err();
+    assert!(matches!(&error, FindError::Several { matches, .. } if matches == &["fir", "first"]));
+    let fault = Fault::from(find_run(&root, "x").unwrap_err());
+    assert_eq!(fault.hint.unwrap(), "the runs there are fir, first, second, third");
+    assert_eq!(list_runs(&root.join("nowhere")).unwrap(), []);
+    drop(second);
+}

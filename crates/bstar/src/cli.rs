@@ -1,0 +1,187 @@
+//! The command line as clap sees it. What the verbs do is in [`crate::commands`].
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Teach a language model to reason on its own best answers (B-STaR).
+///
+/// `bstar run configs/quickstart.toml` takes a small model from nothing to a policy that has taught
+/// itself, on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "bstar", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// Print nothing but results and errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a config to its end, or continue it where it stopped.
+    Run(RunArgs),
+    /// Evaluate a model folder on a task.
+    Eval(EvalArgs),
+    /// Print the monitors of any rollouts file, ours or another trainer's.
+    Analyze(AnalyzeArgs),
+    /// Search temperature and threshold on stored rollouts.
+    Balance(BalanceArgs),
+    /// List runs, or show one.
+    Runs {
+        #[command(subcommand)]
+        verb: RunsVerb,
+    },
+    /// Show the resolved config, or the schema of configs.
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Write a commented config file to start from.
+    Init(InitArgs),
+    /// Say what this machine offers and what is missing.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Config file (TOML).
+    pub(crate) config: PathBuf,
+    /// Set a key: `--set sample.k=16`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Folder of the run; `runs/<name of the config>` if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Start over: the run that lies in the folder is deleted.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Print the table of iterations as JSON at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Model folder (Hugging Face format), or a run folder, whose last checkpoint is taken.
+    pub(crate) model: PathBuf,
+    /// Task: a kind such as `arithmetic`, or a config file that holds one.
+    #[arg(long)]
+    pub(crate) task: String,
+    /// Set a key of the config: `--set evaluate.samples=8`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Write the rollouts here (.parquet, .jsonl, .jsonl.gz or .jsonl.zst).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rollouts: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeArgs {
+    /// Rollouts files: JSON Lines (also .gz, .zst) or Parquet.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// K of Pass@K and Best-of-K.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8,32")]
+    pub(crate) k: Vec<usize>,
+    /// S of Pass@K-S and Reward@K-S.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4")]
+    pub(crate) s: Vec<usize>,
+    /// Task whose equations diversity counts: `arithmetic` knows rewriting steps, every other kind
+    /// `$…$`, `<<…>>` and `\[…\]`.
+    #[arg(long, default_value = "records")]
+    pub(crate) task: String,
+    /// Seeds the bootstrap.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BalanceArgs {
+    /// Rollouts files of one or more temperatures: JSON Lines (also .gz, .zst) or Parquet.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// n*: unique correct responses wanted of a query.
+    #[arg(long, value_name = "N")]
+    pub(crate) target_count: Option<u32>,
+    /// Thresholds: `-1:1:0.1` or `-1,0,0.5`.
+    #[arg(long, value_name = "GRID", allow_hyphen_values = true)]
+    pub(crate) thresholds: Option<String>,
+    /// Divides the reward-model score.
+    #[arg(long, value_name = "X")]
+    pub(crate) rm_divisor: Option<f64>,
+    /// Clips the divided score to [-X, X]; `none` does not clip.
+    #[arg(long, value_name = "X|none")]
+    pub(crate) rm_clip: Option<String>,
+    /// Cap each query with the smallest cap that selects N responses in all.
+    #[arg(long, value_name = "N")]
+    pub(crate) cap_to_pool: Option<u64>,
+    /// recommended, paper-main, paper-dynamics or official-code.
+    #[arg(long, default_value = "recommended")]
+    pub(crate) preset: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsVerb {
+    /// List the runs in a folder.
+    List {
+        /// The folder.
+        #[arg(long, default_value = "runs")]
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the iterations of a run.
+    Show {
+        /// Run folder, or a unique beginning of its name.
+        run: String,
+        /// Where runs are looked up by name.
+        #[arg(long, default_value = "runs")]
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Print every key with its resolved value.
+    Show {
+        /// Config file; the defaults if not given.
+        config: Option<PathBuf>,
+        /// Set a key; may be repeated.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of configs.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// File to write.
+    #[arg(default_value = "bstar.toml")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

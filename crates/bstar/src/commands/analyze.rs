@@ -1,0 +1,113 @@
+//! `bstar analyze`: the monitors of the paper for any rollouts file.
+//!
+//! Rollouts of different temperatures, iterations or stages are different populations: each is
+//! monitored by itself.
+
+use crate::cli::AnalyzeArgs;
+use crate::commands::metrics;
+use crate::output;
+use bstar_core::draw::observations;
+use bstar_core::monitor::{Metric, MonitorSettings, monitor};
+use bstar_core::preset::Preset;
+use bstar_core::reward::RewardKind;
+use bstar_core::{Fault, FaultClass, RngKey, Rollout, Stage};
+use bstar_store::rollout_file::read_rollouts;
+use bstar_tasks::{TaskKind, equations};
+use serde::{Deserialize as _, Serialize};
+use std::collections::BTreeMap;
+
+/// What makes two rollouts belong together: temperature (as sortable bits), iteration, stage.
+type Population = (u64, Option<u32>, Option<Stage>);
+
+/// A metric with the population that it is about.
+#[derive(Serialize)]
+struct Monitored<'a> {
+    temperature: f64,
+    iteration: Option<u32>,
+    stage: Option<Stage>,
+    name: &'a str,
+    value: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+    queries: usize,
+    estimator: &'a str,
+}
+
+#[derive(Serialize)]
+struct Analysis<'a> {
+    rollouts: usize,
+    metrics: Vec<Monitored<'a>>,
+}
+
+/// Reads, monitors and prints.
+pub(crate) fn analyze(args: &AnalyzeArgs) -> Result<(), Fault> {
+    if args.k.contains(&0) || args.s.contains(&0) {
+        return Err(Fault::new(FaultClass::Usage, "--k and --s count samples, so they start at 1"));
+    }
+    let kind = task_kind(&args.task)?;
+    let read = read_rollouts(&args.files)?;
+    if read.notes.assumed_temperature > 0 {
+        let rows = read.notes.assumed_temperature;
+        output::note(&format!("note: {rows} rows have no temperature and count as drawn at 1.0"));
+    }
+    let total = read.rollouts.len();
+    let mut populations: BTreeMap<Population, Vec<Rollout>> = BTreeMap::new();
+    for rollout in read.rollouts {
+        // Temperatures are not negative, so their bits sort like their values.
+        let population = (rollout.temperature.to_bits(), rollout.iteration, rollout.stage);
+        populations.entry(population).or_default().push(rollout);
+    }
+    let settings = MonitorSettings {
+        k: args.k.clone(),
+        s: args.s.clone(),
+        reward: Preset::Recommended.values().ranking(RewardKind::AnswerAndRewardModel).reward,
+        key: RngKey::from_seed(args.seed).child("analyze"),
+    };
+    let monitored: Vec<(Population, usize, Vec<Metric>)> = populations
+        .into_iter()
+        .map(|(population, rollouts)| {
+            let groups = observations(&rollouts, &|response| equations(kind, response));
+            (population, rollouts.len(), monitor(&groups, &settings))
+        })
+        .collect();
+    if args.json { print_json(&monitored, total) } else { print_tables(&monitored) }
+}
+
+fn task_kind(name: &str) -> Result<TaskKind, Fault> {
+    let text = serde_json::Value::String(name.into());
+    TaskKind::deserialize(text).map_err(|error| {
+        Fault::new(FaultClass::Usage, format!("there is no task `{name}`")).because(error)
+    })
+}
+
+fn print_json(
+    monitored: &[(Population, usize, Vec<Metric>)],
+    rollouts: usize,
+) -> Result<(), Fault> {
+    let mut rows = Vec::new();
+    for ((bits, iteration, stage), _, metrics) in monitored {
+        rows.extend(metrics.iter().map(|metric| Monitored {
+            temperature: f64::from_bits(*bits),
+            iteration: *iteration,
+            stage: *stage,
+            name: &metric.name,
+            value: metric.value,
+            low: metric.low,
+            high: metric.high,
+            queries: metric.queries,
+            estimator: &metric.estimator,
+        }));
+    }
+    output::print_json(&Analysis { rollouts, metrics: rows })
+}
+
+fn print_tables(monitored: &[(Population, usize, Vec<Metric>)]) -> Result<(), Fault> {
+    for ((bits, iteration, stage), rollouts, metrics) in monitored {
+        let iteration = iteration.map_or_else(String::new, |i| format!(", iteration {i}"));
+        let stage = stage.map_or_else(String::new, |stage| format!(", {}", stage.name()));
+        let temperature = f64::from_bits(*bits);
+        let title = format!("temperature {temperature}{iteration}{stage}: {rollouts} rollouts\n");
+        output::print(&(title + &metrics::table(metrics) + "\n"))?;
+    }
+    Ok(())
+}

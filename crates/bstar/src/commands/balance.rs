@@ -1,0 +1,191 @@
+//! `bstar balance`: the configuration search of B-STaR on stored rollouts.
+
+use crate::cli::BalanceArgs;
+use crate::output;
+use bstar_core::balance::{BalanceRule, CapRule, Cell, cap_limit, target_count};
+use bstar_core::controller::{choose, surface};
+use bstar_core::grid::Grid;
+use bstar_core::pool::exact_hash;
+use bstar_core::preset::{Preset, PresetValues};
+use bstar_core::ranking::GoldSolutions;
+use bstar_core::reward::RewardKind;
+use bstar_core::{Fault, FaultClass};
+use bstar_report::{Align, Table};
+use bstar_store::rollout_file::{ScoredRollouts, read_scored};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Chosen {
+    temperature: f64,
+    threshold: f64,
+    balance_score: f64,
+}
+
+#[derive(Serialize)]
+struct Search {
+    chosen: Chosen,
+    grid: Vec<Cell>,
+}
+
+/// Searches and prints.
+pub(crate) fn balance(args: &BalanceArgs) -> Result<(), Fault> {
+    let values = preset_values(args)?;
+    let scored = read_scored(&args.files, values.reduction)?;
+    tell_assumptions(&scored, args, &values);
+    let rule = balance_rule(args, &values, &scored)?;
+    let groups = || scored.pools.iter().flat_map(|pool| &pool.groups).flatten();
+    let has_scores = groups().any(|response| response.reward_model_score.is_some());
+    let kind = if has_scores { RewardKind::AnswerAndRewardModel } else { RewardKind::Answer };
+    if has_scores {
+        let unscored = groups().filter(|response| response.reward_model_score.is_none()).count();
+        if unscored > 0 {
+            output::note(&format!(
+                "note: {unscored} responses have no reward-model score and count as scored lowest"
+            ));
+        }
+    }
+    let gold = gold_of(&scored, &values);
+    let thresholds = values.thresholds.values();
+    let grid = surface(&scored.pools, &gold, &values.ranking(kind), &rule, thresholds);
+    let best = choose(&grid, values.ties, None).expect("files with rows make a grid with cells");
+    let Cell { temperature, threshold, balance_score, .. } = best;
+    let search = Search { chosen: Chosen { temperature, threshold, balance_score }, grid };
+    if args.json {
+        return output::print_json(&search);
+    }
+    output::print(&table(&search, &best, scored.queries.len(), rule.target_count))
+}
+
+/// The preset with what the flags change.
+fn preset_values(args: &BalanceArgs) -> Result<PresetValues, Fault> {
+    let usage = |message: String, hint: &str| Fault::new(FaultClass::Usage, message).hint(hint);
+    let preset = Preset::from_name(&args.preset).ok_or_else(|| {
+        let known = Preset::ALL.map(Preset::name).join(", ");
+        usage(format!("there is no preset `{}`", args.preset), &format!("the presets are {known}"))
+    })?;
+    let mut values = preset.values();
+    if let Some(grid) = &args.thresholds {
+        values.thresholds = grid.parse::<Grid>().map_err(|error| {
+            usage(format!("--thresholds: {error}"), "write it as -1:1:0.1 or -1,0,0.5")
+        })?;
+    }
+    if let Some(divisor) = args.rm_divisor {
+        if !(divisor > 0.0 && divisor.is_finite()) {
+            return Err(usage(
+                format!("--rm-divisor {divisor} is not above 0"),
+                "the authors use 5",
+            ));
+        }
+        values.divisor = divisor;
+    }
+    if let Some(clip) = &args.rm_clip {
+        values.clip = match clip.as_str() {
+            "none" => 0.0,
+            text => {
+                text.parse().ok().filter(|clip| *clip > 0.0 && f64::is_finite(*clip)).ok_or_else(
+                    || usage(format!("--rm-clip {text} is not above 0"), "give a number or `none`"),
+                )?
+            }
+        };
+    }
+    if let Some(target_count) = args.target_count {
+        if target_count == 0 {
+            let hint = "the paper uses 6, the authors' code 8";
+            return Err(usage("--target-count must be above 0".into(), hint));
+        }
+        values.target_count = target_count;
+    }
+    Ok(values)
+}
+
+/// n* from the flag, the preset, or the wanted total over the queries; the cap from the flag.
+fn balance_rule(
+    args: &BalanceArgs,
+    values: &PresetValues,
+    scored: &ScoredRollouts,
+) -> Result<BalanceRule, Fault> {
+    let target = match (values.target_count, args.cap_to_pool) {
+        (0, Some(total)) => target_count(total, scored.queries.len() as u64),
+        (0, None) => {
+            return Err(Fault::new(FaultClass::Usage, "the target count n* is not known")
+                .hint("give --target-count N (the paper: 6), or --cap-to-pool N to derive it"));
+        }
+        (target, _) => target,
+    };
+    let groups = scored.pools.iter().flat_map(|pool| &pool.groups);
+    let limit = cap_limit(groups.map(Vec::len).max().unwrap_or(0));
+    let cap =
+        args.cap_to_pool.map_or(CapRule::Uncapped, |target| CapRule::ToPool { target, limit });
+    Ok(BalanceRule { target_count: target, cap, empty_queries: values.empty_queries })
+}
+
+/// Where gold solutions compete, each query has one: that of the file, or else one that equals no
+/// sampled response.
+fn gold_of(scored: &ScoredRollouts, values: &PresetValues) -> Vec<Option<u64>> {
+    if values.gold_solutions != GoldSolutions::Compete {
+        return Vec::new();
+    }
+    let stand_in = |id: &str| exact_hash(&format!("\u{0}gold solution of {id}"));
+    let gold_or_stand_in = |(gold, id): (&Option<u64>, &bstar_core::QueryId)| {
+        Some(gold.unwrap_or_else(|| stand_in(id.as_str())))
+    };
+    scored.gold.iter().zip(&scored.queries).map(gold_or_stand_in).collect()
+}
+
+fn tell_assumptions(scored: &ScoredRollouts, args: &BalanceArgs, values: &PresetValues) {
+    let assumed = scored.notes.assumed_temperature;
+    if assumed > 0 {
+        output::note(&format!(
+            "note: {assumed} rows have no temperature and count as drawn at 1.0"
+        ));
+    }
+    let missing = scored.gold.iter().filter(|gold| gold.is_none()).count();
+    if values.gold_solutions == GoldSolutions::Compete && missing > 0 {
+        output::note(&format!(
+            "note: preset {} lets a gold solution compete in each query; {missing} queries have no \
+             `gold_solution` in the files and get one that equals no response",
+            args.preset
+        ));
+    }
+    if values.cap_to_pool && args.cap_to_pool.is_none() {
+        output::note(&format!(
+            "note: preset {} caps queries to reach a total; without --cap-to-pool nothing is capped",
+            args.preset
+        ));
+    }
+}
+
+/// The best threshold of each temperature, and the choice.
+fn table(search: &Search, best: &Cell, queries: usize, target_count: u32) -> String {
+    let right = Align::Right;
+    let mut table = Table::new(&[
+        ("t", right),
+        ("best τ", right),
+        ("cap", right),
+        ("balance", right),
+        ("selected", right),
+        ("unique correct", right),
+        ("", Align::Left),
+    ]);
+    let same = |a: &&Cell, b: &&Cell| a.temperature == b.temperature;
+    let cells: Vec<&Cell> = search.grid.iter().collect();
+    for row in cells.chunk_by(same) {
+        let of_row = row.iter().copied().max_by(|a, b| a.balance_score.total_cmp(&b.balance_score));
+        let here = row.contains(&best);
+        let Some(cell) = (if here { Some(best) } else { of_row }) else { continue };
+        table.row([
+            cell.temperature.to_string(),
+            format!("{:.2}", cell.threshold),
+            cell.cap.map_or_else(|| "–".into(), |cap| cap.to_string()),
+            format!("{:.4}", cell.balance_score),
+            cell.selected.to_string(),
+            cell.correct.to_string(),
+            if here { "<- chosen".into() } else { String::new() },
+        ]);
+    }
+    let text = table.render();
+    format!(
+        "{text}\nchosen: temperature {}, threshold {} (balance score {:.4}; {queries} queries, n* = {target_count})\n",
+        best.temperature, best.threshold, best.balance_score
+    )
+}

@@ -1,0 +1,95 @@
+//! `bstar doctor`: what this machine offers, what is missing, and what that means for a run.
+
+use crate::output;
+use bstar_core::Fault;
+use bstar_report::{Align, Table};
+use serde::Serialize;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    found: String,
+    /// What it means, where it is not simply good.
+    advice: Option<&'static str>,
+}
+
+/// Prints the findings.
+pub(crate) fn doctor(json: bool) -> Result<(), Fault> {
+    let findings = [version(), cores(), vectors(), memory(), disk(), accelerator()];
+    if json {
+        return output::print_json(&findings);
+    }
+    let mut table =
+        Table::new(&[("", Align::Left), ("found", Align::Left), ("advice", Align::Left)]);
+    for finding in findings {
+        let advice = finding.advice.unwrap_or("ok");
+        table.row([finding.what.to_owned(), finding.found, advice.to_owned()]);
+    }
+    output::print(&table.render())
+}
+
+fn version() -> Finding {
+    let found = format!(
+        "{} ({}, {})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    );
+    Finding { what: "bstar", found, advice: None }
+}
+
+fn cores() -> Finding {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let advice = (cores < 2).then_some("the quickstart is sized for two cores");
+    Finding { what: "cores", found: cores.to_string(), advice }
+}
+
+fn vectors() -> Finding {
+    #[cfg(target_arch = "x86_64")]
+    let found = if std::arch::is_x86_feature_detected!("avx512f") {
+        "AVX-512"
+    } else if std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
+        "AVX2 with FMA"
+    } else {
+        "SSE2"
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = "the baseline of this architecture";
+    let advice = (found == "SSE2").then_some("matrix products will be several times slower");
+    Finding { what: "vector unit", found: found.into(), advice }
+}
+
+fn memory() -> Finding {
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<f64>().ok()
+    });
+    let gib = available.map(|kib| kib / f64::from(1 << 20));
+    Finding {
+        what: "memory",
+        found: gib.map_or_else(|| "unknown".into(), |gib| format!("{gib:.1} GiB available")),
+        advice: gib.filter(|gib| *gib < 1.0).map(|_| "the quickstart needs about 1 GiB"),
+    }
+}
+
+fn disk() -> Finding {
+    let what = "disk here";
+    #[cfg(unix)]
+    if let Ok(volume) = rustix::fs::statvfs(".") {
+        let gib = (volume.f_bavail * volume.f_frsize) as f64 / f64::from(1 << 30);
+        let advice = (gib < 1.0).then_some("a run folder grows with rollouts and checkpoints");
+        return Finding { what, found: format!("{gib:.1} GiB free"), advice };
+    }
+    Finding { what, found: "unknown".into(), advice: None }
+}
+
+fn accelerator() -> Finding {
+    Finding {
+        what: "accelerator",
+        found: "none: this build computes on the CPU".into(),
+        advice: Some("enough for models of up to about 100 million parameters"),
+    }
+}

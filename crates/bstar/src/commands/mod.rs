@@ -1,0 +1,11 @@
+//! One module per verb.
+
+pub(crate) mod analyze;
+pub(crate) mod balance;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod init;
+mod metrics;
+pub(crate) mod run;
+pub(crate) mod runs;

@@ -1,0 +1,126 @@
+//! `bstar run`: wires task, policy and run folder together and hands them to the loop.
+
+use crate::cli::RunArgs;
+use crate::config::layers::{self, Loaded};
+use crate::config::{Config, TokenizerKind};
+use crate::ledger::RunLedger;
+use crate::output;
+use crate::progress::View;
+use bstar_core::improve::{Improver, improve};
+use bstar_core::ports::{Ledger as _, Task as _};
+use bstar_core::{Fault, FaultClass, RngKey};
+use bstar_model::policy::EmbeddedPolicy;
+use bstar_model::tokenizer::Tokenizer;
+use bstar_report::RunReport;
+use bstar_store::{Opened, RunIdentity, RunStore};
+use bstar_tasks::LoadedTask;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Keys that change how a run is made but not what it is.
+const UNIMPORTANT_KEYS: [&str; 1] = ["run"];
+
+/// Runs a config to its end.
+pub(crate) fn run(args: &RunArgs, quiet: bool) -> Result<(), Fault> {
+    let loaded = layers::load(Some(&args.config), &args.settings)?;
+    let config = &loaded.config;
+    config.check()?;
+    use_threads(config.run.threads)?;
+    let task = load_task(config)?;
+    let settings = config.improve_settings(task.train().len());
+    let make_base = || base_policy(config, &task);
+    let mut policy = make_base()?;
+    let store = open_store(args, &loaded)?;
+    let folder = store.dir().to_owned();
+    let mut ledger = RunLedger {
+        store,
+        view: View::new(quiet, settings.planned_iterations()),
+        make_base: Box::new(make_base),
+        retention: config.run.checkpoints,
+        interrupted: catch_interrupts()?,
+    };
+    let result = improve(&mut Improver {
+        settings: &settings,
+        task: &task,
+        supervised: task.supervised(),
+        policy: &mut policy,
+        reward_model: None,
+        ledger: &mut ledger,
+    });
+    ledger.view.finish();
+    result?;
+    let report = RunReport::from_events(&ledger.events()?);
+    if args.json {
+        return output::print_json(&report);
+    }
+    output::print(&report.table())?;
+    let last = ledger.store.checkpoint_dir(settings.planned_iterations())?;
+    let model = last.map_or_else(String::new, |model| format!("model: {}\n", model.display()));
+    output::print(&format!("{model}run:   {}\n", folder.display()))
+}
+
+/// Computes with so many threads; 0 is one per core.
+pub(crate) fn use_threads(threads: usize) -> Result<(), Fault> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| {
+        Fault::new(FaultClass::Resource, format!("cannot start {threads} threads")).because(error)
+    })
+}
+
+/// The task of a config. Generated queries follow the seed unless the task has one of its own.
+pub(crate) fn load_task(config: &Config) -> Result<LoadedTask, Fault> {
+    let key = RngKey::from_seed(config.seed).child("task");
+    Ok(bstar_tasks::load(&config.task, key, Path::new("."))?)
+}
+
+/// The base policy of a config: a model folder, or fresh weights.
+fn base_policy(config: &Config, task: &LoadedTask) -> Result<EmbeddedPolicy, Fault> {
+    let model = &config.model;
+    if !model.folder.is_empty() {
+        return EmbeddedPolicy::from_folder(Path::new(&model.folder), config.optimizer);
+    }
+    let taught =
+        task.supervised().iter().flat_map(|example| [&*example.prompt, &*example.response]);
+    let asked = task.train().iter().map(|query| query.prompt.as_str());
+    let texts = taught.chain(asked);
+    let tokenizer = match model.tokenizer {
+        TokenizerKind::Characters => Tokenizer::characters(texts),
+        TokenizerKind::Bpe => Tokenizer::train_bpe(texts, model.vocab_size)?,
+    };
+    let key = RngKey::from_seed(config.seed).child("weights");
+    let length = model.context_length;
+    Ok(EmbeddedPolicy::from_scratch(model.size, tokenizer, length, key, config.optimizer))
+}
+
+fn open_store(args: &RunArgs, loaded: &Loaded) -> Result<RunStore, Fault> {
+    let stem = args.config.file_stem().unwrap_or_default();
+    let dir = args.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
+    if args.fresh {
+        RunStore::discard(&dir)?;
+    }
+    let identity = RunIdentity {
+        config_toml: loaded.written.clone(),
+        resolved: serde_json::to_value(&loaded.config).expect("configs are JSON"),
+        bstar_version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let (store, opened) = RunStore::open_or_create(&dir, &identity, &UNIMPORTANT_KEYS)?;
+    if opened == Opened::Continued && !store.is_finished() {
+        output::note(&format!("continuing the run in {}", dir.display()));
+    }
+    Ok(store)
+}
+
+/// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.
+fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    let handler = move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::abort();
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| {
+        Fault::new(FaultClass::Bug, "cannot listen for interrupts").because(error)
+    })?;
+    Ok(flag)
+}

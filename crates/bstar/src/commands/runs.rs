@@ -1,0 +1,99 @@
+//! `bstar runs list` and `bstar runs show`: read-only views of run folders.
+
+use crate::output;
+use bstar_core::Fault;
+use bstar_report::{Align, RunReport, Table};
+use bstar_store::{RunState, RunSummary, RunView, find_run, list_runs};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Lists the runs in a folder.
+pub(crate) fn list(dir: &Path, json: bool) -> Result<(), Fault> {
+    let runs = list_runs(dir)?;
+    if json {
+        let rows: Vec<_> = runs.iter().map(json_row).collect();
+        return output::print_json(&rows);
+    }
+    if runs.is_empty() {
+        output::note(&format!("no runs in {}", dir.display()));
+        return Ok(());
+    }
+    let (left, right) = (Align::Left, Align::Right);
+    let mut table = Table::new(&[
+        ("run", left),
+        ("state", left),
+        ("method", left),
+        ("task", left),
+        ("seed", right),
+        ("iterations", right),
+        ("last change", left),
+    ]);
+    let text = |value: Option<String>| value.unwrap_or_else(|| "–".into());
+    for run in runs {
+        let shown = |number: Option<u32>| number.map_or_else(|| "–".into(), |n| n.to_string());
+        table.row([
+            run.id,
+            state_name(&run.state).to_owned(),
+            text(run.method),
+            text(run.task),
+            text(run.seed.map(|seed| seed.to_string())),
+            format!("{}/{}", shown(run.last_committed), shown(run.iterations)),
+            text(run.updated_at),
+        ]);
+    }
+    output::print(&table.render())
+}
+
+/// Shows the iterations of a run.
+pub(crate) fn show(run: &str, dir: &Path, json: bool) -> Result<(), Fault> {
+    let direct = Path::new(run);
+    let folder = if direct.join("events.jsonl").is_file() || direct.join("manifest.json").is_file()
+    {
+        direct.to_owned()
+    } else {
+        find_run(dir, run)?
+    };
+    let view = RunView::open(&folder)?;
+    let events = view.events()?;
+    let report = RunReport::from_events(events.iter().map(|logged| &logged.event));
+    if json {
+        return output::print_json(&report);
+    }
+    let state = match (report.finished, view.is_running()) {
+        (true, _) => "finished",
+        (false, true) => "running",
+        (false, false) => "not finished: the same `bstar run` command continues it",
+    };
+    let (method, task, seed) = (&report.method, &report.task, report.seed);
+    output::print(&format!("{method} on {task}, seed {seed}: {state}\n\n{}", report.table()))
+}
+
+fn state_name(state: &RunState) -> &str {
+    match state {
+        RunState::Running => "running",
+        RunState::Finished => "finished",
+        RunState::Unfinished => "unfinished",
+        RunState::Unreadable(_) => "unreadable",
+    }
+}
+
+fn json_row(run: &RunSummary) -> Value {
+    let problem = match &run.state {
+        RunState::Unreadable(problem) => Some(problem),
+        _ => None,
+    };
+    json!({
+        "id": run.id,
+        "dir": run.dir,
+        "state": state_name(&run.state),
+        "problem": problem,
+        "method": run.method,
+        "task": run.task,
+        "seed": run.seed,
+        "iterations": run.iterations,
+        "last_committed": run.last_committed,
+        "bstar_version": run.bstar_version,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+    })
+}

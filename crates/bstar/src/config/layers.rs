@@ -1,0 +1,246 @@
+//! Layers of TOML: defaults < preset < file < `--set`, and errors that point at the line.
+
+use super::{Config, DEFAULTS};
+use bstar_core::preset::{Preset, PresetValues};
+use bstar_core::{Fault, FaultClass};
+use serde::Deserialize as _;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// A merged configuration, and the file as it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The values.
+    pub(crate) config: Config,
+    /// The text of the config file with the `--set` values as a comment.
+    pub(crate) written: String,
+}
+
+/// Reads and merges all layers. Without a file there are only defaults and `--set`.
+pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, Fault> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?,
+        None => String::new(),
+    };
+    let source = Source { name: file.map(|path| path.display().to_string()), text: &text };
+    let table: Table = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+    let schema = serde_json::to_value(schemars::schema_for!(Config)).expect("schemas are JSON");
+    source.check_keys(&table, &schema)?;
+    let mut over = Table::new();
+    for setting in settings {
+        set(&mut over, setting)?;
+    }
+    let flags = Source { name: None, text: "" };
+    flags.check_keys(&over, &schema)?;
+
+    let mut user = table;
+    merge(&mut user, over);
+    let mut merged: Table = toml::from_str(DEFAULTS).expect("the embedded defaults are TOML");
+    let preset = preset_of(&user, &merged)?;
+    merge(&mut merged, preset_table(&preset.values()));
+    merge(&mut merged, user);
+    let config = Config::deserialize(Value::Table(merged)).map_err(|error| source.value(&error))?;
+    let written = settings.iter().fold(text.clone(), |text, set| text + "\n# --set " + set + "\n");
+    Ok(Loaded { config, written })
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Fault {
+    Fault::new(FaultClass::Usage, format!("cannot read the config file {}", path.display()))
+        .hint("`bstar init` writes a commented config file to start from")
+        .because(error)
+}
+
+/// `a.b=value`, where the value is TOML, or else text.
+fn set(table: &mut Table, setting: &str) -> Result<(), Fault> {
+    let usage = |why: String| {
+        Fault::new(FaultClass::Usage, why).hint("write it as --set sample.k=16 or --set method=sft")
+    };
+    let (path, text) =
+        setting.split_once('=').ok_or_else(|| usage(format!("`--set {setting}` has no `=`")))?;
+    let text = text.trim();
+    let value = toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.into()));
+    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
+    let last = keys.pop().filter(|key| !key.is_empty());
+    let last = last.ok_or_else(|| usage(format!("`--set {setting}` names no key")))?;
+    let mut place = table;
+    for key in keys {
+        let entry = place.entry(key).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(inner) = entry else {
+            return Err(usage(format!("`--set {setting}`: `{key}` is a value, not a table")));
+        };
+        place = inner;
+    }
+    place.insert(last.into(), value);
+    Ok(())
+}
+
+/// Values of `over` replace those of `base`; tables are merged key by key.
+fn merge(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn preset_of(user: &Table, defaults: &Table) -> Result<Preset, Fault> {
+    let value = user.get("preset").or_else(|| defaults.get("preset"));
+    let name = value.and_then(Value::as_str).unwrap_or_default();
+    Preset::from_name(name).ok_or_else(|| {
+        let known = Preset::ALL.map(Preset::name).join(", ");
+        Fault::new(FaultClass::Usage, format!("there is no preset `{name}`"))
+            .hint(format!("the presets are {known}"))
+    })
+}
+
+/// A preset's values under the keys that they are the defaults of.
+fn preset_table(values: &PresetValues) -> Table {
+    let all = Table::try_from(values).expect("presets are TOML values");
+    let places = [
+        ("sample", "k", "samples_per_query"),
+        ("balance", "target_count", "target_count"),
+        ("balance", "temperatures", "temperatures"),
+        ("balance", "thresholds", "thresholds"),
+        ("balance", "threshold_from", "threshold_from"),
+        ("balance", "ties", "ties"),
+        ("balance", "empty_queries", "empty_queries"),
+        ("balance", "probe_queries", "probe_queries"),
+        ("selection", "deduplication", "deduplication"),
+        ("selection", "gold_solutions", "gold_solutions"),
+        ("selection", "cap_to_pool", "cap_to_pool"),
+        ("selection", "drop_unanswered", "drop_unanswered"),
+        ("selection", "slack", "slack"),
+        ("reward", "scale", "scale"),
+        ("reward", "divisor", "divisor"),
+        ("reward", "clip", "clip"),
+        ("reward", "reduction", "reduction"),
+    ];
+    let mut table = Table::new();
+    for (section, key, name) in places {
+        let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        let section = section.as_table_mut().expect("made as a table");
+        section.insert(key.into(), all[name].clone());
+    }
+    table
+}
+
+/// A text that errors point into.
+struct Source<'a> {
+    /// The file's name; none for `--set`.
+    name: Option<String>,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn syntax(&self, error: &toml::de::Error) -> Fault {
+        let line = error.span().map(|span| self.line_of_offset(span.start));
+        let place = self.place(line);
+        Fault::new(FaultClass::Usage, format!("{place}: {}", error.message()))
+    }
+
+    /// A value that does not fit its key. The error names the key as a path in backticks.
+    fn value(&self, error: &toml::de::Error) -> Fault {
+        let text = error.to_string();
+        let (message, path) = text.trim().rsplit_once("\nin `").unwrap_or((text.trim(), ""));
+        let path = path.trim_end_matches('`');
+        let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
+        let place = self.place(self.line_of_path(&keys));
+        let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+        Fault::new(FaultClass::Usage, format!("{place}: {what}{message}"))
+            .hint("docs/reference/config.md lists every key with its values")
+    }
+
+    fn check_keys(&self, table: &Table, schema: &serde_json::Value) -> Result<(), Fault> {
+        self.check_level(table, schema, schema, &mut Vec::new())
+    }
+
+    fn check_level(
+        &self,
+        table: &Table,
+        level: &serde_json::Value,
+        root: &serde_json::Value,
+        path: &mut Vec<String>,
+    ) -> Result<(), Fault> {
+        // Free-form tables (such as column mappings) have no list of keys.
+        let Some(known) = level.get("properties").and_then(|known| known.as_object()) else {
+            return Ok(());
+        };
+        for (key, value) in table {
+            let Some(inner) = known.get(key) else {
+                let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                return Err(self.unknown_key(path, key, &known));
+            };
+            if let Value::Table(table) = value {
+                path.push(key.clone());
+                self.check_level(table, dereference(inner, root), root, path)?;
+                path.pop();
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_key(&self, path: &[String], key: &str, known: &[&str]) -> Fault {
+        let mut keys: Vec<&str> = path.iter().map(String::as_str).collect();
+        keys.push(key);
+        let place = self.place(self.line_of_path(&keys));
+        let nearest = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+        let full = |key: &str| {
+            keys[..keys.len() - 1].iter().chain([&key]).copied().collect::<Vec<_>>().join(".")
+        };
+        let hint = match nearest {
+            Some(nearest) if strsim::jaro_winkler(key, nearest) > 0.7 => {
+                format!("did you mean `{}`?", full(nearest))
+            }
+            _ => format!("known here: {}", known.join(", ")),
+        };
+        Fault::new(FaultClass::Usage, format!("{place}: unknown key `{}`", full(key))).hint(hint)
+    }
+
+    fn place(&self, line: Option<usize>) -> String {
+        match (&self.name, line) {
+            (Some(name), Some(line)) => format!("{name}:{line}"),
+            (Some(name), None) => format!("{name} or --set"),
+            (None, _) => "--set".into(),
+        }
+    }
+
+    fn line_of_offset(&self, offset: usize) -> usize {
+        self.text[..offset.min(self.text.len())].matches('\n').count() + 1
+    }
+
+    /// The line where a key is written, if it is in this text.
+    fn line_of_path(&self, path: &[&str]) -> Option<usize> {
+        let document = toml::de::DeTable::parse(self.text).ok()?;
+        let (last, parents) = path.split_last()?;
+        let mut table = document.get_ref();
+        for key in parents {
+            table = table.get(*key)?.get_ref().as_table()?;
+        }
+        let (key, _) = table.get_key_value(*last)?;
+        Some(self.line_of_offset(key.span().start))
+    }
+}
+
+/// Follows `$ref` and the single-branch `allOf` that schemas wrap references in.
+fn dereference<'a>(
+    schema: &'a serde_json::Value,
+    root: &'a serde_json::Value,
+) -> &'a serde_json::Value {
+    let branches = ["allOf", "anyOf", "oneOf"].iter().find_map(|key| schema.get(key)?.as_array());
+    let branch = branches.and_then(|all| {
+        all.iter().map(|branch| dereference(branch, root)).find(|b| b.get("properties").is_some())
+    });
+    let target = schema.get("$ref").and_then(|reference| reference.as_str());
+    match target.and_then(|target| root.pointer(target.trim_start_matches('#'))) {
+        Some(target) => dereference(target, root),
+        None => branch.unwrap_or(schema),
+    }
+}

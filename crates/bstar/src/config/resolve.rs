@@ -1,0 +1,222 @@
+//! From a [`Config`] to the settings of the loop: checks first, then one translation.
+
+use super::{Config, ResetPoint};
+use bstar_core::controller::{Configuration, Controller};
+use bstar_core::evaluate::EvaluationSettings;
+use bstar_core::improve::ImproveSettings;
+use bstar_core::ports::{Checkpoint, Decoding};
+use bstar_core::ranking::{GoldSolutions, RankingRule};
+use bstar_core::reward::RewardKind;
+use bstar_core::schedule::CosineSchedule;
+use bstar_core::supervised::SupervisedSettings;
+use bstar_core::{Fault, FaultClass, RngKey};
+
+impl Config {
+    /// Refuses values that cannot be, and settings that contradict each other.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        self.check_ranges()?;
+        self.check_agreement()
+    }
+
+    fn check_ranges(&self) -> Result<(), Fault> {
+        let positive = |key: &str, value: f64| {
+            let good = value > 0.0 && value.is_finite();
+            require(good, || format!("`{key}` is {value}, but must be above 0"))
+        };
+        let unit = |key: &str, value: f64| {
+            require((0.0..=1.0).contains(&value), || {
+                format!("`{key}` is {value}, but must lie between 0 and 1")
+            })
+        };
+        positive("sample.k", self.sample.k as f64)?;
+        positive("sample.max_tokens", self.sample.max_tokens as f64)?;
+        positive("sample.top_p", self.sample.top_p)?;
+        unit("sample.top_p", self.sample.top_p)?;
+        positive("train.steps", self.train.steps as f64)?;
+        positive("train.batch_size", self.train.batch_size as f64)?;
+        positive("train.learning_rate", self.train.learning_rate)?;
+        positive("supervised.batch_size", self.supervised.batch_size as f64)?;
+        positive("supervised.learning_rate", self.supervised.learning_rate)?;
+        unit("supervised.stop_at_accuracy", self.supervised.stop_at_accuracy)?;
+        positive("balance.fixed_temperature", self.balance.fixed_temperature)?;
+        for &temperature in self.balance.temperatures.values() {
+            positive("balance.temperatures", temperature)?;
+        }
+        positive("balance.probe_queries", self.balance.probe_queries as f64)?;
+        positive("reward.divisor", self.reward.divisor)?;
+        positive("evaluate.temperature", self.evaluate.temperature)?;
+        positive("evaluate.top_p", self.evaluate.top_p)?;
+        positive("run.most_empty_iterations", f64::from(self.run.most_empty_iterations))?;
+        require(self.reward.clip >= 0.0, || "`reward.clip` is below 0; 0 does not clip".into())
+    }
+
+    fn check_agreement(&self) -> Result<(), Fault> {
+        let adapts = self.method.spec().self_training;
+        require(!adapts || self.iterations > 0, || {
+            format!("`iterations` is 0, but `method = \"{}\"` needs some", self.method.name())
+        })?;
+        let most_k = self.evaluate.k.iter().copied().max().unwrap_or(0);
+        require(self.evaluate.sampled_queries == 0 || most_k <= self.evaluate.samples, || {
+            format!(
+                "`evaluate.k` asks for Pass@{most_k}, but `evaluate.samples` draws only {}",
+                self.evaluate.samples
+            )
+        })?;
+        require(!self.evaluate.k.contains(&0) && !self.evaluate.s.contains(&0), || {
+            "`evaluate.k` and `evaluate.s` must not hold 0".into()
+        })?;
+        let scratch = self.model.folder.is_empty();
+        require(!scratch || self.sample.max_tokens < self.model.context_length, || {
+            format!(
+                "`sample.max_tokens` ({}) leaves no room for a prompt in `model.context_length` ({})",
+                self.sample.max_tokens, self.model.context_length
+            )
+        })?;
+        require(!scratch || self.supervised.steps > 0, || {
+            "`supervised.steps` is 0 and `model.folder` is empty: a model from scratch knows nothing \
+             to teach itself with"
+                .into()
+        })?;
+        let stops = self.supervised.stop_at_accuracy > 0.0;
+        let validates =
+            self.supervised.validate_every > 0 && self.supervised.validation_queries > 0;
+        require(!stops || validates, || {
+            "`supervised.stop_at_accuracy` needs `supervised.validate_every` and \
+             `supervised.validation_queries` above 0"
+                .into()
+        })?;
+        for (section, peak, floor) in [
+            ("train", self.train.learning_rate, self.train.learning_rate_floor),
+            ("supervised", self.supervised.learning_rate, self.supervised.learning_rate_floor),
+        ] {
+            require((0.0..=peak).contains(&floor), || {
+                format!(
+                    "`{section}.learning_rate_floor` ({floor}) lies above `{section}.learning_rate` ({peak}) or below 0"
+                )
+            })?;
+        }
+        require(self.reward.kind == RewardKind::Answer, || {
+            "`reward.kind = \"answer-and-reward-model\"` needs a reward model, and this version \
+             trains none; stored rollouts that carry scores can be searched with `bstar balance`"
+                .into()
+        })
+    }
+
+    /// The settings of the loop, for a task with this many training queries.
+    pub(crate) fn improve_settings(&self, training_queries: usize) -> ImproveSettings {
+        let decoding = Decoding {
+            temperature: self.balance.fixed_temperature,
+            top_p: self.sample.top_p,
+            top_k: self.sample.top_k,
+            max_tokens: self.sample.max_tokens,
+        };
+        let wanted = (self.train.steps * self.train.batch_size) as u64;
+        ImproveSettings {
+            method: self.method,
+            seed: self.seed,
+            iterations: self.iterations,
+            supervised: self.supervised_settings(),
+            queries_per_iteration: match self.sample.queries {
+                0 => training_queries,
+                queries => queries.min(training_queries),
+            },
+            samples_per_query: self.sample.k,
+            target_samples: if self.sample.target_samples == 0 {
+                wanted
+            } else {
+                self.sample.target_samples
+            },
+            target_count: (self.balance.target_count > 0).then_some(self.balance.target_count),
+            cap_to_pool: self.selection.cap_to_pool,
+            empty_queries: self.balance.empty_queries,
+            probe_queries: self.balance.probe_queries,
+            redraw_probe: self.balance.redraw_probe,
+            decoding,
+            ranking: self.ranking(),
+            gold_solutions: self.selection.gold_solutions,
+            controller: self.controller(),
+            steps_per_iteration: self.train.steps,
+            batch_size: self.train.batch_size,
+            most_passes: self.train.most_passes,
+            learning_rate: self.train.learning_rate,
+            learning_rate_floor: self.train.learning_rate_floor,
+            warmup_steps: self.train.warmup_steps,
+            reset_to: match self.train.reset_to {
+                ResetPoint::Initial => Checkpoint::Iteration(0),
+                ResetPoint::Base => Checkpoint::Base,
+            },
+            evaluation: self.evaluation_settings(),
+            most_empty_iterations: self.run.most_empty_iterations,
+        }
+    }
+
+    /// The evaluation of this config.
+    pub(crate) fn evaluation_settings(&self) -> EvaluationSettings {
+        EvaluationSettings {
+            queries: self.evaluate.queries,
+            sampled_queries: self.evaluate.sampled_queries,
+            samples: self.evaluate.samples,
+            decoding: Decoding {
+                temperature: self.evaluate.temperature,
+                top_p: self.evaluate.top_p,
+                top_k: self.evaluate.top_k,
+                max_tokens: self.sample.max_tokens,
+            },
+            k: self.evaluate.k.clone(),
+            s: self.evaluate.s.clone(),
+            reward: self.reward,
+            key: RngKey::from_seed(self.seed).child("evaluation"),
+        }
+    }
+
+    fn supervised_settings(&self) -> SupervisedSettings {
+        let supervised = &self.supervised;
+        let stop = supervised.stop_at_accuracy;
+        SupervisedSettings {
+            steps: supervised.steps,
+            batch_size: supervised.batch_size,
+            schedule: CosineSchedule {
+                peak: supervised.learning_rate,
+                floor: supervised.learning_rate_floor,
+                warmup_steps: supervised.warmup_steps,
+                horizon_steps: supervised.steps as f64,
+            },
+            stop_at_accuracy: (stop > 0.0).then_some(stop),
+            validate_every: supervised.validate_every,
+            validation_queries: supervised.validation_queries,
+            max_tokens: self.sample.max_tokens,
+        }
+    }
+
+    fn ranking(&self) -> RankingRule {
+        RankingRule {
+            reward: self.reward,
+            deduplication: self.selection.deduplication,
+            gold_competes: self.selection.gold_solutions == GoldSolutions::Compete,
+            drop_unanswered: self.selection.drop_unanswered,
+            slack: self.selection.slack,
+        }
+    }
+
+    fn controller(&self) -> Controller {
+        Controller {
+            adaptation: self.method.spec().adaptation,
+            fixed: Configuration {
+                temperature: self.balance.fixed_temperature,
+                threshold: self.balance.fixed_threshold,
+            },
+            temperatures: self.balance.temperatures.values().to_vec(),
+            thresholds: self.balance.thresholds.values().to_vec(),
+            ties: self.balance.ties,
+            threshold_from: self.balance.threshold_from,
+        }
+    }
+}
+
+fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), Fault> {
+    if holds {
+        return Ok(());
+    }
+    Err(Fault::new(FaultClass::Usage, message())
+        .hint("change it in the config file or with --set; `bstar config show` prints all values"))
+}

@@ -1,0 +1,113 @@
+//! The memory of a run: a run folder together with the policy that is trained in it.
+
+use crate::config::Retention;
+use crate::progress::View;
+use bstar_core::event::{Activity, Event};
+use bstar_core::ports::{Checkpoint, Ledger, Piece, Progress};
+use bstar_core::{Fault, FaultClass, Rollout, Stage};
+use bstar_model::policy::EmbeddedPolicy;
+use bstar_store::RunStore;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Makes the base policy again.
+pub(crate) type MakeBase<'a> = Box<dyn Fn() -> Result<EmbeddedPolicy, Fault> + 'a>;
+
+/// A [`Ledger`] over a run folder.
+pub(crate) struct RunLedger<'a> {
+    /// The folder.
+    pub(crate) store: RunStore,
+    /// Shows what happens.
+    pub(crate) view: View,
+    /// Makes the base policy, for methods that go back to it.
+    pub(crate) make_base: MakeBase<'a>,
+    /// Which checkpoints stay.
+    pub(crate) retention: Retention,
+    /// Set by Ctrl-C.
+    pub(crate) interrupted: Arc<AtomicBool>,
+}
+
+impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
+    fn record(&mut self, event: Event) -> Result<(), Fault> {
+        self.store.append(&event)?;
+        self.view.event(&event);
+        Ok(())
+    }
+
+    fn tick(&mut self, activity: Activity, progress: Progress) -> Result<(), Fault> {
+        self.view.tick(activity, progress);
+        if self.interrupted.load(Ordering::Relaxed) {
+            self.view.finish();
+            let message = "interrupted; everything published is safe";
+            return Err(Fault::new(FaultClass::Interrupted, message)
+                .hint("give the same command again to go on"));
+        }
+        Ok(())
+    }
+
+    fn is_published(&self, iteration: u32, piece: Piece) -> bool {
+        self.store.is_published(iteration, piece)
+    }
+
+    fn read_rollouts(&self, iteration: u32, stage: Stage) -> Result<Vec<Rollout>, Fault> {
+        Ok(self.store.read_rollouts(iteration, stage)?)
+    }
+
+    fn publish_rollouts(
+        &mut self,
+        iteration: u32,
+        stage: Stage,
+        rollouts: &[Rollout],
+    ) -> Result<(), Fault> {
+        self.view.finish();
+        Ok(self.store.publish_rollouts(iteration, stage, rollouts)?)
+    }
+
+    fn publish_checkpoint(
+        &mut self,
+        iteration: u32,
+        policy: &mut EmbeddedPolicy,
+    ) -> Result<(), Fault> {
+        self.view.finish();
+        let folder = self.store.begin_checkpoint(iteration)?;
+        policy.save(&folder)?;
+        policy.save_trainer_state(&folder)?;
+        Ok(self.store.finish_checkpoint(iteration)?)
+    }
+
+    fn restore(&self, checkpoint: Checkpoint, policy: &mut EmbeddedPolicy) -> Result<(), Fault> {
+        match checkpoint {
+            Checkpoint::Base => *policy = (self.make_base)()?,
+            Checkpoint::Iteration(iteration) => {
+                let folder = self.store.checkpoint_dir(iteration)?.ok_or_else(|| {
+                    let dir = self.store.dir().display();
+                    let message =
+                        format!("the checkpoint of iteration {iteration} is gone from {dir}");
+                    Fault::new(FaultClass::Run, message).hint("start over with --fresh")
+                })?;
+                policy.load(&folder)?;
+                policy.load_trainer_state(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, iteration: u32, policy_version: &str) -> Result<(), Fault> {
+        self.view.finish();
+        self.store.commit(iteration, policy_version)?;
+        if self.retention == Retention::KeepLast {
+            let keep = BTreeSet::from([0, iteration.saturating_sub(1), iteration]);
+            self.store.prune_checkpoints(&keep)?;
+        }
+        Ok(())
+    }
+
+    fn last_committed(&self) -> Option<u32> {
+        self.store.last_committed()
+    }
+
+    fn events(&self) -> Result<Vec<Event>, Fault> {
+        Ok(self.store.events()?.into_iter().map(|logged| logged.event).collect())
+    }
+}

@@ -1,0 +1,49 @@
+//! `bstar`: one binary for the whole loop. Parses, dispatches, maps results to exit codes; the
+//! verbs are in [`commands`], the algorithm is `bstar_core::improve`.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod config;
+mod exit;
+mod ledger;
+mod output;
+mod progress;
+
+use bstar_core::Fault;
+use clap::Parser as _;
+use cli::{Cli, ConfigVerb, RunsVerb, Verb};
+use std::process::ExitCode;
+
+/// Candle allocates and frees large tensors all the time; this allocator keeps and reuses them,
+/// which is worth a quarter to two thirds of training speed (`docs/log.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(fault) => exit::report(&fault),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Fault> {
+    let quiet = cli.quiet;
+    match cli.verb {
+        Verb::Run(args) => commands::run::run(&args, quiet),
+        Verb::Eval(args) => commands::eval::eval(&args, quiet),
+        Verb::Analyze(args) => commands::analyze::analyze(&args),
+        Verb::Balance(args) => commands::balance::balance(&args),
+        Verb::Runs { verb: RunsVerb::List { dir, json } } => commands::runs::list(&dir, json),
+        Verb::Runs { verb: RunsVerb::Show { run, dir, json } } => {
+            commands::runs::show(&run, &dir, json)
+        }
+        Verb::Config { verb: ConfigVerb::Show { config, settings, json } } => {
+            commands::config::show(config.as_deref(), &settings, json)
+        }
+        Verb::Config { verb: ConfigVerb::Schema } => commands::config::schema(),
+        Verb::Init(args) => commands::init::init(&args.file),
+        Verb::Doctor(args) => commands::doctor::doctor(args.json),
+    }
+}

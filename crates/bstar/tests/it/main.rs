@@ -1,0 +1,9 @@
+//! Tests of the whole: the real binary, and rules about the repository.
+
+mod bad_input;
+mod binary;
+mod configs;
+mod house;
+mod readme;
+mod resume;
+mod verbs;

@@ -1,0 +1,226 @@
+//! The verbs that look at what is there: eval, analyze, balance, runs, doctor.
+
+use crate::binary::Bench;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// The pools of spec §6.2 as rollout rows, in one file with both temperatures.
+fn worked_pools() -> String {
+    let rows: [(f64, &str, &str, bool, f64); 16] = [
+        (0.5, "q1", "a1", true, 4.0),
+        (0.5, "q1", "a2", true, 2.0),
+        (0.5, "q1", "a2", true, 2.0),
+        (0.5, "q1", "a3", false, -3.0),
+        (0.5, "q2", "b1", false, 1.0),
+        (0.5, "q2", "b2", false, -2.0),
+        (0.5, "q2", "b3", true, -1.0),
+        (0.5, "q2", "b4", false, -4.0),
+        (1.0, "q1", "c1", true, 3.0),
+        (1.0, "q1", "c2", true, 1.0),
+        (1.0, "q1", "c3", true, -2.0),
+        (1.0, "q1", "c4", false, 0.5),
+        (1.0, "q2", "d1", true, 0.5),
+        (1.0, "q2", "d2", false, -0.4),
+        (1.0, "q2", "d3", false, -3.0),
+        (1.0, "q2", "d4", false, 2.0),
+    ];
+    let mut text = String::new();
+    for (index, (temperature, query, response, correct, score)) in rows.into_iter().enumerate() {
+        let verdict = if correct { "correct" } else { "incorrect" };
+        let sample = index % 4;
+        writeln!(
+            text,
+            r#"{{"query_id": "{query}", "sample_index": {sample}, "temperature": {temperature}, "response": "{response}", "answer": null, "verdict": "{verdict}", "reward_model_score": {score}}}"#
+        )
+        .expect("text");
+    }
+    text
+}
+
+fn cell(grid: &Value, temperature: f64, threshold: f64) -> &Value {
+    let cells = grid["grid"].as_array().expect("a grid");
+    let found = cells
+        .iter()
+        .find(|cell| cell["temperature"] == temperature && cell["threshold"] == threshold);
+    found.unwrap_or_else(|| panic!("no cell ({temperature}, {threshold})"))
+}
+
+#[test]
+fn balance_finds_the_worked_choice_in_one_file_or_two() {
+    let bench = Bench::new();
+    let pools = worked_pools();
+    bench.write("both.jsonl", &pools);
+    let lines: Vec<&str> = pools.lines().collect();
+    bench.write("a.jsonl", lines[..8].join("\n"));
+    bench.write("b.jsonl", lines[8..].join("\n"));
+    let flags = "--target-count 3 --thresholds -1,-0.5,-0.1,0,0.1,0.5,1 --json";
+    let both = bench.good(&format!("balance both.jsonl {flags}")).json();
+    assert_eq!(both["chosen"]["temperature"], 1.0);
+    assert_eq!(both["chosen"]["threshold"], 0.5);
+    assert!((both["chosen"]["balance_score"].as_f64().expect("a score") - 2.0 / 3.0).abs() < 1e-9);
+    assert_eq!(both["grid"].as_array().map(Vec::len), Some(14));
+    let at = cell(&both, 0.5, -1.0);
+    assert!((at["balance_score"].as_f64().expect("a score") - 0.263_889).abs() < 1e-6);
+    assert_eq!((&at["selected"], &at["correct"], &at["cap"]), (&7.into(), &3.into(), &Value::Null));
+    assert_eq!(bench.good(&format!("balance a.jsonl b.jsonl {flags}")).json(), both);
+}
+
+#[test]
+fn balance_reproduces_the_official_search() {
+    let bench = Bench::new();
+    bench.write("both.jsonl", worked_pools());
+    let result =
+        bench.good("balance both.jsonl --preset official-code --cap-to-pool 6 --json").json();
+    assert_eq!(result["chosen"]["temperature"], 1.0);
+    assert_eq!(result["chosen"]["threshold"], 0.400_000_000_000_000_97);
+    assert!((result["chosen"]["balance_score"].as_f64().expect("a score") - 0.375).abs() < 1e-9);
+    let chosen = cell(&result, 1.0, 0.400_000_000_000_000_97);
+    assert_eq!((&chosen["cap"], &chosen["selected"]), (&4.into(), &6.into()));
+    let tied =
+        bench.good("balance both.jsonl --preset official-code --cap-to-pool 4 --json").json();
+    assert_eq!(tied["chosen"]["temperature"], 0.5, "a tie goes to the first");
+}
+
+#[test]
+fn balance_says_what_it_needs() {
+    let bench = Bench::new();
+    bench.write("both.jsonl", worked_pools());
+    bench.bad("balance both.jsonl", 2, &["--target-count"]);
+    bench.bad("balance both.jsonl --target-count 0", 2, &["--target-count"]);
+    bench.bad("balance both.jsonl --target-count 3 --thresholds 1:0:1", 2, &["min ≤ max"]);
+    bench.bad("balance both.jsonl --target-count 3 --rm-clip wide", 2, &["--rm-clip", "none"]);
+    bench.bad("balance gone.jsonl --target-count 3", 3, &["gone.jsonl"]);
+    bench.write("broken.jsonl", worked_pools() + "{\"query_id\": \n");
+    bench.bad("balance broken.jsonl --target-count 3", 3, &["broken.jsonl:17"]);
+    bench.write("column.jsonl", "{\"query_id\": \"a\", \"text\": \"b\"}\n");
+    bench.bad("balance column.jsonl --target-count 3", 3, &["column.jsonl", "response"]);
+}
+
+#[test]
+fn analyze_names_estimator_queries_and_interval_of_every_monitor() {
+    let bench = Bench::new();
+    bench.write("both.jsonl", worked_pools());
+    let result = bench.good("analyze both.jsonl --k 1,4 --s 1,2 --json").json();
+    let metrics = result["metrics"].as_array().expect("metrics");
+    let value = |name: &str, temperature: f64| -> f64 {
+        let metric = metrics.iter().find(|m| m["name"] == name && m["temperature"] == temperature);
+        let metric = metric.unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(metric["queries"], 2, "{name}");
+        assert!(metric["low"].is_number() && metric["high"].is_number(), "{name}");
+        assert!(metric["estimator"].as_str().is_some_and(|text| text.len() > 10), "{name}");
+        metric["value"].as_f64().expect(name)
+    };
+    assert_eq!(value("explore/pass@1", 0.5), 0.5);
+    assert_eq!(value("explore/pass@4-2", 0.5), 0.5);
+    assert_eq!(value("exploit/best_of_4", 1.0), 0.5);
+    assert_eq!(value("data/duplicate_rate", 0.5), 0.125);
+    let again = bench.good("analyze both.jsonl --k 1,4 --s 1,2 --json").json();
+    assert_eq!(again, result, "seeded");
+}
+
+#[test]
+fn foreign_rollouts_with_a_correct_column_are_read() {
+    let bench = Bench::new();
+    let row = |sample: usize, correct: bool| {
+        format!("{{\"query_id\": 7, \"response\": \"r{sample}\", \"correct\": {correct}}}\n")
+    };
+    bench.write("foreign.jsonl", row(0, true) + &row(1, false));
+    let outcome = bench.good("analyze foreign.jsonl --k 1,2 --s 1 --json");
+    assert!(outcome.stderr.contains("temperature"), "{}", outcome.stderr);
+    let result = outcome.json();
+    let pass = result["metrics"]
+        .as_array()
+        .expect("metrics")
+        .iter()
+        .find(|m| m["name"] == "explore/pass@1");
+    assert_eq!(pass.expect("pass@1")["value"], 0.5);
+}
+
+#[test]
+fn a_run_can_be_listed_shown_evaluated_and_analyzed() {
+    let bench = Bench::new();
+    let run = bench.good("run tiny.toml --json").json();
+    assert_eq!(run["finished"], true);
+    let listed = bench.good("runs list --json").json();
+    assert_eq!(listed[0]["id"], "tiny");
+    assert!(bench.good("runs list").stdout.contains("finished"));
+    let shown = bench.good("runs show tin --json").json();
+    assert_eq!(shown, run, "a unique beginning of the name is enough");
+    assert_eq!(shown["iterations"].as_array().map(Vec::len), Some(3));
+    for row in shown["iterations"].as_array().expect("rows") {
+        assert!(row["metrics"]["eval/arithmetic/pass@1"]["value"].is_number(), "{row}");
+        let pass = |k: &str| row["metrics"][k]["value"].as_f64().expect("a value");
+        assert!(pass("explore/pass@4") >= pass("explore/pass@1") - 1e-12);
+    }
+    assert!(bench.good("runs show runs/tiny").stdout.contains("P_0"));
+    bench.bad("runs show nothing", 2, &["nothing"]);
+
+    // Evaluating the last checkpoint again gives the numbers of the run.
+    let eval = bench
+        .good("eval runs/tiny --task tiny.toml --rollouts out.jsonl.zst --json --quiet")
+        .json();
+    let metric = |name: &str| {
+        eval["metrics"].as_array().and_then(|all| all.iter().find(|m| m["name"] == name)).cloned()
+    };
+    let last = &shown["iterations"][2]["metrics"];
+    for name in ["eval/arithmetic/pass@1", "explore/pass@4", "explore/entropy"] {
+        assert_eq!(metric(name).expect(name), last[name], "{name}");
+    }
+    bench.good("analyze out.jsonl.zst runs/tiny/rollouts/iter-0002/train.parquet --k 1,4");
+    bench.good("balance runs/tiny/rollouts/iter-0002/probe.parquet --target-count 2");
+    let jsonl = bench.good("analyze out.jsonl.zst --k 1,4 --json").json();
+    let parquet =
+        bench.good("analyze runs/tiny/rollouts/iter-0002/eval.parquet --k 1,4 --json").json();
+    let values = |result: &Value| -> Vec<Value> {
+        result["metrics"].as_array().expect("metrics").iter().map(|m| m["value"].clone()).collect()
+    };
+    assert_eq!(values(&jsonl), values(&parquet));
+}
+
+#[test]
+fn what_balance_chooses_on_a_probe_is_what_the_run_chose() {
+    let bench = Bench::new();
+    bench.good("run tiny.toml --run-dir r --quiet");
+    let mut previous: Option<(f64, f64)> = None;
+    for line in bench.read("r/events.jsonl").lines() {
+        let event: Value = serde_json::from_str(line).expect("an event");
+        if event["event"] != "decided" {
+            continue;
+        }
+        let best = event["grid"]
+            .as_array()
+            .expect("a grid")
+            .iter()
+            .map(|c| c["balance_score"].as_f64().expect("a score"));
+        let best = best.fold(f64::MIN, f64::max);
+        assert!((event["balance_score"].as_f64().expect("a score") - best).abs() < 1e-12);
+        if previous.is_none() {
+            let probe = format!(
+                "balance r/rollouts/iter-0001/probe.parquet --target-count {} --thresholds -0.5,0,0.5 --cap-to-pool 13 --json",
+                event["target_count"]
+            );
+            let searched = bench.good(&probe).json();
+            assert_eq!(searched["chosen"]["temperature"], event["temperature"]);
+            assert_eq!(searched["chosen"]["threshold"], event["threshold"]);
+            assert_eq!(searched["grid"], event["grid"]);
+        }
+        previous = Some((
+            event["temperature"].as_f64().expect("t"),
+            event["threshold"].as_f64().expect("τ"),
+        ));
+    }
+    assert!(previous.is_some());
+}
+
+#[test]
+fn doctor_and_help_say_something() {
+    let bench = Bench::new();
+    assert!(bench.good("doctor --json").json().as_array().is_some_and(|all| all.len() > 4));
+    for verb in
+        ["", "run", "eval", "analyze", "balance", "runs", "runs show", "config", "init", "doctor"]
+    {
+        let help = bench.good(&format!("{verb} --help")).stdout;
+        assert!(help.contains("Usage: bstar"), "{verb}: {help}");
+    }
+    bench.bad("tune", 2, &["tune"]);
+}
