@@ -61,14 +61,23 @@ pub fn evaluate<P: Policy + ?Sized>(
         stage: Stage::Eval,
         reduction: settings.reward.reduction,
     };
-    let greedy = Decoding::greedy(settings.decoding.max_tokens);
-    let mut rollouts = draw(&draw_request(&queries, 1, greedy), policy, task, None, tick)?;
-    let mut metrics = greedy_metrics(&rollouts, task.name(), settings.key);
     let sampled = &queries[..settings.sampled_queries.min(queries.len())];
+    let total = (queries.len() + sampled.len() * settings.samples) as u64;
+    let greedy = Decoding::greedy(settings.decoding.max_tokens);
+    let mut greedy_tick = |activity, progress| tick(activity, Progress { total, ..progress });
+    let request = draw_request(&queries, 1, greedy);
+    let mut rollouts = draw(&request, policy, task, None, &mut greedy_tick)?;
+    let mut metrics = greedy_metrics(&rollouts, task.name(), settings.key);
     if !sampled.is_empty() && settings.samples > 0 {
         let request = draw_request(sampled, settings.samples, settings.decoding);
         let model = reward_model.take();
-        let drawn = draw(&request, policy, task, model, tick)?;
+        let mut sampled_tick = |activity, Progress { done, total: all }| match activity {
+            DrawActivity::Sample => {
+                tick(activity, Progress { done: queries.len() as u64 + done, total })
+            }
+            DrawActivity::Score => tick(activity, Progress { done, total: all }),
+        };
+        let drawn = draw(&request, policy, task, model, &mut sampled_tick)?;
         let groups = observations(&drawn, &|response| task.equations(response));
         let (k, s) = (settings.k.clone(), settings.s.clone());
         let monitors = MonitorSettings { k, s, reward: settings.reward, key: settings.key };

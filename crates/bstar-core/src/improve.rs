@@ -217,11 +217,8 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             return self.ledger.read_rollouts(iteration, Stage::Probe);
         }
         let queries = self.probe_queries(run_key, key);
-        let mut rollouts = Vec::new();
-        for temperature in candidates {
-            let key = key.child("probe");
-            rollouts.extend(self.sample(iteration, Stage::Probe, &queries, temperature, key)?);
-        }
+        let key = key.child("probe");
+        let rollouts = self.sample(iteration, Stage::Probe, &queries, &candidates, key)?;
         let counts = verdict_counts(&rollouts);
         self.ledger.record(Event::Graded { iteration, stage: Stage::Probe, counts })?;
         self.ledger.publish_rollouts(iteration, Stage::Probe, &rollouts)?;
@@ -264,7 +261,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             self.ledger.read_rollouts(iteration, Stage::Train)?
         } else {
             let key = key.child("train");
-            self.sample(iteration, Stage::Train, &queries, decision.temperature, key)?
+            self.sample(iteration, Stage::Train, &queries, &[decision.temperature], key)?
         };
         let (pool, balance) = self.training_pool(&queries, &rollouts, decision.temperature);
         let gold = gold_hashes(&queries);

@@ -10,7 +10,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::improve::{ImproveSettings, Improver};
 use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
 use crate::pool::{Pool, exact_hash};
-use crate::ports::{Decoding, Example, Ledger, Piece, Policy, RewardModel, Task};
+use crate::ports::{Decoding, Example, Ledger, Piece, Policy, Progress, RewardModel, Task};
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward::RewardKind;
 use crate::rng::{RngKey, shuffle};
@@ -112,30 +112,35 @@ impl Selected<'_> {
 }
 
 impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
-    /// Draws one temperature for a stage.
+    /// Draws for a stage at each temperature, with the same keys at each.
     pub(crate) fn sample(
         &mut self,
         iteration: u32,
         stage: Stage,
         queries: &[&Query],
-        temperature: f64,
+        temperatures: &[f64],
         key: RngKey,
     ) -> Result<Vec<Rollout>, Fault> {
-        let request = DrawRequest {
-            queries,
-            samples: self.settings.samples_per_query,
-            decoding: Decoding { temperature, ..self.settings.decoding },
-            key,
-            iteration,
-            stage,
-            reduction: self.settings.ranking.reward.reduction,
-        };
-        let ledger = &mut *self.ledger;
-        let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
-        let tick = &mut |activity: DrawActivity, progress| {
-            ledger.tick(activity.of(iteration, stage), progress)
-        };
-        draw(&request, self.policy, self.task, model, tick)
+        let mut rollouts = Vec::new();
+        for (index, &temperature) in temperatures.iter().enumerate() {
+            let request = DrawRequest {
+                queries,
+                samples: self.settings.samples_per_query,
+                decoding: Decoding { temperature, ..self.settings.decoding },
+                key,
+                iteration,
+                stage,
+                reduction: self.settings.ranking.reward.reduction,
+            };
+            let ledger = &mut *self.ledger;
+            let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
+            let tick = &mut |activity: DrawActivity, progress: Progress| {
+                let progress = progress.of_part(index, temperatures.len());
+                ledger.tick(activity.of(iteration, stage), progress)
+            };
+            rollouts.extend(draw(&request, self.policy, self.task, model, tick)?);
+        }
+        Ok(rollouts)
     }
 
     /// The probe set: training queries, the same in each iteration unless it is redrawn.

@@ -28,6 +28,14 @@ pub struct Progress {
     pub total: u64,
 }
 
+impl Progress {
+    /// This progress as that of part `index` of `count` equal parts.
+    pub fn of_part(self, index: usize, count: usize) -> Self {
+        let (index, count) = (index as u64, count as u64);
+        Self { done: index * self.total + self.done, total: count * self.total }
+    }
+}
+
 /// Called by long work now and then; an error (an interrupt) ends the work at once.
 pub type Tick<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Fault>;
 

@@ -2,7 +2,7 @@
 //!
 //! A query is the prompt `6-6,5*9-1=`; a response is `6-6,5-1=6-6,4=0,4#0,4`: states separated by
 //! `=`, then `#` and the answer. Operations may be reduced in many orders, so a query has many
-//! distinct correct responses, and a right answer may come from wrong steps. [`check_steps`] tells
+//! distinct correct responses, and a right answer may come from wrong steps. `check_steps` tells
 //! these apart exactly; it is for measurement and must never reach a reward.
 //!
 //! Splits share no query, and neither do they share one with the supervised examples.

@@ -96,6 +96,8 @@ impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
     fn commit(&mut self, iteration: u32, policy_version: &str) -> Result<(), Fault> {
         self.view.finish();
         self.store.commit(iteration, policy_version)?;
+        let policy_version = policy_version.into();
+        self.view.event(&Event::IterationCommitted { iteration, policy_version });
         if self.retention == Retention::KeepLast {
             let keep = BTreeSet::from([0, iteration.saturating_sub(1), iteration]);
             self.store.prune_checkpoints(&keep)?;

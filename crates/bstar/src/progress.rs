@@ -1,10 +1,11 @@
 //! What a person sees while a run works: a bar with the time left on a terminal, one line per piece
-//! of work elsewhere. Best effort: nothing here can end a run, and nothing here is remembered.
+//! of work elsewhere, and after each iteration how long the rest will take. Best effort: nothing
+//! here can end a run, and nothing here is remembered.
 
 use crate::output::note;
 use bstar_core::event::{Activity, Event};
 use bstar_core::ports::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -13,51 +14,77 @@ use std::time::{Duration, Instant};
 pub(crate) struct View {
     quiet: bool,
     terminal: bool,
+    /// Iterations planned; 0 outside a run.
     iterations: u32,
-    current: Option<Work>,
+    work: Option<Work>,
+    /// The last validation of P_0, in words.
+    validated: String,
+    /// When the iteration began that is being made, if this process began it.
+    iteration_began: Option<Instant>,
+    /// Time of the iterations that this process made from beginning to end, and their number.
+    whole_iterations: (Duration, u32),
 }
 
 #[derive(Debug)]
 struct Work {
     activity: Activity,
-    done: u64,
-    started: Instant,
+    progress: Progress,
+    began: Instant,
+    told: Instant,
     bar: Option<ProgressBar>,
 }
+
+/// Time between two lines about the same piece of work where there is no terminal.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 impl View {
     /// A view on stderr.
     pub(crate) fn new(quiet: bool, iterations: u32) -> Self {
-        Self { quiet, terminal: std::io::stderr().is_terminal(), iterations, current: None }
+        Self {
+            quiet,
+            terminal: std::io::stderr().is_terminal(),
+            iterations,
+            work: None,
+            validated: String::new(),
+            iteration_began: None,
+            whole_iterations: (Duration::ZERO, 0),
+        }
     }
 
     /// Shows how far the current work is.
     pub(crate) fn tick(&mut self, activity: Activity, progress: Progress) {
-        if self.quiet {
+        // Validation is part of the supervised fine-tuning that it interrupts.
+        if self.quiet || activity == Activity::Validate {
             return;
         }
-        let same = self.current.as_ref().is_some_and(|work| {
-            // A second batch of the same kind starts again from a lower count.
-            work.activity == activity && work.done <= progress.done
-        });
-        if !same {
+        if self.work.as_ref().is_none_or(|work| work.activity != activity) {
             self.finish();
-            let label = self.label(activity);
-            let bar = self.terminal.then(|| bar(label, progress.total));
-            self.current = Some(Work { activity, done: 0, started: Instant::now(), bar });
+            let bar = self.terminal.then(|| bar(self.label(activity), progress.total));
+            let now = Instant::now();
+            self.work = Some(Work { activity, progress, began: now, told: now, bar });
         }
-        if let Some(work) = &mut self.current {
-            work.done = progress.done;
-            if let Some(bar) = &work.bar {
-                bar.set_position(progress.done);
-            }
+        let label = self.label(activity);
+        let Some(work) = &mut self.work else { return };
+        work.progress = progress;
+        if let Some(bar) = &work.bar {
+            bar.set_position(progress.done);
+        } else if work.told.elapsed() >= BETWEEN_LINES {
+            work.told = Instant::now();
+            note(&format!("{label}: {}", work.so_far()));
         }
     }
 
     /// Tells of what matters among the events.
     pub(crate) fn event(&mut self, event: &Event) {
-        if self.quiet || matches!(event, Event::Step { .. }) {
+        if self.quiet {
             return;
+        }
+        if let Event::Validated { accuracy, queries, .. } = event {
+            let accuracy = 100.0 * accuracy;
+            self.validated = format!("; validation accuracy {accuracy:.1} % of {queries}");
+            if let Some(bar) = self.work.as_ref().and_then(|work| work.bar.as_ref()) {
+                bar.set_message(format!("P_0 ({accuracy:.1} % on validation)"));
+            }
         }
         if let Some(line) = self.line(event) {
             self.finish();
@@ -67,73 +94,106 @@ impl View {
 
     /// Ends the current piece of work.
     pub(crate) fn finish(&mut self) {
-        let Some(work) = self.current.take() else { return };
-        let seconds = work.started.elapsed().as_secs_f64();
-        if let Some(bar) = work.bar {
+        let Some(work) = self.work.take() else { return };
+        if let Some(bar) = &work.bar {
             bar.finish_and_clear();
         }
-        // Validation recurs every few steps; its result is an event of its own.
-        if work.activity == Activity::Validate {
-            return;
-        }
-        let unit = unit(work.activity);
-        let rate = work.done as f64 / seconds.max(1e-3);
+        let seconds = work.began.elapsed().as_secs_f64();
+        let done = work.progress.done;
+        let (unit, rate) = (unit(work.activity), done as f64 / seconds.max(1e-3));
+        let validated = match work.activity {
+            Activity::Supervise => std::mem::take(&mut self.validated),
+            _ => String::new(),
+        };
         let label = self.label(work.activity);
-        note(&format!("{label}: {} {unit} in {seconds:.1} s ({rate:.0}/s)", work.done));
+        note(&format!("{label}: {done} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"));
+    }
+
+    /// The iteration's place in the run.
+    fn place(&self, iteration: u32) -> String {
+        match (self.iterations, iteration) {
+            (0, _) => String::new(),
+            (_, 0) => "P_0 ".into(),
+            (all, iteration) => format!("[{iteration}/{all}] "),
+        }
     }
 
     fn label(&self, activity: Activity) -> String {
-        let at = |iteration: u32| {
-            if iteration == 0 { "P_0".into() } else { format!("[{iteration}/{}]", self.iterations) }
-        };
         match activity {
             Activity::Supervise => "P_0 supervised fine-tuning".into(),
             Activity::Validate => "P_0 validation".into(),
             Activity::TrainRewardModel => "reward model".into(),
-            Activity::Sample { iteration, stage } => format!("{} {}", at(iteration), stage.name()),
-            Activity::Score { iteration, stage } => {
-                format!("{} scoring {}", at(iteration), stage.name())
+            Activity::Sample { iteration, stage } => {
+                format!("{}{}", self.place(iteration), stage.name())
             }
-            Activity::Train { iteration } => format!("{} fine-tuning", at(iteration)),
+            Activity::Score { iteration, stage } => {
+                format!("{}scoring {}", self.place(iteration), stage.name())
+            }
+            Activity::Train { iteration } => format!("{}fine-tuning", self.place(iteration)),
         }
     }
 
-    fn line(&self, event: &Event) -> Option<String> {
-        let at = |iteration: &u32| format!("[{iteration}/{}]", self.iterations);
+    fn line(&mut self, event: &Event) -> Option<String> {
         match event {
-            Event::Validated { step, accuracy, queries } => Some(format!(
-                "P_0 step {step}: validation accuracy {:.1} % of {queries}",
-                100.0 * accuracy
-            )),
             Event::Decided { iteration, decision } => {
                 let score = decision.balance_score.map_or_else(
                     || "fixed".into(),
-                    |score| format!("balance score {score:.4} of {} cells", decision.grid.len()),
+                    |score| format!("balance score {score:.4}, best of {}", decision.grid.len()),
                 );
                 let (t, threshold) = (decision.temperature, decision.threshold);
-                Some(format!("{} temperature {t}, threshold {threshold} ({score})", at(iteration)))
+                let place = self.place(*iteration);
+                Some(format!("{place}temperature {t}, threshold {threshold} ({score})"))
             }
             Event::Selected { iteration, selection } => Some(format!(
-                "{} selected {} of {} responses ({} unique correct) from {} queries",
-                at(iteration),
+                "{}selected {} of {} responses ({} unique correct) from {} queries",
+                self.place(*iteration),
                 selection.selected,
                 selection.drawn,
                 selection.correct,
                 selection.queries
             )),
             Event::NothingSelected { iteration, in_a_row, advice } => {
-                Some(format!("{} nothing selected ({in_a_row} in a row): {advice}", at(iteration)))
+                let place = self.place(*iteration);
+                Some(format!("{place}nothing selected ({in_a_row} in a row): {advice}"))
             }
             Event::Measured { iteration, metrics, .. } => {
                 let metric = metrics
                     .iter()
                     .find(|m| m.name.starts_with("eval/") && m.name.ends_with("/pass@1"))?;
-                let name = if *iteration == 0 { "P_0".into() } else { at(iteration) };
-                let value = 100.0 * metric.value?;
-                Some(format!("{name} greedy accuracy {value:.1} % of {} queries", metric.queries))
+                let (place, value) = (self.place(*iteration), 100.0 * metric.value?);
+                Some(format!("{place}greedy accuracy {value:.1} % of {} queries", metric.queries))
             }
+            Event::IterationCommitted { iteration, .. } => self.time_left(*iteration),
             _ => None,
         }
+    }
+
+    /// How long the rest takes, if it goes on like the iterations that were timed as a whole.
+    fn time_left(&mut self, committed: u32) -> Option<String> {
+        let began = self.iteration_began.replace(Instant::now())?;
+        let took = began.elapsed();
+        self.whole_iterations.0 += took;
+        self.whole_iterations.1 += 1;
+        let left = self.iterations.saturating_sub(committed);
+        if left == 0 {
+            return None;
+        }
+        let left = HumanDuration(self.whole_iterations.0 / self.whole_iterations.1 * left);
+        let place = self.place(committed);
+        Some(format!("{place}done in {:.1} s; the rest takes about {left}", took.as_secs_f64()))
+    }
+}
+
+impl Work {
+    /// Done, total and the time left.
+    fn so_far(&self) -> String {
+        let Progress { done, total } = self.progress;
+        let unit = unit(self.activity);
+        let rate = done as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
+        let seconds = total.saturating_sub(done) as f64 / rate.max(1e-9);
+        let left = Duration::try_from_secs_f64(seconds)
+            .map_or_else(|_| "unknown time".into(), |left| HumanDuration(left).to_string());
+        format!("{done} of {total} {unit} ({rate:.1}/s), {left} left")
     }
 }
 

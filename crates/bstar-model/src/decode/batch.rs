@@ -142,9 +142,9 @@ impl<'a> Announcer<'a> {
         }
     }
 
-    /// Announces what is left after the last worker ended.
+    /// Announces what is left after the last worker ended; nothing of work that was stopped.
     pub(super) fn finish(&mut self, queue: &Queue<'_>) -> Result<(), Fault> {
-        self.announce_strides(queue)
+        if queue.stop.load(Ordering::Relaxed) { Ok(()) } else { self.announce_strides(queue) }
     }
 
     fn announce_strides(&mut self, queue: &Queue<'_>) -> Result<(), Fault> {

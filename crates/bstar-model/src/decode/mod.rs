@@ -3,8 +3,8 @@
 //! Written by hand because the improve loop spends most of its time here: tens of thousands of
 //! short responses a draw. A response depends on weights, prompt, decoding and its key only: not on
 //! the other requests, their order, the number of samples in flight, the number of threads or the
-//! width of the machine's vectors ([`lanes`] tells why). Each prompt runs once for all the samples
-//! that a thread takes of it; samples enter and leave lanes as they come and go ([`batch`]).
+//! width of the machine's vectors (`lanes` tells why). Each prompt runs once for all the samples
+//! that a thread takes of it; samples enter and leave lanes as they come and go (`batch`).
 //! Log-probabilities of given responses are computed with the same arithmetic, to the same bits.
 //!
 //! Knows token ids only: text, training and files are elsewhere.
