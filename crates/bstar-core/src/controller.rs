@@ -151,6 +151,7 @@ impl Controller {
         gold: &[Option<u64>],
         ranking: &RankingRule,
         balance: &BalanceRule,
+        previous: Option<Configuration>,
     ) -> Decision {
         let turns_threshold = matches!(self.adaptation, Adaptation::Threshold | Adaptation::Both);
         if self.threshold_from == ThresholdSource::Probe || !turns_threshold {
@@ -158,7 +159,7 @@ impl Controller {
         }
         let pools = std::slice::from_ref(draw);
         let full_grid = surface(pools, gold, ranking, balance, &self.thresholds());
-        let Some(chosen) = choose(&full_grid, self.ties, Some(decision.configuration())) else {
+        let Some(chosen) = choose(&full_grid, self.ties, previous) else {
             return decision;
         };
         Decision {

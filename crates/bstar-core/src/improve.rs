@@ -114,7 +114,7 @@ pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<
         let key = run_key.child("iteration").index(u64::from(iteration));
         let probes = run.probe(iteration, run_key, key)?;
         let decision = run.decide(&probes, run_key, key, state.previous); // (t_i, τ_i)
-        let (decision, mut rollouts) = run.draw(iteration, decision, key)?;
+        let (decision, mut rollouts) = run.draw(iteration, decision, key, state.previous)?;
         let selection = run.select(iteration, &decision, &mut rollouts, key)?; // r > τ_i
         run.train(iteration, &selection, &rollouts, &mut state, key)?; // P_i
         run.evaluate(iteration)?;
@@ -134,8 +134,7 @@ impl ImproveSettings {
     fn balance_rule(&self, queries: usize, all_queries: usize) -> BalanceRule {
         let (queries, all) = (queries as u64, (all_queries as u64).max(1));
         let target = (self.target_samples * queries + all / 2) / all;
-        let largest_group = self.samples_per_query + usize::from(self.ranking.gold_competes);
-        let limit = cap_limit(largest_group);
+        let limit = cap_limit(self.samples_per_query);
         BalanceRule {
             target_count: self
                 .target_count
@@ -149,8 +148,9 @@ impl ImproveSettings {
         }
     }
 
-    /// The schedule of an iteration and the step at which it enters it.
-    fn schedule(&self, iteration: u32) -> (CosineSchedule, u64) {
+    /// The schedule of an iteration and the step at which it enters it, after so many iterations
+    /// that trained.
+    fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
         let steps = self.steps_per_iteration as u64;
         let carries = self.method.spec().carries_schedule;
         let stretches = if carries { u64::from(self.iterations) } else { 1 };
@@ -160,7 +160,7 @@ impl ImproveSettings {
             warmup_steps: self.warmup_steps,
             horizon_steps: (steps * stretches) as f64,
         };
-        (schedule, if carries { steps * u64::from(iteration - 1) } else { 0 })
+        (schedule, if carries { steps * u64::from(updates) } else { 0 })
     }
 }
 
@@ -254,6 +254,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         iteration: u32,
         decision: Decision,
         key: RngKey,
+        previous: Option<Configuration>,
     ) -> Result<(Decision, Vec<Rollout>), Fault> {
         let settings = self.settings;
         let queries = self.training_queries(key);
@@ -265,8 +266,9 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         };
         let (pool, balance) = self.training_pool(&queries, &rollouts, decision.temperature);
         let gold = gold_hashes(&queries);
+        let ranking = &settings.ranking;
         let decision =
-            settings.controller.settle(decision, &pool, &gold, &settings.ranking, &balance);
+            settings.controller.settle(decision, &pool, &gold, ranking, &balance, previous);
         let decided = Event::Decided { iteration, decision: decision.clone() };
         self.record_before(Piece::Draw, iteration, decided)?;
         Ok((decision, rollouts))
@@ -321,15 +323,24 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
                 return Err(ImproveSettings::nothing_selected(in_a_row, advice));
             }
         } else {
-            state.empty_in_a_row = 0;
             if !published {
-                self.update(iteration, &examples, key)?;
+                self.update(iteration, state.updates, &examples, key)?;
             }
+            state.empty_in_a_row = 0;
+            state.updates += 1;
         }
         if published { Ok(()) } else { self.ledger.publish_checkpoint(iteration, self.policy) }
     }
 
-    fn update(&mut self, iteration: u32, examples: &[Example], key: RngKey) -> Result<(), Fault> {
+    /// Trains after `updates` earlier iterations that trained; the first starts the optimizer and
+    /// the schedule.
+    fn update(
+        &mut self,
+        iteration: u32,
+        updates: u32,
+        examples: &[Example],
+        key: RngKey,
+    ) -> Result<(), Fault> {
         let (settings, method) = (self.settings, self.settings.method.spec());
         if method.start == StartPoint::Reset {
             self.ledger.restore(settings.reset_to, self.policy)?;
@@ -340,8 +351,8 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         };
         let steps = settings.steps_per_iteration.min(passes);
         let order = batches(examples.len(), settings.batch_size, steps, key.child("batches"));
-        let (schedule, first_step) = settings.schedule(iteration);
-        let fresh_optimizer = iteration == 1 || !method.carries_optimizer;
+        let (schedule, first_step) = settings.schedule(updates);
+        let fresh_optimizer = updates == 0 || !method.carries_optimizer;
         let update = Update { examples, batches: &order, schedule, first_step, fresh_optimizer };
         let ledger = &mut *self.ledger;
         self.policy.update(&update, &mut |step| {

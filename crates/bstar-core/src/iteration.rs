@@ -9,7 +9,7 @@ use crate::event::{Activity, Event, SelectionSummary};
 use crate::fault::{Fault, FaultClass};
 use crate::improve::{ImproveSettings, Improver};
 use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
-use crate::pool::{Pool, exact_hash};
+use crate::pool::{Pool, ScoredResponse, exact_hash};
 use crate::ports::{Decoding, Example, Ledger, Piece, Policy, Progress, RewardModel, Task};
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward::RewardKind;
@@ -24,13 +24,15 @@ use std::sync::Arc;
 pub(crate) struct LoopState {
     pub(crate) next_iteration: u32,
     pub(crate) previous: Option<Configuration>,
+    /// Iterations that trained.
+    pub(crate) updates: u32,
     pub(crate) empty_in_a_row: u32,
 }
 
 impl LoopState {
     /// The state that the committed iterations among these events lead to.
     pub(crate) fn after(events: &[Event]) -> Self {
-        let mut state = Self { next_iteration: 1, previous: None, empty_in_a_row: 0 };
+        let mut state = Self { next_iteration: 1, previous: None, updates: 0, empty_in_a_row: 0 };
         let (mut previous, mut empty_in_a_row) = (None, 0);
         for event in events {
             match event {
@@ -40,7 +42,10 @@ impl LoopState {
                 }
                 Event::NothingSelected { in_a_row, .. } => empty_in_a_row = *in_a_row,
                 Event::IterationCommitted { iteration, .. } => {
-                    state = Self { next_iteration: iteration + 1, previous, empty_in_a_row };
+                    let trained = *iteration > 0 && empty_in_a_row == 0;
+                    let updates = state.updates + u32::from(trained);
+                    state =
+                        Self { next_iteration: iteration + 1, previous, updates, empty_in_a_row };
                 }
                 _ => {}
             }
@@ -61,22 +66,19 @@ pub(crate) struct Selected<'q> {
 impl Selected<'_> {
     fn summary(&self, pool: &Pool, drawn: usize, gold: u64) -> SelectionSummary {
         let cell = &self.selection.cell;
-        let unique = |group: &Vec<_>| {
-            group
-                .iter()
-                .map(|r: &crate::pool::ScoredResponse| r.normalized_hash)
-                .collect::<BTreeSet<_>>()
-                .len()
-        };
-        let distinct: usize = pool.groups.iter().map(unique).sum();
-        let chosen: usize = self.selection.chosen.iter().map(Vec::len).sum();
+        let all = pool.groups.iter().map(|group| distinct(group.iter()));
+        let chosen = self.selection.chosen.iter().zip(&pool.groups);
+        let correct = chosen.map(|(chosen, group)| {
+            let chosen = chosen.iter().map(|&place| &group[place]);
+            distinct(chosen.filter(|response| response.verdict.is_correct()))
+        });
         SelectionSummary {
             drawn: drawn as u64,
-            selected: chosen as u64,
-            correct: cell.correct,
+            selected: self.selection.chosen.iter().map(Vec::len).sum::<usize>() as u64,
+            correct: correct.sum::<usize>() as u64,
             queries: self.selection.chosen.iter().filter(|chosen| !chosen.is_empty()).count()
                 as u64,
-            duplicates: (drawn - distinct) as u64,
+            duplicates: (drawn - all.sum::<usize>()) as u64,
             gold,
             threshold: cell.threshold,
             cap: cell.cap,
@@ -99,7 +101,7 @@ impl Selected<'_> {
         } else if correct > 0 && self.kind == RewardKind::Answer {
             "lower the threshold: a correct response has reward 1, so τ must be below 1"
         } else if correct > 0 {
-            "lower `balance.thresholds` or `balance.fixed.threshold`, or check the reward model's scale"
+            "lower `balance.thresholds` or `balance.fixed_threshold`, or check the reward model's scale"
         } else if unanswered * 2 > drawn {
             "most responses have no answer: give the policy more supervised fine-tuning \
              (`supervised.steps`) or longer responses (`sample.max_tokens`)"
@@ -254,6 +256,11 @@ impl DrawActivity {
             Self::Score => Activity::Score { iteration, stage },
         }
     }
+}
+
+/// Responses that differ in more than white space.
+fn distinct<'a>(responses: impl Iterator<Item = &'a ScoredResponse>) -> usize {
+    responses.map(|response| response.normalized_hash).collect::<BTreeSet<_>>().len()
 }
 
 /// `count` training queries, in an order drawn from `key`.

@@ -66,7 +66,8 @@ pub fn supervise<P: Policy, L: Ledger<P>>(
         done += batches.len();
         let Some(goal) = settings.stop_at_accuracy else { continue };
         let (accuracy, queries) = validate(settings, policy, task, ledger, key)?;
-        ledger.record(Event::Validated { step: done as u64, accuracy, queries })?;
+        let step = done as u64;
+        ledger.record(Event::Validated { step, accuracy, queries, goal })?;
         if accuracy >= goal {
             break;
         }

@@ -264,6 +264,32 @@ fn iterations_that_select_nothing_are_counted_explained_and_end_the_run() {
 }
 
 #[test]
+fn the_first_iteration_that_trains_starts_optimizer_and_schedule() {
+    let steps_of = |ledger: &Memory| -> Vec<(u32, u64)> {
+        let step = |event: &Event| match event {
+            Event::Step { iteration: iteration @ 1.., step } => Some((*iteration, step.step)),
+            _ => None,
+        };
+        events(ledger).iter().filter_map(step).collect()
+    };
+    let late_starts = (0..50).filter(|&seed| {
+        let mut settings = settings(Method::OnlineRft);
+        (settings.seed, settings.queries_per_iteration, settings.samples_per_query) = (seed, 1, 1);
+        settings.most_empty_iterations = 9;
+        let mut ledger = Memory::new(base());
+        let policy = run(&settings, &mut ledger).expect("a run");
+        let steps = steps_of(&ledger);
+        let places: Vec<u64> = steps.iter().map(|(_, step)| *step).collect();
+        assert_eq!(places, (0..places.len() as u64).collect::<Vec<_>>());
+        if !steps.is_empty() {
+            assert_eq!(policy.optimizer_steps, steps.len() as u64, "the start's moments are gone");
+        }
+        steps.first().is_some_and(|(iteration, _)| *iteration > 1)
+    });
+    assert!(late_starts.count() > 3, "no run began with an empty iteration");
+}
+
+#[test]
 fn gold_solutions_are_trained_on_only_where_the_rule_says() {
     for (rule, gold_competes, wanted) in [
         (GoldSolutions::Exclude, false, 0..=0),
@@ -275,6 +301,10 @@ fn gold_solutions_are_trained_on_only_where_the_rule_says() {
         settings.ranking.gold_competes = gold_competes;
         let mut ledger = Memory::new(base());
         run(&settings, &mut ledger).expect("a run");
+        for event in events(&ledger) {
+            let Event::Selected { selection, .. } = event else { continue };
+            assert!(selection.correct <= selection.selected, "{selection:?}");
+        }
         let gold: Vec<u64> = events(&ledger)
             .iter()
             .filter_map(|event| match event {

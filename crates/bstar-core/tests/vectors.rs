@@ -195,3 +195,20 @@ fn the_official_search_finds_what_the_reference_finds() {
     assert_eq!((b.balance_score, b.threshold, b.cap), (0.25, -1.0, Some(2)));
     assert_eq!(best.temperature, 0.5, "a tie goes to the first");
 }
+
+#[test]
+fn a_query_without_any_answer_is_unknown_to_the_official_search() {
+    let mut unanswered = group(&[("u1", false, 1.0), ("u2", false, 2.0)]);
+    for response in &mut unanswered {
+        response.verdict = Verdict::NoAnswer;
+    }
+    let mut pool = pool_a();
+    let rule = BalanceRule { empty_queries: EmptyQueries::Skip, ..plain(8) };
+    let score = |pool: &Pool, gold: &[Option<u64>]| {
+        RankedPool::new(pool, gold, &official()).cell(0.0, &rule).balance_score
+    };
+    let without = score(&pool, &gold());
+    pool.groups.push(unanswered);
+    let gold = [gold(), vec![Some(exact_hash("g3"))]].concat();
+    assert_eq!(score(&pool, &gold), without, "neither its gold solution nor its place counts");
+}

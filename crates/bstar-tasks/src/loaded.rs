@@ -14,6 +14,7 @@ use crate::steps;
 use bstar_core::ports::{Example, Task};
 use bstar_core::{Fault, Grade, Query, RngKey, Verdict};
 use bstar_verify::{Rule, Sameness, Verifier, extract};
+use sha2::{Digest as _, Sha256};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,32 @@ impl LoadedTask {
     /// that have a gold solution.
     pub fn supervised(&self) -> &[Example] {
         &self.supervised
+    }
+
+    /// SHA-256 (hex) of everything that a run takes from the data: a continued run must find the
+    /// same.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut add = |text: &str| {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        };
+        for example in &self.supervised {
+            add(&example.prompt);
+            add(&example.response);
+        }
+        for (name, queries) in
+            [("train", &self.train), ("validation", &self.validation), ("test", &self.test)]
+        {
+            add(name);
+            for query in queries {
+                add(query.id.as_str());
+                add(&query.prompt);
+                add(&query.gold_answer);
+                add(query.gold_solution.as_deref().unwrap_or_default());
+            }
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the user should know about the data: sentences without a full stop.

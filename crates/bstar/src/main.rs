@@ -14,6 +14,7 @@ mod progress;
 use bstar_core::Fault;
 use clap::Parser as _;
 use cli::{Cli, ConfigVerb, RunsVerb, Verb};
+use output::Notes;
 use std::process::ExitCode;
 
 /// Candle allocates and frees large tensors all the time; this allocator keeps and reuses them,
@@ -29,13 +30,15 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<(), Fault> {
-    let quiet = cli.quiet;
+    let notes = Notes { quiet: cli.quiet };
     match cli.verb {
-        Verb::Run(args) => commands::run::run(&args, quiet),
-        Verb::Eval(args) => commands::eval::eval(&args, quiet),
-        Verb::Analyze(args) => commands::analyze::analyze(&args),
-        Verb::Balance(args) => commands::balance::balance(&args),
-        Verb::Runs { verb: RunsVerb::List { dir, json } } => commands::runs::list(&dir, json),
+        Verb::Run(args) => commands::run::run(&args, notes),
+        Verb::Eval(args) => commands::eval::eval(&args, notes),
+        Verb::Analyze(args) => commands::analyze::analyze(&args, notes),
+        Verb::Balance(args) => commands::balance::balance(&args, notes),
+        Verb::Runs { verb: RunsVerb::List { dir, json } } => {
+            commands::runs::list(&dir, json, notes)
+        }
         Verb::Runs { verb: RunsVerb::Show { run, dir, json } } => {
             commands::runs::show(&run, &dir, json)
         }

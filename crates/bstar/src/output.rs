@@ -20,8 +20,19 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Fault> {
     print(&(text + "\n"))
 }
 
-/// Tells the user something that is not a result.
-pub(crate) fn note(text: &str) {
-    // A closed stderr must not end a run.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+/// Where the user is told what is not a result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notes {
+    /// Tells nothing.
+    pub(crate) quiet: bool,
+}
+
+impl Notes {
+    /// Writes a line to stderr.
+    pub(crate) fn tell(self, text: &str) {
+        if !self.quiet {
+            // A closed stderr must not end a run.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! of work elsewhere, and after each iteration how long the rest will take. Best effort: nothing
 //! here can end a run, and nothing here is remembered.
 
-use crate::output::note;
+use crate::output::Notes;
 use bstar_core::event::{Activity, Event};
 use bstar_core::ports::Progress;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How the user is told of progress.
 #[derive(Debug)]
 pub(crate) struct View {
-    quiet: bool,
+    notes: Notes,
     terminal: bool,
     /// Iterations planned; 0 outside a run.
     iterations: u32,
@@ -39,9 +39,9 @@ const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 impl View {
     /// A view on stderr.
-    pub(crate) fn new(quiet: bool, iterations: u32) -> Self {
+    pub(crate) fn new(notes: Notes, iterations: u32) -> Self {
         Self {
-            quiet,
+            notes,
             terminal: std::io::stderr().is_terminal(),
             iterations,
             work: None,
@@ -54,7 +54,7 @@ impl View {
     /// Shows how far the current work is.
     pub(crate) fn tick(&mut self, activity: Activity, progress: Progress) {
         // Validation is part of the supervised fine-tuning that it interrupts.
-        if self.quiet || activity == Activity::Validate {
+        if self.notes.quiet || activity == Activity::Validate {
             return;
         }
         if self.work.as_ref().is_none_or(|work| work.activity != activity) {
@@ -70,25 +70,26 @@ impl View {
             bar.set_position(progress.done);
         } else if work.told.elapsed() >= BETWEEN_LINES {
             work.told = Instant::now();
-            note(&format!("{label}: {}", work.so_far()));
+            self.notes.tell(&format!("{label}: {}", work.so_far()));
         }
     }
 
     /// Tells of what matters among the events.
     pub(crate) fn event(&mut self, event: &Event) {
-        if self.quiet {
+        if self.notes.quiet {
             return;
         }
-        if let Event::Validated { accuracy, queries, .. } = event {
+        if let Event::Validated { accuracy, queries, goal, .. } = event {
+            let missed = if accuracy < goal { ", below the goal" } else { "" };
             let accuracy = 100.0 * accuracy;
-            self.validated = format!("; validation accuracy {accuracy:.1} % of {queries}");
+            self.validated = format!("; validation accuracy {accuracy:.1} % of {queries}{missed}");
             if let Some(bar) = self.work.as_ref().and_then(|work| work.bar.as_ref()) {
                 bar.set_message(format!("P_0 ({accuracy:.1} % on validation)"));
             }
         }
         if let Some(line) = self.line(event) {
             self.finish();
-            note(&line);
+            self.notes.tell(&line);
         }
     }
 
@@ -106,7 +107,8 @@ impl View {
             _ => String::new(),
         };
         let label = self.label(work.activity);
-        note(&format!("{label}: {done} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"));
+        self.notes
+            .tell(&format!("{label}: {done} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"));
     }
 
     /// The iteration's place in the run.

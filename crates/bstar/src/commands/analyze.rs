@@ -5,7 +5,7 @@
 
 use crate::cli::AnalyzeArgs;
 use crate::commands::metrics;
-use crate::output;
+use crate::output::{self, Notes};
 use bstar_core::draw::observations;
 use bstar_core::monitor::{Metric, MonitorSettings, monitor};
 use bstar_core::preset::Preset;
@@ -40,16 +40,13 @@ struct Analysis<'a> {
 }
 
 /// Reads, monitors and prints.
-pub(crate) fn analyze(args: &AnalyzeArgs) -> Result<(), Fault> {
+pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
     if args.k.contains(&0) || args.s.contains(&0) {
         return Err(Fault::new(FaultClass::Usage, "--k and --s count samples, so they start at 1"));
     }
     let kind = task_kind(&args.task)?;
     let read = read_rollouts(&args.files)?;
-    if read.notes.assumed_temperature > 0 {
-        let rows = read.notes.assumed_temperature;
-        output::note(&format!("note: {rows} rows have no temperature and count as drawn at 1.0"));
-    }
+    metrics::tell_assumptions(&read.notes, notes);
     let total = read.rollouts.len();
     let mut populations: BTreeMap<Population, Vec<Rollout>> = BTreeMap::new();
     for rollout in read.rollouts {

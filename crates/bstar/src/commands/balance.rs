@@ -1,7 +1,8 @@
 //! `bstar balance`: the configuration search of B-STaR on stored rollouts.
 
 use crate::cli::BalanceArgs;
-use crate::output;
+use crate::commands::metrics;
+use crate::output::{self, Notes};
 use bstar_core::balance::{BalanceRule, CapRule, Cell, cap_limit, target_count};
 use bstar_core::controller::{choose, surface};
 use bstar_core::grid::Grid;
@@ -28,10 +29,10 @@ struct Search {
 }
 
 /// Searches and prints.
-pub(crate) fn balance(args: &BalanceArgs) -> Result<(), Fault> {
+pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     let values = preset_values(args)?;
     let scored = read_scored(&args.files, values.reduction)?;
-    tell_assumptions(&scored, args, &values);
+    tell_assumptions(&scored, args, &values, notes);
     let rule = balance_rule(args, &values, &scored)?;
     let groups = || scored.pools.iter().flat_map(|pool| &pool.groups).flatten();
     let has_scores = groups().any(|response| response.reward_model_score.is_some());
@@ -39,8 +40,8 @@ pub(crate) fn balance(args: &BalanceArgs) -> Result<(), Fault> {
     if has_scores {
         let unscored = groups().filter(|response| response.reward_model_score.is_none()).count();
         if unscored > 0 {
-            output::note(&format!(
-                "note: {unscored} responses have no reward-model score and count as scored lowest"
+            notes.tell(&format!(
+                "note: {unscored} responses have no reward-model score and count as scored -5, as in the authors' code"
             ));
         }
     }
@@ -132,23 +133,23 @@ fn gold_of(scored: &ScoredRollouts, values: &PresetValues) -> Vec<Option<u64>> {
     scored.gold.iter().zip(&scored.queries).map(gold_or_stand_in).collect()
 }
 
-fn tell_assumptions(scored: &ScoredRollouts, args: &BalanceArgs, values: &PresetValues) {
-    let assumed = scored.notes.assumed_temperature;
-    if assumed > 0 {
-        output::note(&format!(
-            "note: {assumed} rows have no temperature and count as drawn at 1.0"
-        ));
-    }
+fn tell_assumptions(
+    scored: &ScoredRollouts,
+    args: &BalanceArgs,
+    values: &PresetValues,
+    notes: Notes,
+) {
+    metrics::tell_assumptions(&scored.notes, notes);
     let missing = scored.gold.iter().filter(|gold| gold.is_none()).count();
     if values.gold_solutions == GoldSolutions::Compete && missing > 0 {
-        output::note(&format!(
+        notes.tell(&format!(
             "note: preset {} lets a gold solution compete in each query; {missing} queries have no \
              `gold_solution` in the files and get one that equals no response",
             args.preset
         ));
     }
     if values.cap_to_pool && args.cap_to_pool.is_none() {
-        output::note(&format!(
+        notes.tell(&format!(
             "note: preset {} caps queries to reach a total; without --cap-to-pool nothing is capped",
             args.preset
         ));

@@ -1,10 +1,10 @@
 //! `bstar eval`: a model folder on a task, without any run.
 
 use crate::cli::EvalArgs;
-use crate::commands::metrics;
 use crate::commands::run::{load_task, use_threads};
+use crate::commands::{metrics, preflight};
 use crate::config::layers;
-use crate::output;
+use crate::output::Notes;
 use crate::progress::View;
 use bstar_core::evaluate::evaluate;
 use bstar_core::ports::Task as _;
@@ -14,7 +14,7 @@ use bstar_store::{RunView, rollout_file};
 use std::path::{Path, PathBuf};
 
 /// Evaluates and prints the metrics.
-pub(crate) fn eval(args: &EvalArgs, quiet: bool) -> Result<(), Fault> {
+pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
     let file = Path::new(&args.task);
     let is_file = file.extension().is_some_and(|extension| extension == "toml");
     let mut settings = args.settings.clone();
@@ -25,9 +25,11 @@ pub(crate) fn eval(args: &EvalArgs, quiet: bool) -> Result<(), Fault> {
     config.check()?;
     use_threads(config.run.threads)?;
     let task = load_task(&config)?;
+    preflight::check_test_queries(&task)?;
+    preflight::tell_notices(&config, &task, notes);
     let model = model_folder(&args.model)?;
     let mut policy = EmbeddedPolicy::from_folder(&model, config.optimizer)?;
-    let mut view = View::new(quiet, 0);
+    let mut view = View::new(notes, 0);
     let evaluation = evaluate(
         &config.evaluation_settings(),
         task.test(),
@@ -43,11 +45,7 @@ pub(crate) fn eval(args: &EvalArgs, quiet: bool) -> Result<(), Fault> {
     view.finish();
     if let Some(path) = &args.rollouts {
         rollout_file::write_rollouts(path, &evaluation.rollouts)?;
-        output::note(&format!(
-            "wrote {} rollouts to {}",
-            evaluation.rollouts.len(),
-            path.display()
-        ));
+        notes.tell(&format!("wrote {} rollouts to {}", evaluation.rollouts.len(), path.display()));
     }
     metrics::print(&evaluation.metrics, args.json)
 }

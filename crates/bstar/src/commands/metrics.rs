@@ -1,14 +1,31 @@
 //! Metrics as a table or as JSON.
 
-use crate::output;
+use crate::output::{self, Notes};
 use bstar_core::Fault;
 use bstar_core::monitor::Metric;
 use bstar_report::{Align, Table, number};
+use bstar_store::rollout_file::ReadNotes;
 use serde::Serialize;
 
 #[derive(Serialize)]
 struct Metrics<'a> {
     metrics: &'a [Metric],
+}
+
+/// Tells what the reader of rollouts files had to assume.
+pub(crate) fn tell_assumptions(read: &ReadNotes, notes: Notes) {
+    for (rows, assumed) in [
+        (read.assumed_temperature, "no temperature and count as drawn at 1.0"),
+        (read.numbered_samples, "no sample_index and are numbered in the order of the file"),
+        (
+            read.answers_for_responses,
+            "no response; the answer stands for it, so equal answers count as duplicates",
+        ),
+    ] {
+        if rows > 0 {
+            notes.tell(&format!("note: {rows} of {} rows have {assumed}", read.rows));
+        }
+    }
 }
 
 /// Prints metrics.

@@ -7,5 +7,6 @@ pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod init;
 mod metrics;
+mod preflight;
 pub(crate) mod run;
 pub(crate) mod runs;

@@ -1,10 +1,12 @@
 //! `bstar run`: wires task, policy and run folder together and hands them to the loop.
 
 use crate::cli::RunArgs;
+use crate::commands::preflight;
 use crate::config::layers::{self, Loaded};
 use crate::config::{Config, TokenizerKind};
+use crate::exit;
 use crate::ledger::RunLedger;
-use crate::output;
+use crate::output::{self, Notes};
 use crate::progress::View;
 use bstar_core::improve::{Improver, improve};
 use bstar_core::ports::{Ledger as _, Task as _};
@@ -22,20 +24,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const UNIMPORTANT_KEYS: [&str; 1] = ["run"];
 
 /// Runs a config to its end.
-pub(crate) fn run(args: &RunArgs, quiet: bool) -> Result<(), Fault> {
+pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     let loaded = layers::load(Some(&args.config), &args.settings)?;
     let config = &loaded.config;
     config.check()?;
     use_threads(config.run.threads)?;
     let task = load_task(config)?;
+    preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
     let make_base = || base_policy(config, &task);
     let mut policy = make_base()?;
-    let store = open_store(args, &loaded)?;
+    let store = open_store(args, &loaded, &task, notes)?;
+    preflight::tell_notices(config, &task, notes);
     let folder = store.dir().to_owned();
     let mut ledger = RunLedger {
         store,
-        view: View::new(quiet, settings.planned_iterations()),
+        view: View::new(notes, settings.planned_iterations()),
         make_base: Box::new(make_base),
         retention: config.run.checkpoints,
         interrupted: catch_interrupts()?,
@@ -49,7 +53,7 @@ pub(crate) fn run(args: &RunArgs, quiet: bool) -> Result<(), Fault> {
         ledger: &mut ledger,
     });
     ledger.view.finish();
-    result?;
+    result.map_err(how_to_change)?;
     let report = RunReport::from_events(&ledger.events()?);
     if args.json {
         return output::print_json(&report);
@@ -58,6 +62,18 @@ pub(crate) fn run(args: &RunArgs, quiet: bool) -> Result<(), Fault> {
     let last = ledger.store.checkpoint_dir(settings.planned_iterations())?;
     let model = last.map_or_else(String::new, |model| format!("model: {}\n", model.display()));
     output::print(&format!("{model}run:   {}\n", folder.display()))
+}
+
+/// A run cannot be continued with another config; advice to change one must say how.
+fn how_to_change(fault: Fault) -> Fault {
+    match (fault.class, &fault.hint) {
+        (FaultClass::Training, Some(hint)) => {
+            let how = "a changed config needs another --run-dir, or --fresh to start over";
+            let hint = format!("{hint}; {how}");
+            fault.hint(hint)
+        }
+        _ => fault,
+    }
 }
 
 /// Computes with so many threads; 0 is one per core.
@@ -92,20 +108,27 @@ fn base_policy(config: &Config, task: &LoadedTask) -> Result<EmbeddedPolicy, Fau
     Ok(EmbeddedPolicy::from_scratch(model.size, tokenizer, length, key, config.optimizer))
 }
 
-fn open_store(args: &RunArgs, loaded: &Loaded) -> Result<RunStore, Fault> {
+fn open_store(
+    args: &RunArgs,
+    loaded: &Loaded,
+    task: &LoadedTask,
+    notes: Notes,
+) -> Result<RunStore, Fault> {
     let stem = args.config.file_stem().unwrap_or_default();
     let dir = args.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
     if args.fresh {
         RunStore::discard(&dir)?;
     }
+    let mut resolved = serde_json::to_value(&loaded.config).expect("configs are JSON");
+    resolved["data_fingerprint"] = task.fingerprint().into();
     let identity = RunIdentity {
         config_toml: loaded.written.clone(),
-        resolved: serde_json::to_value(&loaded.config).expect("configs are JSON"),
+        resolved,
         bstar_version: env!("CARGO_PKG_VERSION").into(),
     };
     let (store, opened) = RunStore::open_or_create(&dir, &identity, &UNIMPORTANT_KEYS)?;
     if opened == Opened::Continued && !store.is_finished() {
-        output::note(&format!("continuing the run in {}", dir.display()));
+        notes.tell(&format!("continuing the run in {}", dir.display()));
     }
     Ok(store)
 }
@@ -114,9 +137,10 @@ fn open_store(args: &RunArgs, loaded: &Loaded) -> Result<RunStore, Fault> {
 fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
+    #[expect(clippy::disallowed_methods, reason = "asked twice: nothing is left to tidy up")]
     let handler = move || {
         if seen.swap(true, Ordering::Relaxed) {
-            std::process::abort();
+            std::process::exit(exit::INTERRUPTED.into());
         }
     };
     ctrlc::set_handler(handler).map_err(|error| {

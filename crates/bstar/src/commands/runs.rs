@@ -1,6 +1,6 @@
 //! `bstar runs list` and `bstar runs show`: read-only views of run folders.
 
-use crate::output;
+use crate::output::{self, Notes};
 use bstar_core::Fault;
 use bstar_report::{Align, RunReport, Table};
 use bstar_store::{RunState, RunSummary, RunView, find_run, list_runs};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Lists the runs in a folder.
-pub(crate) fn list(dir: &Path, json: bool) -> Result<(), Fault> {
+pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
     let runs = list_runs(dir)?;
     if json {
         let rows: Vec<_> = runs.iter().map(json_row).collect();
         return output::print_json(&rows);
     }
     if runs.is_empty() {
-        output::note(&format!("no runs in {}", dir.display()));
+        notes.tell(&format!("no runs in {}", dir.display()));
         return Ok(());
     }
     let (left, right) = (Align::Left, Align::Right);

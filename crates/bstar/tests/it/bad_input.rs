@@ -13,6 +13,7 @@ train = "train.jsonl"
 test = "test.jsonl"
 extract = [{ after_last = "A:" }]
 verifier = "number"
+columns = { solution = "solution" }
 [model]
 size = 16
 context_length = 48

@@ -122,9 +122,12 @@ impl Bench {
             events.push(event);
         }
         let mut weights = String::new();
-        for iteration in 0..3 {
+        for iteration in 0.. {
             let name = format!("{run}/checkpoints/iter-{iteration:04}/model.safetensors");
-            let bytes = std::fs::read(self.path(&name)).expect("a checkpoint");
+            let Ok(bytes) = std::fs::read(self.path(&name)) else {
+                assert!(iteration > 2, "only {iteration} checkpoints");
+                break;
+            };
             let mut sum = 0_u64;
             for byte in &bytes {
                 sum = sum.wrapping_mul(1_099_511_628_211).wrapping_add(u64::from(*byte));

@@ -1,46 +1,52 @@
 //! A run that is killed anywhere ends like one that was not, whatever the number of threads.
 
 use crate::binary::Bench;
-use bstar_core::rng::below;
-use bstar_core::{RngKey, rng::Rng};
+use bstar_core::RngKey;
+use bstar_core::rng::uniform;
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 20;
 
+/// A run of a few seconds that trains in each iteration: below τ, wrong responses are learnt too.
+const RUN: &str = "run tiny.toml --set iterations=6 --set supervised.steps=40 \
+    --set balance.thresholds=\"-0.5\" --quiet --run-dir";
+
 /// Kills a run after `delay`; returns whether it was still at work.
-fn kill_after(bench: &Bench, arguments: &str, delay: Duration) -> bool {
-    let mut child = bench.command(arguments).spawn().expect("the binary runs");
+fn kill_after(bench: &Bench, run: &str, delay: Duration) -> bool {
+    let mut child = bench.command(&format!("{RUN} {run}")).spawn().expect("the binary runs");
     std::thread::sleep(delay);
-    let at_work = child.try_wait().expect("a child").is_none();
     // SIGKILL on Unix: the process gets no chance to tidy up.
+    let at_work = child.try_wait().expect("a child").is_none();
     child.kill().expect("a child");
     child.wait().expect("a child");
     at_work
-}
-
-fn delay(rng: &mut Rng, whole: Duration) -> Duration {
-    let millis = usize::try_from(whole.as_millis()).expect("a short run");
-    Duration::from_millis(below(rng, millis.max(1)) as u64)
 }
 
 #[test]
 fn a_run_killed_twenty_times_ends_like_one_that_was_not() {
     let bench = Bench::new();
     let start = Instant::now();
-    bench.good("run tiny.toml --run-dir whole --quiet");
-    let whole = start.elapsed();
+    bench.good(&format!("{RUN} whole"));
+    let whole = start.elapsed().as_secs_f64();
+    let expected = bench.trace("whole");
+    let trains = |event: &serde_json::Value| event["event"] == "step" && event["iteration"] == 6;
+    assert!(expected.0.iter().any(trains), "the last iteration trains");
     let mut rng = RngKey::from_seed(5).child("kills").rng();
     let mut killed = 0;
-    for _ in 0..KILLS {
-        let delay = delay(&mut rng, whole / 8);
-        killed += usize::from(kill_after(&bench, "run tiny.toml --run-dir killed --quiet", delay));
+    for run in 0.. {
+        let name = format!("killed-{run}");
+        // Several kills while one run comes to its end, then another run.
+        while kill_after(&bench, &name, Duration::from_secs_f64(uniform(&mut rng) * whole / 2.0)) {
+            killed += 1;
+        }
+        bench.good(&format!("{RUN} {name}"));
+        let (events, weights) = bench.trace(&name);
+        assert_eq!(weights, expected.1, "{name}");
+        assert_eq!(events, expected.0, "{name}");
+        if killed >= KILLS {
+            break;
+        }
     }
-    assert!(killed > 0, "every run had ended before it was killed");
-    bench.good("run tiny.toml --run-dir killed --quiet");
-    let (events, weights) = bench.trace("killed");
-    let (expected_events, expected_weights) = bench.trace("whole");
-    assert_eq!(weights, expected_weights);
-    assert_eq!(events, expected_events);
 }
 
 #[test]
