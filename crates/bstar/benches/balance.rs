@@ -1,17 +1,17 @@
-//! Reading the pools of a configuration search from disk: 15 temperatures × 600 queries × 64 samples
-//! (576,000 rows with responses of about 200 characters), as Parquet and, a tenth of it, as JSON
-//! Lines.
+//! `bstar balance` as a whole command, reading included: 15 temperatures × 600 queries × 64 samples
+//! (576,000 rows with responses of about 200 characters) searched over 201 thresholds and caps 1–64,
+//! from Parquet and, a tenth of it, from JSON Lines.
 //!
-//! The files are made first, in a temporary folder; responses are unique, so that no dictionary
-//! makes the work easier than real rollouts do.
+//! On Unix each command may use 1 GB of address space, so a measurement is also a proof that this is
+//! enough. The files are made first; responses are unique, so that no dictionary makes the work
+//! easier than real rollouts do.
 
-use bstar_core::reward::StepReduction;
 use bstar_core::{RngKey, Rollout, Verdict};
-use bstar_store::rollout_file::{read_scored, write_rollouts};
+use bstar_store::rollout_file::write_rollouts;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::fmt::Write as _;
-use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn rollouts(temperatures: u32, queries: u32, samples: u32) -> Vec<Rollout> {
     let key = RngKey::from_seed(1).child("bench");
@@ -61,21 +61,38 @@ fn rollout(temperature: u32, query: u32, sample: u32, key: RngKey) -> Rollout {
     }
 }
 
-fn bench_read_scored(criterion: &mut Criterion) {
+fn balance(file: &Path, wanted: u32) {
+    let binary = env!("CARGO_BIN_EXE_bstar");
+    let file = file.display();
+    let search = format!(
+        "{binary} balance {file} --target-count 6 --cap-to-pool {wanted} --thresholds=-1:1:0.01 --json"
+    );
+    let mut command = if cfg!(unix) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v 976562 && exec {search}")]);
+        shell
+    } else {
+        let mut words = search.split(' ');
+        let mut plain = Command::new(words.next().expect("a binary"));
+        plain.args(words);
+        plain
+    };
+    let status = command.stdout(Stdio::null()).status().expect("the command starts");
+    assert!(status.success(), "{status}");
+}
+
+fn bench_balance(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let all = [folder.path().join("all.parquet")];
-    write_rollouts(&all[0], &rollouts(15, 600, 64)).expect("space for the fixture");
-    let tenth: [PathBuf; 1] = [folder.path().join("tenth.jsonl")];
-    write_rollouts(&tenth[0], &rollouts(15, 60, 64)).expect("space for the fixture");
-    let mut group = criterion.benchmark_group("read_scored");
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    let (all, tenth) = (path("all.parquet"), path("tenth.jsonl"));
+    write_rollouts(&all, &rollouts(15, 600, 64)).expect("space for the fixture");
+    write_rollouts(&tenth, &rollouts(15, 60, 64)).expect("space for the fixture");
+    let mut group = criterion.benchmark_group("balance");
     group.sample_size(10);
-    for (name, paths) in [("576000 rows of parquet", &all), ("57600 rows of json lines", &tenth)] {
-        group.bench_function(name, |bench| {
-            bench.iter(|| read_scored(black_box(paths), StepReduction::Min).expect("readable"));
-        });
-    }
+    group.bench_function("576000 rows of parquet", |bench| bench.iter(|| balance(&all, 6000)));
+    group.bench_function("57600 rows of json lines", |bench| bench.iter(|| balance(&tenth, 600)));
     group.finish();
 }
 
-criterion_group!(benches, bench_read_scored);
+criterion_group!(benches, bench_balance);
 criterion_main!(benches);
