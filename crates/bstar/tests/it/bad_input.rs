@@ -90,6 +90,49 @@ fn a_missing_column_is_named_with_those_present() {
 }
 
 #[test]
+fn a_parquet_file_without_the_needed_column_is_named_with_those_present() {
+    let bench = records();
+    bench.good("run tiny.toml --run-dir tiny --quiet");
+    bench.good("eval tiny --task tiny.toml --rollouts rows.parquet --quiet");
+    let run = "run records.toml --set task.files.test=rows.parquet";
+    bench.bad(run, 3, &["rows.parquet", "question", "query_id", "hint:"]);
+}
+
+#[test]
+fn a_task_without_a_split_that_the_run_needs_is_refused() {
+    let bench = records();
+    for (line, missing, key) in [
+        ("train =", "training queries", "task.files.train"),
+        ("test =", "test queries", "task.files.test"),
+        ("columns =", "solutions", "task.files.columns"),
+    ] {
+        let kept: Vec<&str> = RECORDS.lines().filter(|kept| !kept.starts_with(line)).collect();
+        bench.write("less.toml", kept.join("\n"));
+        bench.bad("run less.toml", 3, &[missing, key]);
+    }
+    let unvalidated = "--set supervised.stop_at_accuracy=0.5 --set task.files.validation_size=0";
+    bench.bad(&format!("run records.toml {unvalidated}"), 3, &["validation queries"]);
+    assert!(!bench.path("runs").exists(), "no run folder for a run that cannot start");
+}
+
+#[test]
+fn a_run_whose_data_changed_is_not_continued() {
+    let bench = records();
+    bench.good("run records.toml --quiet --set run.most_empty_iterations=9");
+    bench.write("train.jsonl", rows(21, 0));
+    let again = "run records.toml --quiet --set run.most_empty_iterations=9";
+    bench.bad(again, 4, &["data_fingerprint", "hint:"]);
+}
+
+#[test]
+fn rows_that_are_left_out_are_told() {
+    let bench = records();
+    bench.write("train.jsonl", rows(20, 0) + &rows(1, 100).replace("q100", "met"));
+    let outcome = bench.good("run records.toml --set run.most_empty_iterations=9");
+    assert!(outcome.stderr.contains("note: "), "{}", outcome.stderr);
+}
+
+#[test]
 fn duplicate_ids_are_named() {
     let bench = records();
     bench.write("train.jsonl", rows(3, 0) + &rows(1, 1));
