@@ -21,10 +21,11 @@ pub(crate) fn eval(args: &EvalArgs, quiet: bool) -> Result<(), Fault> {
     if !is_file {
         settings.push(format!("task.kind=\"{}\"", args.task));
     }
-    let config = layers::load(is_file.then_some(file), &settings)?.config;
+    let loaded = layers::load(is_file.then_some(file), &settings)?;
+    let config = &loaded.config;
     config.check()?;
     use_threads(config.run.threads)?;
-    let task = load_task(&config)?;
+    let task = load_task(&loaded)?;
     let model = model_folder(&args.model)?;
     let mut policy = EmbeddedPolicy::from_folder(&model, config.optimizer)?;
     let mut view = View::new(quiet, 0);
