@@ -99,7 +99,7 @@ impl Selected<'_> {
         } else if correct > 0 && self.kind == RewardKind::Answer {
             "lower the threshold: a correct response has reward 1, so τ must be below 1"
         } else if correct > 0 {
-            "lower `balance.thresholds` or `balance.fixed.threshold`, or check the reward model's scale"
+            "lower `balance.thresholds` or `balance.fixed_threshold`, or check the reward model's scale"
         } else if unanswered * 2 > drawn {
             "most responses have no answer: give the policy more supervised fine-tuning \
              (`supervised.steps`) or longer responses (`sample.max_tokens`)"
