@@ -4,9 +4,14 @@
 //! is the float nearest to 0.7. `"-1,0,0.5"` is a list. `"-1:1:0.01:accumulate"` adds the step again
 //! and again in binary floating point, as the authors' code does: 200 values, the last one
 //! 0.9900000000000014; it exists for the preset `official-code` only.
+//!
+//! In a config a grid is such a text, one number, or an array of numbers; it is always written out
+//! as text.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -17,9 +22,8 @@ const MOST_VALUES: usize = 10_000;
 const MOST_DECIMALS: usize = 9;
 
 /// An ascending grid, with the text it was written as.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(into = "String")]
 pub struct Grid {
     text: String,
     values: Vec<f64>,
@@ -80,11 +84,67 @@ impl FromStr for Grid {
     }
 }
 
-impl TryFrom<String> for Grid {
-    type Error = GridError;
+impl<'de> Deserialize<'de> for Grid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GridVisitor)
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, GridError> {
-        text.parse()
+/// Numbers become the text that one would write, so that there is one way to read a grid.
+struct GridVisitor;
+
+impl<'de> Visitor<'de> for GridVisitor {
+    type Value = Grid;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .write_str("a grid: \"min:max:step\", \"0.5,0.8\", a number or an array of numbers")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Grid, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Grid, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Grid, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Grid, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Grid, A::Error> {
+        let mut numbers: Vec<String> = Vec::new();
+        while let Some(value) = sequence.next_element::<f64>()? {
+            numbers.push(value.to_string());
+        }
+        if numbers.is_empty() {
+            return Err(de::Error::invalid_length(0, &"at least one number"));
+        }
+        self.visit_str(&numbers.join(","))
+    }
+}
+
+impl JsonSchema for Grid {
+    fn schema_name() -> Cow<'static, str> {
+        "Grid".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A grid is written as `\"min:max:step\"` (both ends included), as a list \
+                `\"0.5,0.8,1\"` or `[0.5, 0.8, 1]`, or as one number. Numbers are decimal, with at \
+                most 9 digits after the point; a grid holds at most 10000 of them.",
+            "oneOf": [
+                { "type": "string" },
+                { "type": "number" },
+                { "type": "array", "items": { "type": "number" }, "minItems": 1 },
+            ],
+        })
     }
 }
 
@@ -104,6 +164,9 @@ fn listed(text: &str, list: &str) -> Result<Vec<f64>, GridError> {
     let parsed: Result<Vec<f64>, GridError> =
         list.split(',').map(|part| Ok(decimal(text, part.trim())?.value())).collect();
     let mut values = parsed?;
+    if values.len() > MOST_VALUES {
+        return Err(GridError::TooLong { text: text.into() });
+    }
     values.sort_by(f64::total_cmp);
     values.dedup();
     Ok(values)
@@ -209,6 +272,36 @@ mod tests {
     }
 
     #[test]
+    fn a_grid_is_also_a_number_or_an_array_and_is_written_as_text() {
+        for (json, text) in [
+            ("0.8", "0.8"),
+            ("1", "1"),
+            ("-1", "-1"),
+            ("[0.5, 0.8, 1]", "0.5,0.8,1"),
+            ("[1]", "1"),
+            ("\"0.5:0.7:0.1\"", "0.5:0.7:0.1"),
+        ] {
+            let grid: Grid = serde_json::from_str(json).expect(json);
+            assert_eq!(grid, text.parse().expect(text), "{json}");
+            assert_eq!(serde_json::to_value(&grid).expect("JSON"), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_or_text_is_no_grid() {
+        for (json, part) in [
+            ("[]", "at least one number"),
+            ("[\"0.5\"]", "f64"),
+            ("true", "a grid"),
+            ("1e-12", "not a decimal"),
+            ("1e12", "not a decimal"),
+        ] {
+            let error = serde_json::from_str::<Grid>(json).expect_err(json).to_string();
+            assert!(error.contains(part), "{json}: {error}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_grid_is_refused_by_name() {
         for (text, part) in [
             ("a", "not a decimal"),
@@ -219,6 +312,9 @@ mod tests {
             ("0:1:0.1:x", "neither"),
             ("0:1000:0.0001", "10000 values"),
             ("1e3", "not a decimal"),
+            ("nan", "not a decimal"),
+            ("inf", "not a decimal"),
+            ("1,".repeat(10_001).trim_end_matches(','), "10000 values"),
         ] {
             let error = text.parse::<Grid>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

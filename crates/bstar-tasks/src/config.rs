@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
-    /// Which task.
+    /// Which task. Only `arithmetic` needs no data files.
     pub kind: TaskKind,
     /// The name in metric names and query ids; by default that of the kind. Letters, digits, `_`,
     /// `-` and `.` only.
@@ -24,10 +24,10 @@ pub struct TaskConfig {
     /// run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Settings of the arithmetic generator; only with `kind = "arithmetic"`.
+    /// The generator of arithmetic queries; only with `kind = "arithmetic"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arithmetic: Option<ArithmeticConfig>,
-    /// Data files; only with the other kinds.
+    /// Only with the kinds that read files. Keys that are not set mean what fits the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesConfig>,
 }
@@ -70,13 +70,15 @@ impl TaskKind {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilesConfig {
-    /// Training queries. Relative paths start at the folder of the configuration.
+    /// File of training queries: JSON Lines (`.jsonl`, also `.gz` and `.zst`) or Parquet. A relative
+    /// path starts at the folder of the config file that names it; given with `--set`, at the
+    /// working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<PathBuf>,
-    /// Validation queries; without a file they are taken from the training file.
+    /// File of validation queries; without one they are taken from the training file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<PathBuf>,
-    /// Test queries.
+    /// File of test queries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
     /// Validation queries to take from the training file, drawn by seed; by default a tenth, at
@@ -92,7 +94,7 @@ pub struct FilesConfig {
     /// Keep this many test queries, spread evenly over the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
-    /// Which column holds what.
+    /// How the columns of the files are called.
     pub columns: ColumnsConfig,
     /// The prompt, with `{question}` and, where there are options, `{choices}`; `{{` and `}}` are
     /// braces.

@@ -365,7 +365,10 @@ impl From<RecordError> for Fault {
 fn table_fault(key: &str, error: TableError) -> Fault {
     let hint = match &error {
         TableError::Missing { .. } => {
-            format!("set {key}; relative paths start at the folder of the configuration")
+            format!(
+                "set {key}; relative paths start at the folder of the config file, those given \
+                 with --set at the working directory"
+            )
         }
         other => other.hint().map_or_else(|| format!("check {key}"), str::to_owned),
     };

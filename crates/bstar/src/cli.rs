@@ -33,7 +33,7 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: RunsVerb,
     },
-    /// Show the resolved config, or the schema of configs.
+    /// Show the resolved config, or what its keys mean.
     Config {
         #[command(subcommand)]
         verb: ConfigVerb,
@@ -48,7 +48,7 @@ pub(crate) enum Verb {
 pub(crate) struct RunArgs {
     /// Config file (TOML).
     pub(crate) config: PathBuf,
-    /// Set a key: `--set sample.k=16`; may be repeated.
+    /// Set a key: `--set sample.k=16`; may be repeated. Paths start at the working directory.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
     /// Folder of the run; `runs/<name of the config>` if not given.
@@ -121,7 +121,7 @@ pub(crate) struct BalanceArgs {
     #[arg(long, value_name = "X|none")]
     pub(crate) rm_clip: Option<String>,
     /// Cap each query with the smallest cap that selects N responses in all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) cap_to_pool: Option<u64>,
     /// recommended, paper-main, paper-dynamics or official-code.
     #[arg(long, default_value = "recommended")]
@@ -170,6 +170,8 @@ pub(crate) enum ConfigVerb {
     },
     /// Print the JSON Schema of configs.
     Schema,
+    /// Print what every key means, with allowed values and default, as Markdown.
+    Reference,
 }
 
 #[derive(Debug, Args)]

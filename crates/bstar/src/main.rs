@@ -46,6 +46,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
             commands::config::show(config.as_deref(), &settings, json)
         }
         Verb::Config { verb: ConfigVerb::Schema } => commands::config::schema(),
+        Verb::Config { verb: ConfigVerb::Reference } => commands::config::reference(),
         Verb::Init(args) => commands::init::init(&args.file),
         Verb::Doctor(args) => commands::doctor::doctor(args.json),
     }

@@ -9,14 +9,15 @@ use thiserror::Error;
 /// The largest modulus, far from any overflow.
 const MAX_MODULUS: u32 = 1000;
 
-/// Settings of the built-in arithmetic task.
+/// A query is one or more expressions modulo a number; a solution rewrites them one operation at a
+/// time until their values are left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArithmeticConfig {
-    /// Values are taken modulo this number.
+    /// Values are taken modulo this number, from 2 to 1000.
     pub modulus: u32,
-    /// Expressions in a query. The answer is the list of their values, so that more expressions
-    /// make a right guess less likely.
+    /// Expressions in a query, from 1 to 32. The answer is the list of their values, so that more
+    /// expressions make a right guess less likely.
     pub expressions: usize,
     /// The smallest operand in a query.
     pub smallest_operand: u32,
@@ -26,7 +27,7 @@ pub struct ArithmeticConfig {
     pub operators: OperatorWeights,
     /// Which operations may be reduced next.
     pub order: Order,
-    /// Share of steps in generated solutions that reduce two operations at once. The step check
+    /// Share (0 to 1) of steps in generated solutions that reduce two operations at once. The step check
     /// accepts such steps whatever this is.
     pub double_step_share: f64,
     /// Weights of 1, 2, 3, … operations in the queries that are solved for supervised fine-tuning.

@@ -1,22 +1,28 @@
-//! `bstar config show` and `bstar config schema`.
+//! `bstar config show`, `bstar config schema` and `bstar config reference`.
 
-use crate::config::{Config, layers};
+use crate::config::{layers, reference, schema};
 use crate::output;
 use bstar_core::Fault;
 use std::path::Path;
 
-/// Prints the resolved config as TOML or JSON.
+/// Prints the resolved config as TOML or JSON, and only then says what is wrong with it: a refused
+/// config is the one that needs to be looked at.
 pub(crate) fn show(file: Option<&Path>, settings: &[String], json: bool) -> Result<(), Fault> {
     let config = layers::load(file, settings)?.config;
-    config.check()?;
     if json {
-        return output::print_json(&config);
+        output::print_json(&config)?;
+    } else {
+        output::print(&toml::to_string_pretty(&config).expect("configs are TOML"))?;
     }
-    let text = toml::to_string_pretty(&config).expect("configs are TOML");
-    output::print(&text)
+    config.check()
 }
 
-/// Prints the JSON Schema.
+/// Prints the JSON Schema of config files.
 pub(crate) fn schema() -> Result<(), Fault> {
-    output::print_json(&schemars::schema_for!(Config))
+    output::print_json(&schema::of_files())
+}
+
+/// Prints the reference of all keys.
+pub(crate) fn reference() -> Result<(), Fault> {
+    output::print(&reference::render())
 }

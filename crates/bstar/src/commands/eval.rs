@@ -21,12 +21,13 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
     if !is_file {
         settings.push(format!("task.kind=\"{}\"", args.task));
     }
-    let config = layers::load(is_file.then_some(file), &settings)?.config;
+    let loaded = layers::load(is_file.then_some(file), &settings)?;
+    let config = &loaded.config;
     config.check()?;
     use_threads(config.run.threads)?;
-    let task = load_task(&config)?;
+    let task = load_task(&loaded)?;
     preflight::check_test_queries(&task)?;
-    preflight::tell_notices(&config, &task, notes);
+    preflight::tell_notices(config, &task, notes);
     let model = model_folder(&args.model)?;
     let mut policy = EmbeddedPolicy::from_folder(&model, config.optimizer)?;
     let mut view = View::new(notes, 0);

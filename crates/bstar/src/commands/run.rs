@@ -2,8 +2,8 @@
 
 use crate::cli::RunArgs;
 use crate::commands::preflight;
+use crate::config::TokenizerKind;
 use crate::config::layers::{self, Loaded};
-use crate::config::{Config, TokenizerKind};
 use crate::exit;
 use crate::ledger::RunLedger;
 use crate::output::{self, Notes};
@@ -16,7 +16,7 @@ use bstar_model::tokenizer::Tokenizer;
 use bstar_report::RunReport;
 use bstar_store::{Opened, RunIdentity, RunStore};
 use bstar_tasks::LoadedTask;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,10 +29,10 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     let config = &loaded.config;
     config.check()?;
     use_threads(config.run.threads)?;
-    let task = load_task(config)?;
+    let task = load_task(&loaded)?;
     preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
-    let make_base = || base_policy(config, &task);
+    let make_base = || base_policy(&loaded, &task);
     let mut policy = make_base()?;
     let store = open_store(args, &loaded, &task, notes)?;
     preflight::tell_notices(config, &task, notes);
@@ -84,16 +84,18 @@ pub(crate) fn use_threads(threads: usize) -> Result<(), Fault> {
 }
 
 /// The task of a config. Generated queries follow the seed unless the task has one of its own.
-pub(crate) fn load_task(config: &Config) -> Result<LoadedTask, Fault> {
-    let key = RngKey::from_seed(config.seed).child("task");
-    Ok(bstar_tasks::load(&config.task, key, Path::new("."))?)
+pub(crate) fn load_task(loaded: &Loaded) -> Result<LoadedTask, Fault> {
+    let key = RngKey::from_seed(loaded.config.seed).child("task");
+    Ok(bstar_tasks::load(&loaded.config.task, key, &loaded.base_dir)?)
 }
 
 /// The base policy of a config: a model folder, or fresh weights.
-fn base_policy(config: &Config, task: &LoadedTask) -> Result<EmbeddedPolicy, Fault> {
+fn base_policy(loaded: &Loaded, task: &LoadedTask) -> Result<EmbeddedPolicy, Fault> {
+    let config = &loaded.config;
     let model = &config.model;
     if !model.folder.is_empty() {
-        return EmbeddedPolicy::from_folder(Path::new(&model.folder), config.optimizer);
+        let folder = loaded.base_dir.join(&model.folder);
+        return EmbeddedPolicy::from_folder(&folder, config.optimizer);
     }
     let taught =
         task.supervised().iter().flat_map(|example| [&*example.prompt, &*example.response]);

@@ -1,17 +1,31 @@
 //! Layers of TOML: defaults < preset < file < `--set`, and errors that point at the line.
+//!
+//! Relative paths in a file start at the folder of that file, whatever the working directory is, so
+//! that a config and its data can be moved together. Paths given with `--set` are made absolute
+//! here: they start at the working directory, where a shell completes them.
 
-use super::{Config, DEFAULTS};
+use super::{Config, DEFAULTS, schema};
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::{Fault, FaultClass};
 use serde::Deserialize as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
+
+/// The keys that hold a path.
+const PATH_KEYS: [&[&str]; 4] = [
+    &["model", "folder"],
+    &["task", "files", "train"],
+    &["task", "files", "validation"],
+    &["task", "files", "test"],
+];
 
 /// A merged configuration, and the file as it was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     /// The values.
     pub(crate) config: Config,
+    /// Where relative paths start: the folder of the config file, or the working directory (empty).
+    pub(crate) base_dir: PathBuf,
     /// The text of the config file with the `--set` values as a comment.
     pub(crate) written: String,
 }
@@ -24,7 +38,7 @@ pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, F
     };
     let source = Source { name: file.map(|path| path.display().to_string()), text: &text };
     let table: Table = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
-    let schema = serde_json::to_value(schemars::schema_for!(Config)).expect("schemas are JSON");
+    let schema = schema::raw();
     source.check_keys(&table, &schema)?;
     let mut over = Table::new();
     for setting in settings {
@@ -32,6 +46,9 @@ pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, F
     }
     let flags = Source { name: None, text: "" };
     flags.check_keys(&over, &schema)?;
+    for keys in PATH_KEYS {
+        make_absolute(&mut over, keys)?;
+    }
 
     let mut user = table;
     merge(&mut user, over);
@@ -41,7 +58,26 @@ pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, F
     merge(&mut merged, user);
     let config = Config::deserialize(Value::Table(merged)).map_err(|error| source.value(&error))?;
     let written = settings.iter().fold(text.clone(), |text, set| text + "\n# --set " + set + "\n");
-    Ok(Loaded { config, written })
+    let base_dir = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    Ok(Loaded { config, base_dir, written })
+}
+
+/// Makes the path under a key absolute, if the key is set; an empty text stays empty.
+fn make_absolute(table: &mut Table, keys: &[&str]) -> Result<(), Fault> {
+    let Some((last, parents)) = keys.split_last() else { return Ok(()) };
+    let mut place = table;
+    for key in parents {
+        let Some(Value::Table(inner)) = place.get_mut(*key) else { return Ok(()) };
+        place = inner;
+    }
+    let Some(Value::String(text)) = place.get_mut(*last) else { return Ok(()) };
+    if !text.is_empty() {
+        let path = std::path::absolute(&*text).map_err(|error| {
+            Fault::new(FaultClass::Usage, format!("cannot resolve the path {text}")).because(error)
+        })?;
+        *text = path.display().to_string();
+    }
+    Ok(())
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Fault {
@@ -99,30 +135,32 @@ fn preset_of(user: &Table, defaults: &Table) -> Result<Preset, Fault> {
     })
 }
 
+/// Section and key of each value that a preset gives, and its name there.
+pub(crate) const PRESET_KEYS: [(&str, &str, &str); 17] = [
+    ("sample", "k", "samples_per_query"),
+    ("balance", "target_count", "target_count"),
+    ("balance", "temperatures", "temperatures"),
+    ("balance", "thresholds", "thresholds"),
+    ("balance", "threshold_from", "threshold_from"),
+    ("balance", "ties", "ties"),
+    ("balance", "empty_queries", "empty_queries"),
+    ("balance", "probe_queries", "probe_queries"),
+    ("selection", "deduplication", "deduplication"),
+    ("selection", "gold_solutions", "gold_solutions"),
+    ("selection", "cap_to_pool", "cap_to_pool"),
+    ("selection", "drop_unanswered", "drop_unanswered"),
+    ("selection", "slack", "slack"),
+    ("reward", "scale", "scale"),
+    ("reward", "divisor", "divisor"),
+    ("reward", "clip", "clip"),
+    ("reward", "reduction", "reduction"),
+];
+
 /// A preset's values under the keys that they are the defaults of.
-fn preset_table(values: &PresetValues) -> Table {
+pub(crate) fn preset_table(values: &PresetValues) -> Table {
     let all = Table::try_from(values).expect("presets are TOML values");
-    let places = [
-        ("sample", "k", "samples_per_query"),
-        ("balance", "target_count", "target_count"),
-        ("balance", "temperatures", "temperatures"),
-        ("balance", "thresholds", "thresholds"),
-        ("balance", "threshold_from", "threshold_from"),
-        ("balance", "ties", "ties"),
-        ("balance", "empty_queries", "empty_queries"),
-        ("balance", "probe_queries", "probe_queries"),
-        ("selection", "deduplication", "deduplication"),
-        ("selection", "gold_solutions", "gold_solutions"),
-        ("selection", "cap_to_pool", "cap_to_pool"),
-        ("selection", "drop_unanswered", "drop_unanswered"),
-        ("selection", "slack", "slack"),
-        ("reward", "scale", "scale"),
-        ("reward", "divisor", "divisor"),
-        ("reward", "clip", "clip"),
-        ("reward", "reduction", "reduction"),
-    ];
     let mut table = Table::new();
-    for (section, key, name) in places {
+    for (section, key, name) in PRESET_KEYS {
         let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
         let section = section.as_table_mut().expect("made as a table");
         section.insert(key.into(), all[name].clone());
@@ -153,7 +191,7 @@ impl Source<'_> {
         let place = self.place(self.line_of_path(&keys));
         let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
         Fault::new(FaultClass::Usage, format!("{place}: {what}{message}"))
-            .hint("docs/reference/config.md lists every key with its values")
+            .hint("`bstar config reference` lists every key with its values")
     }
 
     fn check_keys(&self, table: &Table, schema: &serde_json::Value) -> Result<(), Fault> {
@@ -242,5 +280,61 @@ fn dereference<'a>(
     match target.and_then(|target| root.pointer(target.trim_start_matches('#'))) {
         Some(target) => dereference(target, root),
         None => branch.unwrap_or(schema),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bstar_tasks::TaskConfig;
+
+    /// The defaults with every commented-out table and key switched on.
+    fn uncommented() -> String {
+        let switch_on = |line: &str| {
+            let rest = line.strip_prefix("# ")?;
+            let key = rest.split_once(" = ").map(|(key, _)| key);
+            let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+            let is_key = key.is_some_and(|key| key.chars().all(is_name));
+            (is_key || rest.starts_with("[task.")).then(|| rest.to_owned())
+        };
+        let lines = DEFAULTS.lines().map(|line| switch_on(line).unwrap_or_else(|| line.into()));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_values_that_the_defaults_show_in_comments_are_the_defaults() {
+        let text = uncommented();
+        let shown = Config::deserialize(Value::Table(toml::from_str(&text).expect(&text)));
+        let shown = shown.expect("every key of every table has a value");
+        let mut expected = load(None, &[]).expect("the defaults").config;
+        expected.task = TaskConfig {
+            name: Some("arithmetic".into()),
+            seed: Some(1),
+            arithmetic: Some(bstar_tasks::ArithmeticConfig::default()),
+            ..expected.task
+        };
+        assert_eq!(shown, expected);
+        let schema = schema::raw();
+        let arithmetic = &schema["$defs"]["ArithmeticConfig"]["properties"];
+        for key in arithmetic.as_object().expect("keys").keys() {
+            assert!(text.contains(&format!("\n{key} = ")), "task.arithmetic.{key} is not shown");
+        }
+    }
+
+    #[test]
+    fn paths_of_a_file_start_at_its_folder_and_those_of_a_flag_at_the_working_directory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("c.toml");
+        let text = "[model]\nfolder = \"m\"\n[task]\nkind = \"gsm8k\"\n[task.files]\ntrain = \"t\"\ntest = \"e\"\n";
+        std::fs::write(&file, text).expect("a file");
+        let loaded = load(Some(&file), &["task.files.test=e".into()]).expect("a config");
+        let files = loaded.config.task.files.expect("files");
+        assert_eq!(loaded.base_dir, folder.path());
+        assert_eq!(loaded.config.model.folder, "m");
+        assert_eq!(files.train.as_deref(), Some(Path::new("t")));
+        let here = std::env::current_dir().expect("a working directory");
+        assert_eq!(files.test, Some(here.join("e")));
+        let cleared = load(Some(&file), &["model.folder=".into()]).expect("a config");
+        assert_eq!(cleared.config.model.folder, "", "an empty text is no path");
     }
 }

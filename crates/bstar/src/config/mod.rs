@@ -2,10 +2,14 @@
 //!
 //! Layers (defaults, preset, file, `--set`) are merged as TOML tables by [`layers`]; the result is
 //! read once into [`Config`], which [`resolve`] checks and turns into the settings of the other
-//! crates. `default.toml` beside this file is the defaults, the template and the reference in one.
+//! crates. `default.toml` beside this file is the defaults and the template in one. The doc comments
+//! of the fields below are what [`schema`] and [`mod@reference`] say about the keys.
 
 pub(crate) mod layers;
+mod ranges;
+pub(crate) mod reference;
 pub(crate) mod resolve;
+pub(crate) mod schema;
 
 use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{ThresholdSource, TieRule};
@@ -27,47 +31,63 @@ pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Named set of defaults.
+    /// A named set of defaults, for the places where paper, authors' code and our advice differ
+    /// (docs/concepts/presets.md). Single keys can be set beside it.
     pub(crate) preset: Preset,
-    /// The method.
+    /// The method to train with (docs/concepts/algorithm.md).
     pub(crate) method: Method,
-    /// Root of all randomness.
+    /// Root of all randomness: seed, version and config give the same run on one machine type.
     pub(crate) seed: u64,
-    /// Iterations.
+    /// Rounds of probe, draw, select, train and evaluate. `sft` makes none, every other method needs
+    /// at least one.
     pub(crate) iterations: u32,
-    /// Queries and answer check.
+    /// The task that the policy learns.
     pub(crate) task: TaskConfig,
-    /// The policy.
+    /// The policy: the model that is trained.
     pub(crate) model: ModelConfig,
-    /// AdamW.
+    /// The optimizer. Its moments are part of every checkpoint.
     pub(crate) optimizer: OptimizerSettings,
-    /// Supervised fine-tuning towards P_0.
+    /// Supervised fine-tuning: how the base model becomes P_0, the policy that the iterations start
+    /// from.
     pub(crate) supervised: SupervisedConfig,
-    /// The draw.
+    /// The draw: what is sampled in each iteration to train on.
     pub(crate) sample: SampleConfig,
-    /// The reward.
+    /// The reward of a response, `1[correct]` or `1[correct] + r_prm`.
+    ///
+    /// With `kind = "answer"` the keys `scale`, `divisor`, `clip` and `reduction` have no effect in
+    /// `bstar run`: they say how the score of a reward model enters, and no reward model is in the
+    /// loop yet. `bstar balance` uses the preset's values of them for rollouts that carry scores.
     pub(crate) reward: RewardRule,
-    /// The balance score and the search.
+    /// The balance score, `min(n'/n*, 1) · n'/n` (paper §3.1), and the search for the temperature and
+    /// the reward threshold that maximise it.
     pub(crate) balance: BalanceConfig,
-    /// The selection.
+    /// The selection: which of the responses above the threshold are trained on.
     pub(crate) selection: SelectionConfig,
-    /// Training on the selection.
+    /// Training on the selection, in each iteration.
     pub(crate) train: TrainConfig,
-    /// Held-out evaluation.
+    /// Evaluation on the test queries, after supervised fine-tuning and after each iteration.
     pub(crate) evaluate: EvaluateConfig,
-    /// The run itself.
+    /// The run itself. These keys may differ when a run is continued: they do not change what it is.
     pub(crate) run: RunConfig,
 }
 
-/// `[model]`.
+/// A model is made from scratch by `size`, `context_length`, `tokenizer` and `vocab_size`, or read
+/// from `folder`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelConfig {
+    /// Size of a model from scratch: a name or a width. One dial; depth, heads and everything else
+    /// are derived from it.
     pub(crate) size: ModelSize,
-    /// Empty: train from scratch.
+    /// A Hugging Face folder (Llama family, safetensors) to start from; then `size`,
+    /// `context_length`, `tokenizer` and `vocab_size` are not used. Empty for a model from scratch.
+    /// A relative path starts at the folder of the config file.
     pub(crate) folder: String,
+    /// Most tokens of prompt and response together, for a model from scratch.
     pub(crate) context_length: usize,
+    /// How the tokenizer of a model from scratch is made from the training texts.
     pub(crate) tokenizer: TokenizerKind,
+    /// Tokens of a `bpe` tokenizer; not used with `characters`.
     pub(crate) vocab_size: usize,
 }
 
@@ -81,69 +101,112 @@ pub(crate) enum TokenizerKind {
     Bpe,
 }
 
-/// `[supervised]`.
+/// It trains on prompts with worked solutions. A model from scratch needs it; with `model.folder` it
+/// can be switched off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SupervisedConfig {
+    /// Most optimizer steps; 0 takes the model as it is.
     pub(crate) steps: usize,
+    /// Examples in a step.
     pub(crate) batch_size: usize,
+    /// Peak learning rate, reached after the warm-up.
     pub(crate) learning_rate: f64,
+    /// Learning rate at the last step of the cosine; not above the peak.
     pub(crate) learning_rate_floor: f64,
+    /// Steps of linear warm-up.
     pub(crate) warmup_steps: f64,
+    /// Stop at this greedy validation accuracy (a share), so that different seeds start alike; 0
+    /// does all steps.
     pub(crate) stop_at_accuracy: f64,
+    /// Steps between validations; 0 never validates.
     pub(crate) validate_every: usize,
+    /// Validation queries answered in a validation.
     pub(crate) validation_queries: usize,
 }
 
-/// `[sample]`.
+/// The temperature is chosen by the method, or is `balance.fixed_temperature`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SampleConfig {
+    /// M: training queries drawn in each iteration; 0 takes all.
     pub(crate) queries: usize,
+    /// k: responses to each query.
     pub(crate) k: usize,
+    /// N: responses wanted for training in each iteration; 0 is `train.steps` times
+    /// `train.batch_size`. The target count and the cap follow from it.
     pub(crate) target_samples: u64,
+    /// Sample from the smallest set of tokens with this much probability; 1 keeps all.
     pub(crate) top_p: f64,
+    /// Sample from this many most probable tokens; 0 keeps all.
     pub(crate) top_k: usize,
+    /// Longest response in tokens, here and in evaluation.
     pub(crate) max_tokens: usize,
 }
 
-/// `[balance]`.
+/// Before an iteration each candidate is scored on a probe set: temperature by temperature the
+/// queries are answered k times, and every threshold is applied to the same responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BalanceConfig {
+    /// n*: unique correct responses wanted of a query; 0 is N / M rounded up.
     pub(crate) target_count: u32,
+    /// Temperatures to choose from, for methods that adapt the temperature.
     pub(crate) temperatures: Grid,
+    /// Thresholds to choose from, for methods that adapt the threshold: responses with a reward
+    /// above it are selected. With an answer check alone all thresholds from 0 up to 1 select the
+    /// same (paper §3.1).
     pub(crate) thresholds: Grid,
+    /// Which responses the threshold is chosen on.
     pub(crate) threshold_from: ThresholdSource,
+    /// Which of several best candidates wins.
     pub(crate) ties: TieRule,
+    /// What a query without a selected response adds to the mean over queries.
     pub(crate) empty_queries: EmptyQueries,
+    /// Training queries that candidates are scored on (the paper: 600).
     pub(crate) probe_queries: usize,
+    /// Draw a new probe set in each iteration, rather than keep one.
     pub(crate) redraw_probe: bool,
+    /// Temperature of methods that do not adapt it.
     pub(crate) fixed_temperature: f64,
+    /// Threshold of methods that do not adapt it.
     pub(crate) fixed_threshold: f64,
 }
 
-/// `[selection]`.
+/// Responses are ranked by reward within each query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SelectionConfig {
+    /// When responses that repeat another one of their query are dropped.
     pub(crate) deduplication: Deduplication,
+    /// What becomes of the gold solution of a query.
     pub(crate) gold_solutions: GoldSolutions,
+    /// Cap the responses taken of each query, with the smallest cap that selects N in all.
     pub(crate) cap_to_pool: bool,
+    /// Leave out responses without an answer before anything is counted.
     pub(crate) drop_unanswered: bool,
+    /// Compare reward and threshold with a slack of 1e-9, so that rounding decides nothing.
     pub(crate) slack: bool,
 }
 
-/// `[train]`.
+/// The learning rate follows a cosine: over all iterations for methods that carry the schedule
+/// (`online-rft`, `b-star` and its ablations), over each iteration for the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrainConfig {
+    /// Optimizer steps in an iteration.
     pub(crate) steps: usize,
+    /// Examples in a step.
     pub(crate) batch_size: usize,
+    /// Most passes over the selection of an iteration; 0 sets no limit.
     pub(crate) most_passes: usize,
+    /// Peak learning rate, reached after the warm-up.
     pub(crate) learning_rate: f64,
+    /// Learning rate at the end of the cosine; not above the peak.
     pub(crate) learning_rate_floor: f64,
+    /// Steps of linear warm-up.
     pub(crate) warmup_steps: f64,
+    /// Where `rest-em` goes back to in each iteration; other methods do not reset.
     pub(crate) reset_to: ResetPoint,
 }
 
@@ -151,32 +214,43 @@ pub(crate) struct TrainConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ResetPoint {
-    /// P_0.
+    /// P_0, the policy after supervised fine-tuning.
     Initial,
-    /// The base model.
+    /// The model before supervised fine-tuning.
     Base,
 }
 
-/// `[evaluate]`.
+/// Its decoding never follows the search, so that iterations can be compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvaluateConfig {
+    /// Test queries answered greedily; 0 takes all.
     pub(crate) queries: usize,
+    /// Of these, queries that are sampled too, for Pass@K and its kin; 0 samples none.
     pub(crate) sampled_queries: usize,
+    /// Samples of each such query; at least the largest `evaluate.k`.
     pub(crate) samples: usize,
+    /// Sampling temperature.
     pub(crate) temperature: f64,
+    /// Sample from the smallest set of tokens with this much probability; 1 keeps all.
     pub(crate) top_p: f64,
+    /// Sample from this many most probable tokens; 0 keeps all.
     pub(crate) top_k: usize,
+    /// Each K of Pass@K, Pass@K-S and Reward@K-S (paper §2.2; docs/concepts/metrics.md).
     pub(crate) k: Vec<usize>,
+    /// Each S of Pass@K-S and Reward@K-S.
     pub(crate) s: Vec<usize>,
 }
 
-/// `[run]`.
+/// The result does not depend on `threads`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunConfig {
+    /// Stop with an error after this many iterations in a row that select nothing.
     pub(crate) most_empty_iterations: u32,
+    /// Which checkpoints of earlier iterations stay. P_0 always does.
     pub(crate) checkpoints: Retention,
+    /// Worker threads; 0 is one per core.
     pub(crate) threads: usize,
 }
 

@@ -18,38 +18,6 @@ impl Config {
         self.check_agreement()
     }
 
-    fn check_ranges(&self) -> Result<(), Fault> {
-        let positive = |key: &str, value: f64| {
-            let good = value > 0.0 && value.is_finite();
-            require(good, || format!("`{key}` is {value}, but must be above 0"))
-        };
-        let unit = |key: &str, value: f64| {
-            require((0.0..=1.0).contains(&value), || {
-                format!("`{key}` is {value}, but must lie between 0 and 1")
-            })
-        };
-        positive("sample.k", self.sample.k as f64)?;
-        positive("sample.max_tokens", self.sample.max_tokens as f64)?;
-        positive("sample.top_p", self.sample.top_p)?;
-        unit("sample.top_p", self.sample.top_p)?;
-        positive("train.steps", self.train.steps as f64)?;
-        positive("train.batch_size", self.train.batch_size as f64)?;
-        positive("train.learning_rate", self.train.learning_rate)?;
-        positive("supervised.batch_size", self.supervised.batch_size as f64)?;
-        positive("supervised.learning_rate", self.supervised.learning_rate)?;
-        unit("supervised.stop_at_accuracy", self.supervised.stop_at_accuracy)?;
-        positive("balance.fixed_temperature", self.balance.fixed_temperature)?;
-        for &temperature in self.balance.temperatures.values() {
-            positive("balance.temperatures", temperature)?;
-        }
-        positive("balance.probe_queries", self.balance.probe_queries as f64)?;
-        positive("reward.divisor", self.reward.divisor)?;
-        positive("evaluate.temperature", self.evaluate.temperature)?;
-        positive("evaluate.top_p", self.evaluate.top_p)?;
-        positive("run.most_empty_iterations", f64::from(self.run.most_empty_iterations))?;
-        require(self.reward.clip >= 0.0, || "`reward.clip` is below 0; 0 does not clip".into())
-    }
-
     fn check_agreement(&self) -> Result<(), Fault> {
         let adapts = self.method.spec().self_training;
         require(!adapts || self.iterations > 0, || {
@@ -213,7 +181,7 @@ impl Config {
     }
 }
 
-fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), Fault> {
+pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds {
         return Ok(());
     }

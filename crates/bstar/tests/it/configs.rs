@@ -21,7 +21,118 @@ fn the_template_of_init_resolves_to_the_defaults() {
     bench.good("init mine.toml");
     let written = bench.good("config show mine.toml").stdout;
     assert_eq!(written, bench.good("config show").stdout);
+    let template = bench.read("mine.toml");
+    assert!(template.contains("# modulus = 10"), "the keys of the default task are shown");
     bench.bad("init mine.toml", 2, &["mine.toml", "hint:"]);
+}
+
+#[test]
+fn a_refused_config_is_shown_before_it_is_refused() {
+    let bench = Bench::new();
+    for json in ["", " --json"] {
+        let set = "--set optimizer.beta1=1.5 --set sample.k=77";
+        let shown = bench.bad(
+            &format!("config show tiny.toml {set}{json}"),
+            2,
+            &["`optimizer.beta1` is 1.5", "below 1", "bstar config show"],
+        );
+        assert!(shown.stdout.contains("77") && shown.stdout.contains("1.5"), "{}", shown.stdout);
+    }
+    bench.bad(
+        "run tiny.toml --set train.steps=1000000 --set train.batch_size=9999999",
+        2,
+        &["times"],
+    );
+}
+
+#[test]
+fn a_grid_may_be_a_number_or_an_array() {
+    let bench = Bench::new();
+    bench.write("grids.toml", "[balance]\ntemperatures = [0.5, 0.8, 1]\nthresholds = 0\n");
+    let shown = bench.good("config show grids.toml --json").json();
+    assert_eq!(shown["balance"]["temperatures"], "0.5,0.8,1");
+    assert_eq!(shown["balance"]["thresholds"], "0");
+    let set = "--set balance.temperatures=0.8 --set balance.thresholds=-1,0.5";
+    let shown = bench.good(&format!("config show {set} --json")).json();
+    assert_eq!(shown["balance"]["temperatures"], "0.8");
+    assert_eq!(shown["balance"]["thresholds"], "-1,0.5");
+    bench.write("grids.toml", "[balance]\n\ntemperatures = []\n");
+    let words = ["grids.toml:3", "balance.temperatures", "at least one number"];
+    bench.bad("config show grids.toml", 2, &words);
+    bench.bad("config show --set balance.thresholds=nan", 2, &["balance.thresholds", "decimal"]);
+}
+
+/// A records config in the folder `task`, with its data in `task/data`.
+const ELSEWHERE: &str = r#"
+iterations = 1
+[task]
+kind = "records"
+[task.files]
+train = "data/train.jsonl"
+test = "data/test.jsonl"
+extract = ["last_line"]
+verifier = "number"
+columns = { solution = "solution" }
+[model]
+size = 16
+context_length = 32
+[supervised]
+steps = 2
+batch_size = 4
+[sample]
+k = 2
+max_tokens = 8
+[train]
+steps = 2
+batch_size = 4
+[evaluate]
+sampled_queries = 0
+[run]
+most_empty_iterations = 9
+"#;
+
+fn sums(first: usize, count: usize) -> String {
+    let row = |i: usize| {
+        let sum = i + 1;
+        format!("{{\"question\": \"{i}+1\", \"answer\": \"{sum}\", \"solution\": \"{sum}\"}}\n")
+    };
+    (first..first + count).map(row).collect()
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_config_and_those_of_set_where_the_command_is_given() {
+    let bench = Bench::new();
+    bench.write("task/c.toml", ELSEWHERE);
+    bench.write("task/data/train.jsonl", sums(0, 20));
+    bench.write("task/data/test.jsonl", sums(50, 5));
+    bench.write("here.jsonl", sums(70, 3));
+    bench.good("run task/c.toml --run-dir a --quiet");
+
+    // The model folder follows the same rule: it lies beside the config, not where we stand.
+    std::fs::rename(bench.path("a/checkpoints/iter-0001"), bench.path("task/model"))
+        .expect("moved");
+    bench.write("task/m.toml", ELSEWHERE.replace("size = 16", "folder = \"model\""));
+    bench.good("run task/m.toml --run-dir b --quiet");
+    bench.bad("run task/c.toml --run-dir c --set model.folder=model", 3, &["model"]);
+    bench.good("run task/c.toml --run-dir d --quiet --set model.folder=task/model");
+
+    let eval = "eval task/model --quiet --json --task task/c.toml --set evaluate.samples=32";
+    let queries =
+        |outcome: crate::binary::Outcome| outcome.stdout.matches("\"queries\": 3").count();
+    assert_eq!(queries(bench.good(eval)), 0);
+    assert!(queries(bench.good(&format!("{eval} --set task.files.test=here.jsonl"))) > 0);
+    let words = ["data/test.jsonl", "hint:", "folder of the config file", "working directory"];
+    bench.bad(&format!("{eval} --set task.files.test=data/test.jsonl"), 3, &words);
+}
+
+#[test]
+fn a_cap_of_nothing_is_refused() {
+    let bench = Bench::new();
+    bench.bad(
+        "balance rollouts.jsonl --target-count 6 --cap-to-pool 0",
+        2,
+        &["--cap-to-pool", "0"],
+    );
 }
 
 #[test]

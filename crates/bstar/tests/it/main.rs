@@ -5,5 +5,6 @@ mod binary;
 mod configs;
 mod house;
 mod readme;
+mod reference;
 mod resume;
 mod verbs;
