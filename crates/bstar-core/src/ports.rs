@@ -30,6 +30,7 @@ pub struct Progress {
 
 impl Progress {
     /// This progress as that of part `index` of `count` equal parts.
+    #[must_use]
     pub fn of_part(self, index: usize, count: usize) -> Self {
         let (index, count) = (index as u64, count as u64);
         Self { done: index * self.total + self.done, total: count * self.total }
