@@ -1,8 +1,8 @@
 //! What can go wrong across a crate boundary, with what the user can do about it.
 //!
 //! Libraries have small error types of their own; where one crosses a trait of [`crate::ports`] it
-//! becomes a [`Fault`]: a class (which decides the exit code), a message that completes "failed
-//! to …", and a hint naming the key, flag or file to change. A wrong *answer* is never a fault: it
+//! becomes a [`Fault`]: a class (which decides the exit code), a message that says what is the case,
+//! and a hint naming the key, flag or file to change. A wrong *answer* is never a fault: it
 //! is a [`crate::Verdict`].
 
 use std::error::Error;
@@ -32,7 +32,7 @@ pub enum FaultClass {
 pub struct Fault {
     /// Whose turn it is.
     pub class: FaultClass,
-    /// What failed: a lower-case fragment with the path, key or value in it.
+    /// What is wrong: a lower-case sentence without a full stop, with the path, key or value in it.
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,

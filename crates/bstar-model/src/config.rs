@@ -6,6 +6,7 @@
 //! module knows no tensors' values, only their names and shapes.
 
 use bstar_core::{Fault, FaultClass};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -13,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// Not a JSON object.
-    #[error("read the model config: {0}")]
+    #[error("the model config is not JSON: {0}")]
     NotJson(String),
     /// A field is needed and absent.
     #[error("the model config has no `{0}`")]
@@ -80,6 +81,9 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// Padding token, if the model has one.
     pub pad_token_id: Option<u32>,
+    /// What `generation_config.json` says beside these token ids: kept for those who read the folder
+    /// later, without a meaning here.
+    pub generation: Map<String, Value>,
 }
 
 impl ModelConfig {
@@ -92,26 +96,64 @@ impl ModelConfig {
             .ok_or_else(|| ConfigError::NotJson("the top level is not an object".into()))?;
         refuse_other_architectures(fields)?;
         refuse_other_arithmetic(fields)?;
-        let hidden_size = count(fields, "hidden_size")?;
-        let num_attention_heads = count(fields, "num_attention_heads")?;
+        let hidden_size = size(fields, "hidden_size")?;
+        let num_attention_heads = size(fields, "num_attention_heads")?;
+        let size_or = |field, default| count_or(fields, field, LARGEST_SIZE, default);
         let config = Self {
-            vocab_size: count(fields, "vocab_size")?,
+            vocab_size: count(fields, "vocab_size", MOST_TOKENS)?,
             hidden_size,
-            intermediate_size: count(fields, "intermediate_size")?,
-            num_hidden_layers: count(fields, "num_hidden_layers")?,
+            intermediate_size: size(fields, "intermediate_size")?,
+            num_hidden_layers: count(fields, "num_hidden_layers", MOST_LAYERS)?,
             num_attention_heads,
-            num_key_value_heads: count_or(fields, "num_key_value_heads", num_attention_heads)?,
-            head_dim: count_or(fields, "head_dim", hidden_size / num_attention_heads)?,
+            num_key_value_heads: size_or("num_key_value_heads", num_attention_heads)?,
+            head_dim: size_or("head_dim", hidden_size / num_attention_heads)?,
             rms_norm_eps: positive(fields, "rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta: rope_theta(fields)?,
-            max_position_embeddings: count_or(fields, "max_position_embeddings", 2048)?,
+            max_position_embeddings: count_or(
+                fields,
+                "max_position_embeddings",
+                MOST_TOKENS,
+                2048,
+            )?,
             tie_word_embeddings: flag(fields, "tie_word_embeddings")?,
             bos_token_id: token_ids(fields, "bos_token_id")?.first().copied(),
             eos_token_ids: token_ids(fields, "eos_token_id")?,
-            pad_token_id: token_ids(fields, "pad_token_id")?.first().copied(),
+            pad_token_id: None,
+            generation: Map::new(),
         };
         config.check()?;
-        Ok(config)
+        // Nothing depends on it, and some models write -1 for none.
+        let pad = token_ids(fields, "pad_token_id").unwrap_or_default().first().copied();
+        let pad_token_id = pad.filter(|&id| (id as usize) < config.vocab_size);
+        Ok(Self { pad_token_id, ..config })
+    }
+
+    /// Takes over the fields of a `generation_config.json`: its end-of-sequence tokens follow those
+    /// that are there.
+    pub(crate) fn join_generation(
+        &mut self,
+        mut fields: Map<String, Value>,
+    ) -> Result<(), ConfigError> {
+        for id in token_ids(&fields, "eos_token_id")? {
+            if !self.eos_token_ids.contains(&id) {
+                self.eos_token_ids.push(id);
+            }
+        }
+        for name in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            fields.shift_remove(name);
+        }
+        self.generation = fields;
+        self.check()
+    }
+
+    /// The `generation_config.json` that `transformers` and vLLM read.
+    pub(crate) fn to_generation_json(&self) -> Value {
+        let mut config = self.to_json();
+        let mut fields = self.generation.clone();
+        for name in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            fields.insert(name.to_owned(), config[name].take());
+        }
+        Value::Object(fields)
     }
 
     /// The `config.json` that `transformers` and vLLM read.
@@ -179,6 +221,19 @@ impl ModelConfig {
         shapes
     }
 
+    /// The first tensor of a flat buffer in which a number is infinite or not a number.
+    pub(crate) fn first_not_finite(&self, flat: &[f32]) -> Option<String> {
+        if flat.par_chunks(1 << 15).all(all_finite) {
+            return None;
+        }
+        let mut rest = flat;
+        self.tensor_shapes().into_iter().find_map(|(name, shape)| {
+            let (data, after) = rest.split_at(shape.iter().product());
+            rest = after;
+            (!all_finite(data)).then_some(name)
+        })
+    }
+
     /// Numbers in all tensors together.
     pub fn parameter_count(&self) -> usize {
         self.tensor_shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
@@ -213,8 +268,16 @@ impl ModelConfig {
     }
 }
 
-/// Counts above this are a broken file, not a model.
-const LARGEST_COUNT: u64 = 1 << 28;
+/// Whether no number is infinite or not a number; without a branch, so that it runs on vectors.
+pub(crate) fn all_finite(numbers: &[f32]) -> bool {
+    numbers.iter().fold(true, |finite, number| finite & number.is_finite())
+}
+
+/// Counts above these are a broken or hostile file, not a model: layers, sizes that matrices are
+/// made of, and tokens (of a vocabulary or a context).
+const MOST_LAYERS: usize = 4096;
+const LARGEST_SIZE: usize = 1 << 20;
+const MOST_TOKENS: usize = 1 << 28;
 
 fn refuse_other_architectures(fields: &Map<String, Value>) -> Result<(), ConfigError> {
     let architecture = fields.get("architectures").and_then(|list| list.get(0)?.as_str());
@@ -272,29 +335,38 @@ fn rope_theta(fields: &Map<String, Value>) -> Result<f64, ConfigError> {
     Ok(positive(fields, "rope_theta")?.unwrap_or(10_000.0))
 }
 
-fn count(fields: &Map<String, Value>, field: &'static str) -> Result<usize, ConfigError> {
+fn size(fields: &Map<String, Value>, field: &'static str) -> Result<usize, ConfigError> {
+    count(fields, field, LARGEST_SIZE)
+}
+
+fn count(
+    fields: &Map<String, Value>,
+    field: &'static str,
+    most: usize,
+) -> Result<usize, ConfigError> {
     let value =
         fields.get(field).filter(|value| !value.is_null()).ok_or(ConfigError::Missing(field))?;
-    match value.as_u64() {
-        Some(count @ 1..=LARGEST_COUNT) => {
-            Ok(usize::try_from(count).expect("the limit fits a usize"))
-        }
-        _ => Err(ConfigError::Invalid {
-            field,
-            value: value.to_string(),
-            expected: "a positive integer of at most 2^28",
-        }),
-    }
+    let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+    count.filter(|count| (1..=most).contains(count)).ok_or_else(|| ConfigError::Invalid {
+        field,
+        value: value.to_string(),
+        expected: match most {
+            MOST_LAYERS => "a positive integer of at most 4096",
+            LARGEST_SIZE => "a positive integer of at most 2^20",
+            _ => "a positive integer of at most 2^28",
+        },
+    })
 }
 
 fn count_or(
     fields: &Map<String, Value>,
     field: &'static str,
+    most: usize,
     default: usize,
 ) -> Result<usize, ConfigError> {
     match fields.get(field) {
         None | Some(Value::Null) => Ok(default),
-        Some(_) => count(fields, field),
+        Some(_) => count(fields, field, most),
     }
 }
 
@@ -407,11 +479,16 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_name() {
-        let count = "a positive integer of at most 2^28";
+        let size = "a positive integer of at most 2^20";
         for (field, value, expected) in [
-            ("hidden_size", json!(0), count),
-            ("vocab_size", json!(-3), count),
-            ("num_hidden_layers", json!(1u64 << 40), count),
+            ("hidden_size", json!(0), size),
+            ("intermediate_size", json!((1 << 20) + 1), size),
+            ("num_attention_heads", json!(1u64 << 40), size),
+            ("num_key_value_heads", json!(1u64 << 40), size),
+            ("head_dim", json!(1u64 << 40), size),
+            ("vocab_size", json!(-3), "a positive integer of at most 2^28"),
+            ("max_position_embeddings", json!(1u64 << 40), "a positive integer of at most 2^28"),
+            ("num_hidden_layers", json!(4097), "a positive integer of at most 4096"),
             ("num_key_value_heads", json!(2), "a divisor of `num_attention_heads`"),
             ("head_dim", json!(5), "even and positive"),
             ("rms_norm_eps", json!(0.0), "a positive number"),
@@ -424,6 +501,18 @@ mod tests {
             check(field, value, &message);
         }
         check("hidden_size", Value::Null, "the model config has no `hidden_size`");
+    }
+
+    #[test]
+    fn a_padding_token_out_of_range_is_none() {
+        for (pad, expected) in
+            [(json!(99), Some(99)), (json!(100), None), (json!(-1), None), (json!("<pad>"), None)]
+        {
+            let mut config: Value = serde_json::from_str(SMOLLM).unwrap();
+            config["pad_token_id"] = pad;
+            let config = ModelConfig::from_json(config.to_string().as_bytes()).unwrap();
+            assert_eq!(config.pad_token_id, expected);
+        }
     }
 
     #[test]

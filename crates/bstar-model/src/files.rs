@@ -13,12 +13,26 @@ use thiserror::Error;
 
 /// The operating system refused a file.
 #[derive(Debug, Error)]
-#[error("{action} {}", path.display())]
+#[error("{}", match action {
+    Action::Read if source.kind() == io::ErrorKind::NotFound => {
+        format!("no such file: {}", path.display())
+    }
+    Action::Read => format!("cannot read {}", path.display()),
+    Action::Write => format!("cannot write {}", path.display()),
+    Action::CreateFolder => format!("cannot create the folder {}", path.display()),
+})]
 pub struct FileError {
-    action: &'static str,
+    action: Action,
     path: PathBuf,
     #[source]
     source: io::Error,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Read,
+    Write,
+    CreateFolder,
 }
 
 impl From<FileError> for Fault {
@@ -42,7 +56,11 @@ impl From<FileError> for Fault {
 
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    std::fs::read(path).map_err(|source| FileError { action: "read", path: path.into(), source })
+    std::fs::read(path).map_err(|source| FileError {
+        action: Action::Read,
+        path: path.into(),
+        source,
+    })
 }
 
 /// Writes a whole file and flushes it to the disk.
@@ -52,13 +70,13 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|source| FileError { action: "write", path: path.into(), source })
+    write().map_err(|source| FileError { action: Action::Write, path: path.into(), source })
 }
 
 /// Creates a folder and those above it; fine if it is there already.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(|source| FileError {
-        action: "create the folder",
+        action: Action::CreateFolder,
         path: path.into(),
         source,
     })
@@ -72,7 +90,7 @@ mod tests {
     fn a_missing_file_is_a_data_fault_that_names_the_path() {
         let fault = Fault::from(read(Path::new("no/such/config.json")).unwrap_err());
         assert_eq!(fault.class, FaultClass::Data);
-        assert_eq!(fault.message, "read no/such/config.json");
+        assert_eq!(fault.message, "no such file: no/such/config.json");
     }
 
     #[test]

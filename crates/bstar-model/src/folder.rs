@@ -6,13 +6,14 @@
 //! an error with file and tensor in it. A file is written whole and flushed; renaming the folder
 //! into place is the caller's part.
 
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{ConfigError, ModelConfig, all_finite};
 use crate::files::{self, FileError};
+use crate::trainer::DIVERGED_HINT;
 use crate::weights::{WeightTensor, Weights, little_endian_bytes};
 use bstar_core::{Fault, FaultClass};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -24,7 +25,7 @@ pub enum FolderError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The config is not one that the engine can run.
-    #[error("read {}: {problem}", path.display())]
+    #[error("cannot use {}: {problem}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
@@ -32,7 +33,7 @@ pub enum FolderError {
         problem: ConfigError,
     },
     /// A file is truncated or is not what it should be.
-    #[error("read {}: {reason}", path.display())]
+    #[error("broken file {}: {reason}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -40,7 +41,7 @@ pub enum FolderError {
         reason: String,
     },
     /// A tensor that the config needs is not there.
-    #[error("find tensor `{tensor}` in {}", path.display())]
+    #[error("no tensor `{tensor}` in {}", path.display())]
     MissingTensor {
         /// The tensor.
         tensor: String,
@@ -48,7 +49,7 @@ pub enum FolderError {
         path: PathBuf,
     },
     /// A tensor that no config of this family has: the arithmetic would differ.
-    #[error("place tensor `{tensor}` of {} in a Llama model", path.display())]
+    #[error("tensor `{tensor}` of {} has no place in a Llama model", path.display())]
     UnknownTensor {
         /// The tensor.
         tensor: String,
@@ -57,7 +58,7 @@ pub enum FolderError {
     },
     /// A tensor has another shape than the config says.
     #[error(
-        "read tensor `{tensor}` of {}: its shape is {found:?}, but the config asks for {expected:?}",
+        "tensor `{tensor}` of {} has shape {found:?}, but the config asks for {expected:?}",
         path.display()
     )]
     Shape {
@@ -71,7 +72,7 @@ pub enum FolderError {
         expected: Vec<usize>,
     },
     /// A tensor has numbers of a type that is not read.
-    #[error("read tensor `{tensor}` of {}: its type is {found:?}, not F32, F16 or BF16", path.display())]
+    #[error("tensor `{tensor}` of {} has type {found:?}, not F32, F16 or BF16", path.display())]
     NumberType {
         /// The tensor.
         tensor: String,
@@ -79,6 +80,12 @@ pub enum FolderError {
         path: PathBuf,
         /// Its type.
         found: Dtype,
+    },
+    /// A tensor to be written holds numbers that are infinite or not numbers.
+    #[error("the weights `{tensor}` are not finite")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
     },
 }
 
@@ -94,6 +101,9 @@ impl From<FolderError> for Fault {
             }
             FolderError::Broken { .. } => Self::new(FaultClass::Data, message)
                 .hint("fetch the model folder again; this file is damaged"),
+            FolderError::NotFinite { .. } => {
+                Self::new(FaultClass::Training, message).hint(DIVERGED_HINT)
+            }
             _ => Self::new(FaultClass::Data, message)
                 .hint("check that config.json and the tensors are of the same Llama model"),
         }
@@ -122,15 +132,13 @@ impl Weights {
     }
 
     /// Writes `config.json`, `generation_config.json` and `model.safetensors` into a folder, which
-    /// is created if need be.
+    /// is created if need be. Weights that are not finite are refused, and nothing is written.
     pub fn save(&self, dir: &Path) -> Result<(), FolderError> {
+        if let Some((name, _)) = self.tensors().find(|(_, tensor)| !all_finite(&tensor.data)) {
+            return Err(FolderError::NotFinite { tensor: name.to_owned() });
+        }
         files::create_folder(dir)?;
-        let config = self.config.to_json();
-        let generation = json!({
-            "bos_token_id": config["bos_token_id"],
-            "eos_token_id": config["eos_token_id"],
-            "pad_token_id": config["pad_token_id"],
-        });
+        let (config, generation) = (self.config.to_json(), self.config.to_generation_json());
         files::write_synced(&dir.join(CONFIG_FILE), &pretty(&config))?;
         files::write_synced(&dir.join(GENERATION_FILE), &pretty(&generation))?;
         let tensors = self
@@ -188,23 +196,20 @@ const GENERATION_FILE: &str = "generation_config.json";
 const MODEL_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// The config, with the end-of-sequence tokens of the generation config if it has none itself.
+/// The config, with what the generation config adds to it.
 fn load_config(dir: &Path) -> Result<ModelConfig, FolderError> {
     let path = dir.join(CONFIG_FILE);
-    let parse = |bytes: &[u8]| {
-        ModelConfig::from_json(bytes)
-            .map_err(|problem| FolderError::Config { path: path.clone(), problem })
-    };
-    let bytes = files::read(&path)?;
-    let config = parse(&bytes)?;
-    let generation_path = dir.join(GENERATION_FILE);
-    if !config.eos_token_ids.is_empty() || !generation_path.exists() {
-        return Ok(config);
+    let mut config = ModelConfig::from_json(&files::read(&path)?)
+        .map_err(|problem| FolderError::Config { path, problem })?;
+    let path = dir.join(GENERATION_FILE);
+    if path.exists() {
+        let Value::Object(fields) = read_json(&path)? else {
+            let reason = "the top level is not an object".to_owned();
+            return Err(FolderError::Broken { path, reason });
+        };
+        config.join_generation(fields).map_err(|problem| FolderError::Config { path, problem })?;
     }
-    let generation = read_json(&generation_path)?;
-    let mut merged: Value = serde_json::from_slice(&bytes).expect("parsed just before");
-    merged["eos_token_id"] = generation["eos_token_id"].clone();
-    parse(merged.to_string().as_bytes())
+    Ok(config)
 }
 
 /// The safetensors files of a folder, each once, in the order of their names.
@@ -297,6 +302,7 @@ mod tests {
     use super::*;
     use crate::size::ModelSize;
     use bstar_core::RngKey;
+    use serde_json::json;
     use std::fs;
     use tempfile::TempDir;
 
@@ -388,7 +394,7 @@ mod tests {
 
     #[test]
     fn tensors_that_do_not_fit_the_config_are_named() {
-        check(|dir| rewrite(dir, |tensors| drop(tensors.pop())), &["find tensor", "model."]);
+        check(|dir| rewrite(dir, |tensors| drop(tensors.pop())), &["no tensor", "model."]);
         check(
             |dir| {
                 rewrite(dir, |tensors| {
@@ -478,6 +484,47 @@ mod tests {
         fs::write(dir.path().join(CONFIG_FILE), text).unwrap();
         fs::write(dir.path().join(GENERATION_FILE), "{\"eos_token_id\": [3, 4]}").unwrap();
         assert_eq!(Weights::load(dir.path()).unwrap().config.eos_token_ids, [3, 4]);
+    }
+
+    #[test]
+    fn end_tokens_of_both_configs_count_and_other_generation_keys_are_kept() {
+        let (dir, _) = saved();
+        let text = r#"{"eos_token_id": [3, 1, 4], "temperature": 0.6, "pad_token_id": 0}"#;
+        fs::write(dir.path().join(GENERATION_FILE), text).unwrap();
+        let weights = Weights::load(dir.path()).unwrap();
+        assert_eq!(weights.config.eos_token_ids, [1, 3, 4]);
+        let again = tempfile::tempdir().unwrap();
+        let trained = Weights::from_flat(&weights.config, &weights.to_flat());
+        trained.save(again.path()).unwrap();
+        let generation = read_json(&again.path().join(GENERATION_FILE)).unwrap();
+        assert_eq!(generation["temperature"], 0.6);
+        assert_eq!(generation["eos_token_id"], json!([1, 3, 4]));
+        assert_eq!(Weights::load(again.path()).unwrap(), weights);
+        for (text, words) in [
+            ("{\"eos_token_id\": 11}", ["generation_config.json", "below `vocab_size`"]),
+            ("[]", ["generation_config.json", "not an object"]),
+            ("{", ["generation_config.json", "EOF"]),
+        ] {
+            check(|dir| fs::write(dir.join(GENERATION_FILE), text).unwrap(), &words);
+        }
+    }
+
+    #[test]
+    fn a_hostile_config_is_refused_before_anything_is_built() {
+        for (from, to) in [
+            ("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 268435456"),
+            ("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4096"),
+            ("\"vocab_size\": 11", "\"vocab_size\": 268435456"),
+        ] {
+            check(
+                |dir| {
+                    let text = fs::read_to_string(dir.join(CONFIG_FILE)).unwrap();
+                    assert!(text.contains(from), "{text}");
+                    fs::write(dir.join(CONFIG_FILE), text.replace(from, to)).unwrap();
+                },
+                &[""],
+            );
+        }
     }
 
     #[test]

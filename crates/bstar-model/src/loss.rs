@@ -24,14 +24,22 @@ impl TokenizedExample {
         Self { tokens, prompt_len: prompt.len() }
     }
 
-    /// All tokens, the end-of-sequence token included.
+    /// The same with at most `most` inputs: what is longer is cut off, the end-of-sequence token
+    /// included, so that no end is learned where there was none.
+    #[must_use]
+    pub fn cut(mut self, most: usize) -> Self {
+        self.tokens.truncate(most + 1);
+        self
+    }
+
+    /// All tokens, the end-of-sequence token included if the example was not cut.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 
     /// The tokens that are learned.
     pub fn targets(&self) -> &[u32] {
-        &self.tokens[self.prompt_len.max(1)..]
+        self.tokens.get(self.prompt_len.max(1)..).unwrap_or_default()
     }
 
     /// The tokens that the transformer is run on.
@@ -115,6 +123,15 @@ mod tests {
         let example = TokenizedExample::new(&[5, 6, 7], &[8, 9], 1);
         assert_eq!(example.inputs(), [5, 6, 7, 8, 9]);
         assert_eq!(example.targets(), [8, 9, 1]);
+    }
+
+    #[test]
+    fn a_cut_example_has_no_end() {
+        let example = TokenizedExample::new(&[5, 6], &[7, 8, 9], 1);
+        assert_eq!(example.clone().cut(5), example);
+        assert_eq!(example.clone().cut(4).targets(), [7, 8, 9]);
+        assert_eq!(example.clone().cut(2).targets(), [7]);
+        assert!(example.cut(1).targets().is_empty());
     }
 
     #[test]

@@ -2,7 +2,12 @@
 //!
 //! Holds weights, tokenizer and optimizer. Sampling and training see token ids; this module turns
 //! text into them and refuses text that does not fit the context. Between two calls the weights are
-//! those of the last committed step, also after a fault.
+//! those of the last step taken, also after a fault.
+//!
+//! The context bounds what the model reads: the end-of-sequence token behind a response is only
+//! predicted and needs no room. A sampled response can fill the context, and when its text is
+//! encoded again it can be longer still (bytes that are no text become U+FFFD): such an example is
+//! cut at the context. Whoever trains on given text asks [`EmbeddedPolicy::check_example`] first.
 
 use crate::decode::{DecodeRequest, Decoder, Generation};
 use crate::loss::TokenizedExample;
@@ -29,8 +34,7 @@ pub struct EmbeddedPolicy {
 }
 
 impl EmbeddedPolicy {
-    /// A policy with fresh weights. A prompt with its response and end-of-sequence token is at most
-    /// `context_length` tokens.
+    /// A policy with fresh weights. A prompt with its response is at most `context_length` tokens.
     pub fn from_scratch(
         size: ModelSize,
         tokenizer: Tokenizer,
@@ -80,6 +84,31 @@ impl EmbeddedPolicy {
         Ok(false)
     }
 
+    /// Whether a prompt leaves room for a response in the context. A fault (class Data) names the
+    /// number of tokens and the context.
+    pub fn check_prompt(&self, prompt: &str) -> Result<(), Fault> {
+        self.encode_prompt(prompt).map(drop)
+    }
+
+    /// Whether an example fits the context whole, so that [`Policy::update`] need not cut it. A
+    /// fault (class Data) names the numbers of tokens and the context.
+    pub fn check_example(&self, example: &Example) -> Result<(), Fault> {
+        let prompt = self.encode_prompt(&example.prompt)?;
+        let response = self.tokenizer.encode_response(&example.response)?;
+        let context = self.context_length();
+        if prompt.len() + response.len() <= context {
+            return Ok(());
+        }
+        let message = format!(
+            "the prompt {} ({} tokens) and its response ({} tokens) do not fit into the context of \
+             {context} tokens",
+            beginning(&example.prompt),
+            prompt.len(),
+            response.len()
+        );
+        Err(Fault::new(FaultClass::Data, message).hint(CONTEXT_HINT))
+    }
+
     /// The weights as they are now.
     pub fn weights(&self) -> &Weights {
         &self.weights
@@ -112,29 +141,20 @@ impl EmbeddedPolicy {
             return Ok(tokens);
         }
         let message = format!(
-            "fit the prompt {} ({} tokens) with a response into the context of {context} tokens",
+            "the prompt {} ({} tokens) leaves no room for a response in the context of {context} \
+             tokens",
             beginning(prompt),
             tokens.len()
         );
         Err(Fault::new(FaultClass::Data, message).hint(CONTEXT_HINT))
     }
 
+    /// An example to train on, cut at the context.
     fn tokenize(&self, example: &Example) -> Result<TokenizedExample, Fault> {
-        let prompt = self.tokenizer.encode_prompt(&example.prompt)?;
+        let prompt = self.encode_prompt(&example.prompt)?;
         let response = self.tokenizer.encode_response(&example.response)?;
         let tokenized = TokenizedExample::new(&prompt, &response, self.tokenizer.eos());
-        let context = self.context_length();
-        if tokenized.tokens().len() <= context {
-            return Ok(tokenized);
-        }
-        let message = format!(
-            "fit the prompt {} ({} tokens), its response ({} tokens) and the end-of-sequence token \
-             into the context of {context} tokens",
-            beginning(&example.prompt),
-            prompt.len(),
-            response.len()
-        );
-        Err(Fault::new(FaultClass::Data, message).hint(CONTEXT_HINT))
+        Ok(tokenized.cut(self.context_length()))
     }
 
     fn complete(&self, generation: &Generation) -> Result<Completion, Fault> {
@@ -220,7 +240,7 @@ fn load_model(dir: &Path) -> Result<(Weights, Tokenizer), Fault> {
     let (vocabulary, rows) = (tokenizer.vocab_size(), weights.config.vocab_size);
     if vocabulary > rows {
         let message = format!(
-            "use the tokenizer of {}: it has {vocabulary} tokens, but the embedding has {rows} rows",
+            "the tokenizer of {} has {vocabulary} tokens, but the embedding has {rows} rows",
             dir.display()
         );
         return Err(Fault::new(FaultClass::Data, message)
@@ -240,7 +260,7 @@ fn run_steps(
         let learning_rate = update.schedule.learning_rate(step);
         let report = trainer.step(&batch, learning_rate).map_err(|error| {
             let mut fault = Fault::from(error);
-            fault.message = format!("{} at step {step}", fault.message);
+            fault.message = format!("{} (at step {step})", fault.message);
             fault
         })?;
         on_step(TrainStep {
@@ -357,24 +377,109 @@ mod tests {
         assert_ne!(forgetful.version(), straight.version());
     }
 
-    #[test]
-    fn an_example_longer_than_the_context_is_named_with_its_lengths() {
-        let mut policy = policy();
-        let example = Example { prompt: "1+1=".into(), response: "2".repeat(30).into() };
+    fn update_on(policy: &mut EmbeddedPolicy, examples: &[Example]) -> Result<Vec<u64>, Fault> {
         let update = Update {
-            examples: &[example],
-            batches: &[vec![0]],
+            examples,
+            batches: &[(0..examples.len()).collect()],
             schedule: schedule(1e-2),
             first_step: 0,
             fresh_optimizer: true,
         };
-        let fault = policy.update(&update, &mut |_| Ok(())).unwrap_err();
+        let mut tokens = Vec::new();
+        policy.update(&update, &mut |step| {
+            tokens.push(step.tokens);
+            Ok(())
+        })?;
+        Ok(tokens)
+    }
+
+    #[test]
+    fn an_example_longer_than_the_context_is_named_and_cut() {
+        let mut policy = policy();
+        let example = |count| Example { prompt: "1+1=".into(), response: "2".repeat(count).into() };
+        policy.check_example(&example(20)).unwrap();
+        let fault = policy.check_example(&example(21)).unwrap_err();
         assert_eq!(fault.class, FaultClass::Data);
         assert_eq!(
             fault.message,
-            "fit the prompt \"1+1=\" (4 tokens), its response (30 tokens) and the end-of-sequence \
-             token into the context of 24 tokens"
+            "the prompt \"1+1=\" (4 tokens) and its response (21 tokens) do not fit into the \
+             context of 24 tokens"
         );
+        // Twenty and the end, twenty-one without an end, and twenty-one of thirty.
+        for (count, learned) in [(20, 21), (21, 21), (30, 21)] {
+            assert_eq!(update_on(&mut policy, &[example(count)]).unwrap(), [learned], "{count}");
+        }
+    }
+
+    /// A policy whose tokens are bytes, many of which are no text by themselves.
+    fn byte_policy() -> EmbeddedPolicy {
+        let size = ModelSize::from_width(32).unwrap();
+        let tokenizer = Tokenizer::train_bpe(["1+1=2"], 262).unwrap();
+        EmbeddedPolicy::from_scratch(
+            size,
+            tokenizer,
+            24,
+            RngKey::from_seed(1),
+            OptimizerSettings::default(),
+        )
+    }
+
+    #[test]
+    fn what_fills_the_context_when_sampled_can_be_trained_on() {
+        for mut policy in [policy(), byte_policy()] {
+            let key = RngKey::from_seed(5);
+            let mut longest = 0;
+            for max_tokens in [19, 20, 21, 24, 100] {
+                let prompts = vec![PromptRequest { prompt: "1+1=", key }];
+                let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(max_tokens) };
+                let request = SampleRequest { prompts, samples: 40, decoding };
+                let drawn = policy.sample(&request, &mut |_| Ok(())).unwrap();
+                let examples: Vec<_> = drawn[0]
+                    .iter()
+                    .map(|completion| Example {
+                        prompt: "1+1=".into(),
+                        response: completion.text.as_str().into(),
+                    })
+                    .collect();
+                longest = longest.max(drawn[0].iter().map(|c| c.token_count).max().unwrap());
+                update_on(&mut policy, &examples).unwrap();
+            }
+            assert_eq!(longest, 20);
+        }
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_are_neither_kept_going_nor_saved() {
+        let mut policy = policy();
+        let batches = [vec![0], vec![1]];
+        let update = Update {
+            examples: &examples(),
+            batches: &batches,
+            schedule: CosineSchedule {
+                peak: 1e39,
+                floor: 1e39,
+                warmup_steps: 0.0,
+                horizon_steps: 9.0,
+            },
+            first_step: 0,
+            fresh_optimizer: false,
+        };
+        let mut told = 0;
+        let fault = policy
+            .update(&update, &mut |_| {
+                told += 1;
+                Ok(())
+            })
+            .unwrap_err();
+        assert_eq!((fault.class, told), (FaultClass::Training, 0));
+        let message = "the step made `model.embed_tokens.weight` not finite (at step 0)";
+        assert_eq!(fault.message, message);
+        assert!(fault.hint.unwrap().contains("`train.learning_rate`"));
+        let dir = tempfile::tempdir().unwrap();
+        let fault = policy.save(dir.path()).unwrap_err();
+        assert_eq!(fault.class, FaultClass::Training);
+        assert!(fault.message.contains("`lm_head.weight`"), "{fault}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -387,6 +492,9 @@ mod tests {
         let fault = policy.sample(&request, &mut |_| Ok(())).unwrap_err();
         assert_eq!(fault.class, FaultClass::Data);
         assert!(fault.message.contains("1+1+…\" (60 tokens)"), "{fault}");
+        assert_eq!(policy.check_prompt(&prompt).unwrap_err().message, fault.message);
+        policy.check_prompt(&"1".repeat(23)).unwrap();
+        assert!(policy.check_prompt(&"1".repeat(24)).is_err());
     }
 
     #[test]
@@ -416,7 +524,7 @@ mod tests {
         assert_eq!(fault.class, FaultClass::Training);
         assert_eq!(told.len(), 1, "{fault}");
         assert_eq!(policy.optimizer_steps(), 1);
-        assert!(fault.message.ends_with("at step 1"), "{fault}");
+        assert!(fault.message.ends_with("(at step 1)"), "{fault}");
     }
 
     #[test]

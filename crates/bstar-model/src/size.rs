@@ -1,7 +1,8 @@
 //! One dial for the size of a model trained from scratch; everything else is derived from it.
 //!
 //! A size is one of seven names or a width. Names are the sizes that were tried; a width in
-//! between takes the depth and the head width of the largest name that is not wider. Written as
+//! between takes the depth and the head width of the largest name that is not wider, and has to be a
+//! multiple of that head width. Written as
 //! `"pico"` or as `96` in a config file.
 
 use crate::config::ModelConfig;
@@ -35,11 +36,17 @@ impl ModelSize {
         TABLE.iter().find(|row| row.name == name).map(|row| Self { width: row.width })
     }
 
-    /// The size of this width: a multiple of 16 in 16..=768.
+    /// The size of this width, if it is one of [`ModelSize::widths`].
     pub fn from_width(width: usize) -> Option<Self> {
         let valid = (WIDTH_STEP..=LARGEST_WIDTH).contains(&width)
             && width.is_multiple_of(Self { width }.row().head_dim);
         valid.then_some(Self { width })
+    }
+
+    /// The widths that there are, smallest first: multiples of 16 to 112, of 32 from 128 to 224, and
+    /// of 64 from 256 to 768.
+    pub fn widths() -> impl Iterator<Item = usize> {
+        (WIDTH_STEP..=LARGEST_WIDTH).filter(|&width| Self::from_width(width).is_some())
     }
 
     /// Width of the residual stream.
@@ -76,6 +83,7 @@ impl ModelSize {
             bos_token_id: None,
             eos_token_ids: vec![eos],
             pad_token_id: None,
+            generation: serde_json::Map::new(),
         }
     }
 
@@ -148,8 +156,8 @@ impl Visitor<'_> for SizeVisitor {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = TABLE.iter().map(|row| row.name).collect();
-        write!(formatter, "one of {} or a width in 16..=768", names.join(", "))?;
-        formatter.write_str(" that is a multiple of the head width (16, 32 from 128, 64 from 256)")
+        let widths: Vec<_> = ModelSize::widths().map(|width| width.to_string()).collect();
+        write!(formatter, "one of {} or a width: {}", names.join(", "), widths.join(", "))
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<ModelSize, E> {
@@ -182,7 +190,7 @@ impl JsonSchema for ModelSize {
             "description": "The size of a model: a name or a width.",
             "oneOf": [
                 { "type": "string", "enum": names },
-                { "type": "integer", "minimum": WIDTH_STEP, "maximum": LARGEST_WIDTH },
+                { "type": "integer", "enum": ModelSize::widths().collect::<Vec<_>>() },
             ],
         })
     }
@@ -220,13 +228,24 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 20);
+        let widths: Vec<_> = ModelSize::widths().collect();
+        assert_eq!(
+            widths,
+            [
+                16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640,
+                704, 768
+            ]
+        );
+        let schema = ModelSize::json_schema(&mut SchemaGenerator::default());
+        assert_eq!(schema.as_value()["oneOf"][1]["enum"], serde_json::json!(widths));
     }
 
     #[test]
     fn an_unknown_size_names_the_known_ones() {
         let error = serde_json::from_str::<ModelSize>("\"huge\"").unwrap_err().to_string();
         assert!(error.contains("expected one of pico, nano, micro, tiny, small, medium, base"));
-        assert!(serde_json::from_str::<ModelSize>("100").is_err());
+        let error = serde_json::from_str::<ModelSize>("144").unwrap_err().to_string();
+        assert!(error.contains("112, 128, 160, 192"), "{error}");
         assert!(serde_json::from_str::<ModelSize>("-64").is_err());
     }
 }

@@ -26,7 +26,7 @@ pub enum TokenizerError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file of the tokenizer is broken.
-    #[error("read the tokenizer {}: {reason}", path.display())]
+    #[error("broken tokenizer {}: {reason}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -34,13 +34,21 @@ pub enum TokenizerError {
         reason: String,
     },
     /// Nothing in the folder says which token ends a response.
-    #[error("find the end-of-sequence token of the model in {}", .0.display())]
+    #[error("no end-of-sequence token is named in {}", .0.display())]
     NoEos(PathBuf),
     /// A vocabulary too small for its bytes and special tokens.
-    #[error("train a byte-level tokenizer of {0} tokens: it needs at least {SMALLEST_BPE}")]
+    #[error("a byte-level tokenizer of {0} tokens is too small: it needs at least {SMALLEST_BPE}")]
     TooSmall(usize),
-    /// The tokenizer library refused.
-    #[error("run the tokenizer: {0}")]
+    /// A tokenizer from a folder refuses a text or tokens.
+    #[error("the tokenizer of {} fails: {reason}", dir.display())]
+    Refused {
+        /// The folder.
+        dir: PathBuf,
+        /// What it says.
+        reason: String,
+    },
+    /// The library refuses a tokenizer of our own making.
+    #[error("the tokenizer fails: {0}")]
     Library(String),
 }
 
@@ -53,6 +61,8 @@ impl From<TokenizerError> for Fault {
                 .hint("fetch the model folder again; its tokenizer file is damaged"),
             TokenizerError::NoEos(_) => Self::new(FaultClass::Data, message)
                 .hint("set `eos_token_id` in config.json or `eos_token` in tokenizer_config.json"),
+            TokenizerError::Refused { .. } => Self::new(FaultClass::Data, message)
+                .hint("use a tokenizer that can encode any text, such as a byte-level one"),
             TokenizerError::TooSmall(_) => Self::new(FaultClass::Usage, message)
                 .hint("raise the vocabulary size, or use a character tokenizer"),
             TokenizerError::Library(_) => Self::new(FaultClass::Bug, message),
@@ -68,6 +78,8 @@ pub struct Tokenizer {
     pad: Option<u32>,
     /// The files that make it up, by name, written out as they came.
     files: BTreeMap<&'static str, Vec<u8>>,
+    /// Where it was loaded from, if it is not of our own making.
+    dir: Option<PathBuf>,
 }
 
 impl Tokenizer {
@@ -165,7 +177,7 @@ impl Tokenizer {
             named => named.to_vec(),
         };
         let pad = named("pad_token");
-        Ok(Self::assembled(inner, eos, pad, found))
+        Ok(Self { dir: Some(dir.into()), ..Self::assembled(inner, eos, pad, found) })
     }
 
     /// Writes the files of the tokenizer into a folder.
@@ -214,12 +226,20 @@ impl Tokenizer {
 
     /// The text of tokens, without special and unknown ones.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(tokens, true).map_err(library)
+        self.inner.decode(tokens, true).map_err(|error| self.refused(&error))
     }
 
     fn encode(&self, text: &str, around: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, around).map_err(library)?;
+        let encoding =
+            self.inner.encode_fast(text, around).map_err(|error| self.refused(&error))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    fn refused(&self, error: &tokenizers::Error) -> TokenizerError {
+        match &self.dir {
+            Some(dir) => TokenizerError::Refused { dir: dir.clone(), reason: error.to_string() },
+            None => TokenizerError::Library(error.to_string()),
+        }
     }
 
     /// A tokenizer of our own making, from the text of its `tokenizer.json`.
@@ -253,7 +273,7 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation is always valid");
-        Self { inner, eos, pad, files }
+        Self { inner, eos, pad, files, dir: None }
     }
 }
 
@@ -387,6 +407,21 @@ mod tests {
         let fault = Fault::from(Tokenizer::load(dir.path(), &[]).unwrap_err());
         assert_eq!(fault.class, FaultClass::Data);
         assert!(fault.message.contains("tokenizer.json: "), "{fault}");
+    }
+
+    #[test]
+    fn a_text_that_a_loaded_tokenizer_cannot_encode_is_its_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        Tokenizer::characters(["ab"]).save(dir.path()).unwrap();
+        let path = dir.path().join(TOKENIZER_JSON);
+        let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        file["model"]["unk_token"] = json!("<nowhere>");
+        std::fs::write(&path, file.to_string()).unwrap();
+        let tokenizer = Tokenizer::load(dir.path(), &[]).unwrap();
+        assert_eq!(tokenizer.encode_response("ab").unwrap().len(), 2);
+        let fault = Fault::from(tokenizer.encode_response("abc").unwrap_err());
+        assert_eq!(fault.class, FaultClass::Data);
+        assert!(fault.message.contains(&dir.path().display().to_string()), "{fault}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A batch is cut into parts by a rule that looks at the examples only. Each part is one forward
 //! and backward pass on one thread; parts run side by side. Their gradients are added in the order
 //! of the parts, so the result has the same bits for any number of threads. A loss or gradient that
-//! is not finite leaves everything as it was.
+//! is not finite leaves everything as it was; parameters that a step made not finite are an error of
+//! that step.
 
 use crate::config::ModelConfig;
 use crate::loss::{TokenizedExample, Workspace, response_loss};
@@ -15,32 +16,38 @@ use rayon::prelude::*;
 use std::cmp::Reverse;
 use thiserror::Error;
 
-/// Why a step was not taken; nothing was changed.
+/// Why training cannot go on. Only [`TrainerError::Parameter`] comes after the step.
 #[derive(Debug, Error)]
 pub enum TrainerError {
     /// The loss is not finite.
-    #[error("train on a loss of {0}")]
+    #[error("the loss is {0}")]
     Loss(f64),
     /// The gradient is not finite.
-    #[error("train on a gradient of norm {0}")]
+    #[error("the gradient has norm {0}")]
     Gradient(f64),
     /// A batch has nothing to learn.
-    #[error("train on a batch without response tokens")]
+    #[error("a batch has no response tokens")]
     Empty,
+    /// The step left numbers that are not finite in a tensor.
+    #[error("the step made `{0}` not finite")]
+    Parameter(String),
 }
 
 impl From<TrainerError> for Fault {
     fn from(error: TrainerError) -> Self {
         let message = error.to_string();
         match error {
-            TrainerError::Loss(_) | TrainerError::Gradient(_) => {
-                Self::new(FaultClass::Training, message)
-                    .hint("lower the peak learning rate, or lower `clip_norm`")
+            TrainerError::Loss(_) | TrainerError::Gradient(_) | TrainerError::Parameter(_) => {
+                Self::new(FaultClass::Training, message).hint(DIVERGED_HINT)
             }
             TrainerError::Empty => Self::new(FaultClass::Bug, message),
         }
     }
 }
+
+/// What to do when training diverges.
+pub(crate) const DIVERGED_HINT: &str = "lower `train.learning_rate` (`supervised.learning_rate` in \
+                                        supervised training) or `optimizer.clip_norm`";
 
 /// What a step measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,7 +114,10 @@ impl Trainer {
         }
         let gradient = self.workspaces[0].gradients();
         self.optimizer.step(&mut self.parameters, gradient, norm, &self.groups, learning_rate);
-        Ok(report)
+        match self.config.first_not_finite(&self.parameters) {
+            None => Ok(report),
+            Some(name) => Err(TrainerError::Parameter(name)),
+        }
     }
 
     /// The loss of a batch and its gradient, in the order of the parameters.

@@ -24,7 +24,7 @@ pub enum TrainerStateError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The JSON file is damaged.
-    #[error("read {}: {reason}", path.display())]
+    #[error("broken file {}: {reason}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum TrainerStateError {
         reason: String,
     },
     /// The file is of a version that this program does not know.
-    #[error("read {} of format {found}: this version knows format {FORMAT}", path.display())]
+    #[error("{} is of format {found}, newer than {FORMAT}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,

@@ -98,6 +98,12 @@ pub(crate) fn publish(
     rename(&temporary, path)
 }
 
+/// Creates an empty file, durably; fine if it is there already.
+pub(crate) fn create_empty(path: &Path) -> Result<(), DiskError> {
+    File::create(path).map_err(|error| DiskError::new("create", path, error))?;
+    sync_folder(path.parent().expect("a file of a run has a folder"))
+}
+
 /// Renames and makes the new name durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
     fs::rename(from, to).map_err(|error| DiskError::new("replace", to, error))?;

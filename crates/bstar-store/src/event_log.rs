@@ -8,8 +8,8 @@
 //! last line. Durable events (a published piece, a commit, start and end of a run) are synced. On
 //! resume the log is cut after its last durable event with `ftruncate` and `fsync`: one step of the
 //! file system, so a crash during it leaves a log that is cut the same way next time. Lines that
-//! cannot be read are dropped only as the tail of the file, where a crash leaves them; followed by
-//! a readable line they are damage, and an error.
+//! cannot be read are dropped, with all after them, where no durable event follows: resume would cut
+//! there anyway. Followed by a durable event they are damage to what counts, and an error.
 
 use crate::clock::{Clock, Stamp};
 use crate::disk::{DiskError, READ};
@@ -23,6 +23,9 @@ use thiserror::Error;
 
 /// Version of the line format.
 const LINE_VERSION: u64 = 1;
+
+/// The fields of a line that are not the event's own.
+const ENVELOPE: [&str; 4] = ["v", "seq", "at", "elapsed_s"];
 
 /// An event with its envelope.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +107,8 @@ pub(crate) fn is_durable(event: &Event) -> bool {
     }
 }
 
-/// Reads the events of a log that another process may be writing; a torn tail is left out.
+/// Reads the events of a log that another process may be writing; a damaged tail without durable
+/// events is left out.
 pub(crate) fn read_events(path: &Path) -> Result<Vec<LoggedEvent>, EventLogError> {
     let bytes = std::fs::read(path).map_err(|error| DiskError::new(READ, path, error))?;
     Ok(parse(&bytes, path)?.into_iter().map(|line| line.event).collect())
@@ -190,7 +194,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Line>, EventLogError> {
                 return Err(EventLogError::Newer { path: path.to_owned(), line: seq + 1, found });
             }
             Err(Unread::Broken(problem)) => {
-                if is_torn_tail(&bytes[start..]) {
+                if !holds_durable(&bytes[start..]) {
                     break;
                 }
                 return Err(EventLogError::Broken {
@@ -204,14 +208,21 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Line>, EventLogError> {
     Ok(lines)
 }
 
-/// Whether no line in `rest` has the shape of an event: a crash can leave a tail of unwritten blocks,
-/// but no whole event in the wrong place.
-fn is_torn_tail(rest: &[u8]) -> bool {
-    let is_event = |line: &[u8]| {
-        serde_json::from_slice::<Map<String, Value>>(line)
-            .is_ok_and(|fields| fields.contains_key("seq") && fields.contains_key("event"))
-    };
-    !rest.split(|&byte| byte == b'\n').any(is_event)
+/// Whether a line in `rest`, wherever it belongs, is an event that resume trusts, or may be one of a
+/// newer format.
+fn holds_durable(rest: &[u8]) -> bool {
+    rest.split(|&byte| byte == b'\n').any(|line| {
+        let Ok(mut fields) = serde_json::from_slice::<Map<String, Value>>(line) else {
+            return false;
+        };
+        let version = fields.get("v").and_then(Value::as_u64);
+        for name in ENVELOPE {
+            fields.shift_remove(name);
+        }
+        let event = serde_json::from_value::<Event>(Value::Object(fields));
+        version.is_some_and(|version| version > LINE_VERSION)
+            || event.is_ok_and(|event| is_durable(&event))
+    })
 }
 
 enum Unread {
@@ -330,6 +341,28 @@ mod tests {
         std::fs::write(&path, &whole[first_line..]).unwrap();
         let error = EventLog::resume(&path).unwrap_err().to_string();
         assert!(error.ends_with("expected seq 0, found 1"), "{error}");
+    }
+
+    #[test]
+    fn damage_after_the_last_durable_event_is_cut() {
+        let events = [published(Piece::Probe), step(0, 1.0), step(1, 1.0), step(2, 1.0)];
+        let (_folder, path) = log_with(&events);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        for (from, to) in [("\"seq\":1,", "\"seq\":#,"), ("\"seq\":1,", "\"seq\":7,")] {
+            std::fs::write(&path, whole.replacen(from, to, 1)).unwrap();
+            assert_eq!(events_of(&path), events[..1]);
+            let (mut log, kept) = EventLog::resume(&path).unwrap();
+            assert_eq!(kept, events[..1]);
+            log.append(&published(Piece::Draw)).unwrap();
+            assert_eq!(events_of(&path), [published(Piece::Probe), published(Piece::Draw)]);
+        }
+        // A durable event anywhere behind the damage would be lost with it.
+        let first = whole.lines().next().unwrap();
+        let damaged = whole.replace("\"seq\":1,", "\"seq\":#,");
+        let durable = damaged + &first.replace("\"seq\":0,", "\"seq\":4,") + "\n";
+        std::fs::write(&path, &durable).unwrap();
+        assert!(matches!(EventLog::resume(&path), Err(EventLogError::Broken { line: 2, .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), durable);
     }
 
     #[test]

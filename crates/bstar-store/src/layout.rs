@@ -14,9 +14,12 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) const ROLLOUTS: &str = "rollouts";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
+/// Stands in a folder while a run is created or removed in it: what lies beside is left of a run.
+pub(crate) const MARKER: &str = ".bstar-unfinished";
+
 /// Every name that a run folder may hold at its top.
-pub(crate) const NAMES: [&str; 7] =
-    [MANIFEST, CONFIG, RESOLVED, EVENTS, LOCK, ROLLOUTS, CHECKPOINTS];
+pub(crate) const NAMES: [&str; 8] =
+    [MANIFEST, CONFIG, RESOLVED, EVENTS, LOCK, ROLLOUTS, CHECKPOINTS, MARKER];
 
 /// `rollouts/iter-0003/train.parquet`.
 pub(crate) fn rollouts(dir: &Path, iteration: u32, stage: Stage) -> PathBuf {

@@ -8,6 +8,7 @@
 //!   events.jsonl             append-only, one event a line: the truth about what happened
 //!   rollouts/iter-0003/{probe,train,eval}.parquet
 //!   checkpoints/iter-0003/   a model folder with trainer state
+//!   .bstar-unfinished        only while the run is created or removed, and after a crash then
 //!   lock                     held while a process writes; names its pid
 //! ```
 //!

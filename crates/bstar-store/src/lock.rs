@@ -6,9 +6,17 @@
 //! processes lock two files of one name.
 
 use crate::disk::DiskError;
+use crate::layout;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+/// Times that a taken lock is tried, and the pause between two of them: whoever only asks whether
+/// the run is in use ([`is_taken`]) has given its lock back by then.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -33,10 +41,17 @@ impl RunLock {
             .write(true)
             .open(path)
             .map_err(|error| DiskError::new("open", path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Attempt::Taken(pid_in(&mut file))),
-            Err(TryLockError::Error(error)) => return Err(DiskError::new("lock", path, error)),
+        let mut attempt = 1;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Ok(Attempt::Taken(pid_in(&mut file))),
+                Err(TryLockError::Error(error)) => {
+                    return Err(DiskError::new("lock", path, error));
+                }
+            }
+            attempt += 1;
         }
         // The pid only serves a message: a disk too full to hold it must not stop the run.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -44,10 +59,18 @@ impl RunLock {
     }
 }
 
-/// Whether a process holds the lock now.
+/// Whether a process holds the lock now. Takes a shared lock for a moment to find out.
 pub(crate) fn is_taken(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Whether a file is one that [`RunLock::acquire`] made: of its name, with a pid or nothing in it.
+pub(crate) fn is_lock_file(path: &Path) -> bool {
+    const LONGEST: u64 = 16;
+    path.ends_with(layout::LOCK)
+        && path.symlink_metadata().is_ok_and(|about| about.is_file() && about.len() <= LONGEST)
+        && std::fs::read(path).is_ok_and(|text| text.trim_ascii().iter().all(u8::is_ascii_digit))
 }
 
 fn pid_in(file: &mut File) -> Option<u32> {
@@ -59,6 +82,20 @@ fn pid_in(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_only_asks_does_not_keep_the_lock_from_an_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let asking = File::create(&path).unwrap();
+        asking.try_lock_shared().unwrap();
+        let asker = thread::spawn(move || {
+            thread::sleep(2 * PAUSE);
+            drop(asking);
+        });
+        assert!(matches!(RunLock::acquire(&path).unwrap(), Attempt::Held(_)));
+        asker.join().unwrap();
+    }
 
     #[test]
     fn a_second_owner_learns_the_pid_of_the_first() {

@@ -6,6 +6,10 @@
 //! events after the last durable one and removes temporary leftovers; both can be interrupted and
 //! repeated. One process at a time holds the folder, by its lock.
 //!
+//! Nothing is removed from a folder that is not a run's: a marker is written before the first file of
+//! a run, and what made the folder a run (the manifest) is renamed to that marker before the run is
+//! removed. Only beside a manifest of ours or the marker are files taken for parts of a run.
+//!
 //! Nothing here knows what a checkpoint contains.
 
 use crate::config_diff::{ConfigChange, config_diff};
@@ -15,7 +19,7 @@ use crate::layout;
 use crate::lock::{Attempt, RunLock};
 use crate::manifest::{FormatVersion, Manifest, RUN_FORMAT};
 use crate::rollout_file::{self, RolloutFileError};
-use crate::{clock, view};
+use crate::{clock, lock, view};
 use bstar_core::event::Event;
 use bstar_core::ports::Piece;
 use bstar_core::{Fault, FaultClass, Rollout, Stage};
@@ -154,6 +158,9 @@ impl From<RunError> for Fault {
             RunError::NewerFormat { wrote, .. } => {
                 fault(&format!("use bstar {wrote} or later, or choose another `--run-dir`"))
             }
+            RunError::BrokenFile { path, .. } if path.ends_with(layout::MANIFEST) => {
+                fault("restore the file, or choose another `--run-dir`")
+            }
             RunError::BrokenFile { .. } => fault("restore the file, or start over with `--fresh`"),
             RunError::Locked { .. } => {
                 fault("wait until that process ends, or choose another `--run-dir`")
@@ -183,15 +190,18 @@ pub struct RunStore {
 }
 
 impl RunStore {
-    /// Creates a run in a folder that is missing, empty, or left from a creation that a crash
-    /// interrupted.
+    /// Creates a run in a folder that is missing, empty, or left from a creation or a removal that a
+    /// crash interrupted.
     pub fn create(dir: &Path, identity: &RunIdentity) -> Result<Self, RunError> {
         disk::create_folder(dir)?;
         refuse_foreign(dir)?;
         let lock = acquire(dir)?;
+        // Again, for what happened before the lock was ours.
+        refuse_foreign(dir)?;
         if dir.join(layout::MANIFEST).exists() {
             return Err(RunError::AlreadyARun { dir: dir.to_owned() });
         }
+        disk::create_empty(&dir.join(layout::MARKER))?;
         clear(dir)?;
         let manifest = Manifest {
             format: RUN_FORMAT,
@@ -244,10 +254,17 @@ impl RunStore {
         }
         refuse_foreign(dir)?;
         let _lock = acquire(dir)?;
+        refuse_foreign(dir)?;
         // The manifest goes first: without it the rest is no run, only leftovers.
-        disk::remove(&dir.join(layout::MANIFEST))?;
-        disk::sync_folder(dir)?;
-        clear(dir)
+        let (manifest, marker) = (dir.join(layout::MANIFEST), dir.join(layout::MARKER));
+        if manifest.exists() {
+            disk::rename(&manifest, &marker)?;
+        }
+        if marker.exists() {
+            clear(dir)?;
+            disk::remove(&marker)?;
+        }
+        Ok(disk::sync_folder(dir)?)
     }
 
     /// The folder.
@@ -362,6 +379,7 @@ impl RunStore {
     }
 
     fn resume(dir: &Path, manifest: Manifest, lock: RunLock) -> Result<Self, RunError> {
+        disk::remove(&dir.join(layout::MARKER))?;
         disk::remove_temporaries(dir)?;
         disk::remove_temporaries(&dir.join(layout::CHECKPOINTS))?;
         for folder in disk::entries(&dir.join(layout::ROLLOUTS))? {
@@ -418,12 +436,15 @@ fn acquire(dir: &Path) -> Result<RunLock, RunError> {
     }
 }
 
+/// Refuses a folder with files that are not provably those of a run: only beside a manifest of ours
+/// or the marker may there be more than a lock.
 fn refuse_foreign(dir: &Path) -> Result<(), RunError> {
+    let is_ours = dir.join(layout::MARKER).is_file() || view::has_manifest(dir);
+    let known = if is_ours { layout::NAMES.as_slice() } else { &[] };
     for path in disk::entries(dir)? {
         let found = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours =
-            layout::NAMES.iter().any(|name| found == *name || found == format!(".{name}.tmp"));
-        if !ours {
+        let is_part = |name: &&str| found == **name || found == format!(".{name}.tmp");
+        if !known.iter().any(is_part) && !lock::is_lock_file(&path) {
             let found = found.into_owned();
             return Err(RunError::ForeignFolder { dir: dir.to_owned(), found });
         }
@@ -431,10 +452,11 @@ fn refuse_foreign(dir: &Path) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Removes everything that a run may have left but its lock.
+/// Removes everything that a run may have left but its lock and the marker.
 fn clear(dir: &Path) -> Result<(), RunError> {
     disk::remove_temporaries(dir)?;
-    for name in layout::NAMES.iter().filter(|name| **name != layout::LOCK) {
+    let stays = |name: &str| name == layout::LOCK || name == layout::MARKER;
+    for name in layout::NAMES.iter().filter(|name| !stays(name)) {
         disk::remove(&dir.join(name))?;
     }
     disk::sync_folder(dir)?;

@@ -1,14 +1,16 @@
 //! A run folder that is only read: by tables, reports and evaluations, also while it is written.
 //!
-//! Takes no lock and changes nothing. Events may run ahead of what is published: whoever needs the
+//! Changes nothing and holds no lock; only the question whether a process is writing takes a shared
+//! one for a moment. Events may run ahead of what is published: whoever needs the
 //! durable state asks [`crate::RunStore`].
 
-use crate::disk;
+use crate::disk::{self, DiskError};
 use crate::event_log::{LoggedEvent, read_events};
 use crate::manifest::{Manifest, RUN_FORMAT};
 use crate::rollout_file::read_published;
-use crate::run::RunError;
+use crate::run::{RunError, piece_of};
 use crate::{layout, lock};
+use bstar_core::event::Event;
 use bstar_core::{Rollout, Stage};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,7 @@ impl RunView {
         read_resolved(&self.dir)
     }
 
-    /// Whether a process is writing the run now.
+    /// Whether a process is writing the run now: a shared lock is tried and given back at once.
     pub fn is_running(&self) -> bool {
         lock::is_taken(&self.dir.join(layout::LOCK))
     }
@@ -81,6 +83,14 @@ impl RunView {
         iterations.sort_unstable();
         Ok(iterations)
     }
+}
+
+/// Whether a folder has a manifest that a bstar of whatever version wrote.
+pub(crate) fn has_manifest(dir: &Path) -> bool {
+    let Ok(text) = disk::read_text(&dir.join(layout::MANIFEST)) else { return false };
+    let fields: Value = serde_json::from_str(&text).unwrap_or_default();
+    let format = fields["format"].as_str().unwrap_or_default();
+    fields["bstar_version"].is_string() && format.parse::<crate::FormatVersion>().is_ok()
 }
 
 pub(crate) fn read_manifest(dir: &Path) -> Result<Manifest, RunError> {
@@ -114,6 +124,11 @@ pub(crate) fn read_rollouts(
 ) -> Result<Vec<Rollout>, RunError> {
     let path = layout::rollouts(dir, iteration, stage);
     if !path.exists() {
+        let published = Event::Published { iteration, piece: piece_of(stage) };
+        let events = read_events(&dir.join(layout::EVENTS))?;
+        if events.iter().any(|line| line.event == published) {
+            return Err(DiskError::Missing { path }.into());
+        }
         let what = stage.name();
         return Err(RunError::NotPublished { dir: dir.to_owned(), iteration, what });
     }

@@ -16,25 +16,38 @@ use std::process::Command;
 
 const TINY_DISK: &str = "BSTAR_TEST_TINY_DISK";
 
+/// What the shell says once there is a tiny disk, and the test when it has come to its end there.
+const MOUNTED: &str = "the-tiny-disk-is-mounted";
+const RECOVERED: &str = "the-run-on-the-tiny-disk-recovered";
+
 #[test]
 fn a_run_survives_a_full_disk() {
     if let Ok(disk) = std::env::var(TINY_DISK) {
         fill_and_recover(Path::new(&disk));
+        println!("{RECOVERED}");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 77; exec \"$@\"";
-    let status = Command::new("unshare")
-        .args(["--mount", "--map-root-user", "sh", "-c", script])
+    let script =
+        format!("mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 77; echo {MOUNTED}; exec \"$@\"");
+    let child = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
         .arg(folder.path())
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "a_run_survives_a_full_disk", "--nocapture"])
         .env(TINY_DISK, folder.path())
-        .status();
-    match status.map(|status| status.code()) {
-        Ok(Some(0)) => {}
-        Ok(Some(101)) => panic!("the test failed on the tiny disk"),
-        other => eprintln!("skipped: cannot mount a tmpfs here ({other:?})"),
+        .output();
+    let (status, text) = match child {
+        Ok(child) => {
+            let bytes = [child.stdout, child.stderr].concat();
+            (child.status.to_string(), String::from_utf8_lossy(&bytes).into_owned())
+        }
+        Err(error) => (error.to_string(), String::new()),
+    };
+    if text.contains(MOUNTED) {
+        assert!(text.contains(RECOVERED), "on the tiny disk ({status}):\n{text}");
+    } else {
+        eprintln!("skipped: cannot mount a tmpfs here ({status}): {text}");
     }
 }
 

@@ -7,7 +7,7 @@
 
 use arrow_array::types::{Float32Type, Int32Type};
 use arrow_array::{
-    ArrayRef, BooleanArray, DictionaryArray, Float32Array, Int32Array, Int64Array,
+    ArrayRef, BooleanArray, DictionaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
     LargeStringArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray,
 };
 use arrow_schema::Schema;
@@ -263,6 +263,24 @@ fn a_foreign_parquet_file_of_many_types_is_read_alike_by_both_readers() {
     );
     assert_eq!(read.rollouts[0].step_scores, Some(vec![0.1, 2.0]));
     assert_eq!(read.rollouts[1].reward_model_score, None);
+    check_scored(&[path], &read.rollouts);
+}
+
+#[test]
+fn nan_and_infinity_are_nulls_to_both_readers() {
+    let (_folder, path) = parquet_file(vec![
+        ("query_id", texts(&["a", "a", "a"])),
+        ("response", texts(&["x", "y", "z"])),
+        ("answer", texts(&["1", "2", "3"])),
+        ("verdict", Arc::new(StringArray::from(vec![None, Some("correct"), Some("correct")]))),
+        ("correct", Arc::new(Float64Array::from(vec![1.0, f64::NAN, f64::INFINITY]))),
+        ("sample_index", Arc::new(Float64Array::from(vec![5.0, f64::NAN, f64::NEG_INFINITY]))),
+        ("iteration", Arc::new(Float32Array::from(vec![f32::NAN, 2.0, f32::NAN]))),
+    ]);
+    let read = read_rollouts(std::slice::from_ref(&path)).unwrap();
+    let shown: Vec<_> = read.rollouts.iter().map(|row| (row.sample_index, row.iteration)).collect();
+    assert_eq!(shown, [(5, None), (0, Some(2)), (1, None)]);
+    assert_eq!(read.notes.numbered_samples, 2);
     check_scored(&[path], &read.rollouts);
 }
 

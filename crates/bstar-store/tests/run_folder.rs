@@ -18,6 +18,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// Stands in a folder while a run is created or removed in it.
+const MARKER: &str = ".bstar-unfinished";
+
 fn identity(k: u32) -> RunIdentity {
     RunIdentity {
         config_toml: format!("[balance]\nk = {k} # as written\n"),
@@ -264,10 +267,93 @@ fn a_discarded_run_gives_way_to_another() {
 
 #[test]
 fn a_creation_that_a_crash_interrupted_is_begun_again() {
+    // What creation writes, in its order; a crash can come before each, or in the midst of it.
+    let names = ["lock", MARKER, "config.toml", "config.resolved.json", "events.jsonl"];
+    for count in 0..=names.len() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in &names[..count] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        if let Some(next) = names.get(count).filter(|_| count > 1) {
+            fs::write(folder.path().join(format!(".{next}.tmp")), "half").unwrap();
+        }
+        let run = RunStore::create(folder.path(), &identity(16)).unwrap();
+        assert_eq!((run.last_committed(), run.events().unwrap().len()), (None, 0), "{count}");
+        assert!(!folder.path().join(MARKER).exists(), "{count}");
+    }
+}
+
+#[test]
+fn a_crash_just_after_creation_leaves_a_run() {
+    let (_folder, dir) = small_run();
+    fs::write(dir.join(MARKER), "").unwrap();
+    assert_eq!(RunStore::open(&dir).unwrap().last_committed(), Some(1));
+    assert!(!dir.join(MARKER).exists());
+}
+
+#[test]
+fn a_removal_that_a_crash_interrupted_is_ended_by_the_next_one() {
+    for removed in [vec![], vec!["config.toml"], vec!["events.jsonl", "rollouts", "checkpoints"]] {
+        let (_folder, dir) = small_run();
+        fs::rename(dir.join("manifest.json"), dir.join(MARKER)).unwrap();
+        for name in removed {
+            let path = dir.join(name);
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        }
+        assert!(matches!(RunStore::open(&dir), Err(RunError::NotARun { .. })));
+        RunStore::discard(&dir).unwrap();
+        let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["lock"]);
+        RunStore::create(&dir, &identity(1)).unwrap();
+    }
+}
+
+#[test]
+fn files_named_like_ours_are_foreign_without_a_manifest_of_ours() {
+    let other = "{\"name\": \"my web app\"}";
+    for (name, content) in [
+        ("checkpoints/mine.pt", "weights"),
+        ("rollouts/mine.jsonl", "{}"),
+        ("config.toml", "mine = 1"),
+        (".config.toml.tmp", "mine = 1"),
+        ("events.jsonl", "{}"),
+        ("lock", "my own notes"),
+        ("manifest.json", other),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        let first = name.split('/').next().unwrap();
+        let error = RunStore::create(folder.path(), &identity(1)).unwrap_err();
+        check_fault(error, FaultClass::Run, &format!("found {first}"), "another `--run-dir`");
+        let error = RunStore::discard(folder.path()).unwrap_err();
+        check_fault(error, FaultClass::Run, &format!("found {first}"), "another `--run-dir`");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{name}");
+    }
+    // A run whose manifest was lost is not removed either.
     let (_folder, dir) = small_run();
     fs::remove_file(dir.join("manifest.json")).unwrap();
-    let run = RunStore::create(&dir, &identity(16)).unwrap();
-    assert_eq!((run.last_committed(), run.events().unwrap().len()), (None, 0));
+    assert!(matches!(RunStore::discard(&dir), Err(RunError::ForeignFolder { .. })));
+    assert!(matches!(RunStore::create(&dir, &identity(1)), Err(RunError::ForeignFolder { .. })));
+    assert!(dir.join("checkpoints/iter-0001/model.safetensors").exists());
+}
+
+#[test]
+fn published_rollouts_that_were_lost_are_named() {
+    let (_folder, dir) = small_run();
+    fs::remove_file(dir.join("rollouts/iter-0001/train.parquet")).unwrap();
+    let view = RunView::open(&dir).unwrap();
+    let run = RunStore::open(&dir).unwrap();
+    for error in [
+        view.read_rollouts(1, Stage::Train).unwrap_err(),
+        run.read_rollouts(1, Stage::Train).unwrap_err(),
+    ] {
+        check_fault(error, FaultClass::Run, "no such file: ", "the run folder lost a file");
+    }
+    let error = view.read_rollouts(2, Stage::Train).unwrap_err();
+    check_fault(error, FaultClass::Run, "nothing published for train", "continue");
 }
 
 #[test]

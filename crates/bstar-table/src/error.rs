@@ -1,6 +1,6 @@
 //! What can go wrong when a table is read, always with the file and, where there is one, the line.
 //!
-//! Messages are fragments that complete "failed to read rows: …". The cause (an I/O or decoder
+//! Messages are sentences of fact without a full stop, shown behind "error: ". The cause (an I/O or decoder
 //! error) is the `source`, never repeated in the message. This crate knows no exit codes:
 //! [`TableError::hint`] says what the user can do, and whoever calls decides what kind of fault it
 //! is.
@@ -95,6 +95,12 @@ pub enum TableError {
         /// What the decoder said.
         source: ParquetError,
     },
+    /// Parquet is read from its end, which a pipe does not have.
+    #[error("{} is no regular file, as Parquet has to be", path.display())]
+    ParquetPipe {
+        /// The pipe or device.
+        path: PathBuf,
+    },
     /// A needed column is not there.
     #[error(
         "no column `{column}` in {}{} (columns present: {})",
@@ -156,6 +162,7 @@ impl TableError {
             Self::BrokenCompression { .. } | Self::BrokenParquet { .. } => {
                 Some("copy or download the file again")
             }
+            Self::ParquetPipe { .. } => Some("write it to a file first, and name that"),
             Self::MissingColumn { .. } => {
                 Some("name the column that holds it, or add it to the file")
             }
@@ -179,6 +186,7 @@ impl TableError {
             | Self::NotAnObject { .. }
             | Self::NotUtf8 { .. }
             | Self::LongLine { .. }
+            | Self::ParquetPipe { .. }
             | Self::MissingColumn { .. }
             | Self::UnsupportedType { .. } => None,
         }

@@ -2,12 +2,15 @@
 //!
 //! The extension says what a file claims to be; the first bytes decide where the extension is not
 //! known, and also where it claims plain text: no JSON text starts like gzip, zstd or Parquet, and
-//! downloads often keep `.jsonl` while the content is compressed.
+//! downloads often keep `.jsonl` while the content is compressed. A file is opened once, and the bytes
+//! that were looked at are read again, so that text may come from a pipe.
 
 use crate::error::TableError;
+use crate::lines::Lines;
+use crate::parquet_file::ParquetFile;
 use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::io::{self, Cursor, Read as _};
+use std::path::{Path, PathBuf};
 
 /// How the bytes of a text file are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,27 +44,6 @@ pub enum TableFormat {
 }
 
 impl TableFormat {
-    /// The format of an existing file.
-    pub fn of(path: &Path) -> Result<Self, TableError> {
-        let claimed = Self::claimed(path);
-        if let Some(
-            packed @ (Self::Parquet | Self::JsonLines(Compression::Gzip | Compression::Zstd)),
-        ) = claimed
-        {
-            // Whether the content keeps the promise shows when it is decoded.
-            return if path.exists() { Ok(packed) } else { Err(missing(path)) };
-        }
-        let mut magic = Vec::with_capacity(4);
-        let file = File::open(path).map_err(|error| TableError::open(path, error))?;
-        file.take(4).read_to_end(&mut magic).map_err(|error| TableError::open(path, error))?;
-        Ok(match magic.as_slice() {
-            [0x1f, 0x8b, ..] => Self::JsonLines(Compression::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd] => Self::JsonLines(Compression::Zstd),
-            b"PAR1" => Self::Parquet,
-            _ => Self::JsonLines(Compression::Plain),
-        })
-    }
-
     /// What the extension claims, for files that are yet to be written; `None` if it is not known.
     pub fn claimed(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
@@ -75,8 +57,72 @@ impl TableFormat {
     }
 }
 
-fn missing(path: &Path) -> TableError {
-    TableError::Missing { path: path.to_owned() }
+/// A file that is open and whose format is known.
+pub struct TableFile {
+    path: PathBuf,
+    file: File,
+    /// Bytes taken from the file to tell its format.
+    head: Vec<u8>,
+    format: TableFormat,
+}
+
+impl TableFile {
+    /// Opens a file and tells its format.
+    pub fn open(path: &Path) -> Result<Self, TableError> {
+        let file = File::open(path).map_err(|error| TableError::open(path, error))?;
+        let mut table = Self {
+            path: path.to_owned(),
+            file,
+            head: Vec::new(),
+            format: TableFormat::JsonLines(Compression::Plain),
+        };
+        match TableFormat::claimed(path) {
+            // Whether the content keeps the promise shows when it is decoded.
+            Some(packed) if packed != table.format => table.format = packed,
+            _ => table.format = table.look()?,
+        }
+        Ok(table)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its format.
+    pub fn format(&self) -> TableFormat {
+        self.format
+    }
+
+    /// The lines of the file, as text whatever its format.
+    pub fn lines(self) -> Result<Lines, TableError> {
+        let compression = match self.format {
+            TableFormat::JsonLines(compression) => compression,
+            TableFormat::Parquet => Compression::Plain,
+        };
+        let about = self.file.metadata().map_err(|error| TableError::open(&self.path, error))?;
+        if about.is_dir() {
+            return Err(TableError::open(&self.path, io::ErrorKind::IsADirectory.into()));
+        }
+        Lines::of(self.path, compression, Cursor::new(self.head).chain(self.file))
+    }
+
+    /// The file as Parquet, whatever its format.
+    pub fn parquet(self) -> Result<ParquetFile, TableError> {
+        ParquetFile::of(self.path, self.file)
+    }
+
+    /// The format by the first bytes.
+    fn look(&mut self) -> Result<TableFormat, TableError> {
+        let head = (&self.file).take(4).read_to_end(&mut self.head);
+        head.map_err(|error| TableError::open(&self.path, error))?;
+        Ok(match self.head.as_slice() {
+            [0x1f, 0x8b, ..] => TableFormat::JsonLines(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd] => TableFormat::JsonLines(Compression::Zstd),
+            b"PAR1" => TableFormat::Parquet,
+            _ => TableFormat::JsonLines(Compression::Plain),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +133,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        assert_eq!(TableFormat::of(&path).unwrap(), expected, "{name}");
+        assert_eq!(TableFile::open(&path).unwrap().format(), expected, "{name}");
     }
 
     #[test]
@@ -108,7 +154,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         for name in ["nowhere/a.jsonl", "nowhere/a.parquet"] {
-            let error = TableFormat::of(Path::new(name)).unwrap_err();
+            let error = TableFile::open(Path::new(name)).err().unwrap();
             assert_eq!(error.to_string(), format!("no such file: {name}"));
         }
     }

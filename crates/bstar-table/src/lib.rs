@@ -1,6 +1,6 @@
 //! Rows out of JSON Lines and Parquet files, compressed or not.
 //!
-//! [`read_rows`] gives JSON objects whatever the format; [`Lines`] and [`ParquetFile`] are the
+//! [`read_rows`] gives JSON objects whatever the format; [`TableFile`], [`Lines`] and [`ParquetFile`] are the
 //! lower level for readers that know their columns. Every error names the file and, where there is
 //! one, the line. Nothing is read into memory whole but the line or record batch at hand.
 //!
@@ -16,7 +16,7 @@ mod parquet_file;
 mod rows;
 
 pub use error::TableError;
-pub use format::{Compression, TableFormat};
+pub use format::{Compression, TableFile, TableFormat};
 pub use lines::{Lines, MAX_LINE_BYTES};
 pub use parquet_file::{Batches, ParquetFile, open_parquet};
 pub use rows::{Row, Rows, read_rows};

@@ -6,9 +6,8 @@
 //! A file without a line of content gives one [`TableError::Empty`] at its end.
 
 use crate::error::TableError;
-use crate::format::{Compression, TableFormat};
+use crate::format::{Compression, TableFile};
 use flate2::read::MultiGzDecoder;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -33,29 +32,26 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Opens a JSON Lines or other text file; the compression is that of [`TableFormat::of`].
+    /// Opens a JSON Lines or other text file; the compression is that of [`TableFile::open`].
     pub fn open(path: &Path) -> Result<Self, TableError> {
-        let compression = match TableFormat::of(path)? {
-            TableFormat::JsonLines(compression) => compression,
-            TableFormat::Parquet => Compression::Plain,
-        };
-        Self::open_as(path, compression)
+        TableFile::open(path)?.lines()
     }
 
-    /// Opens a text file that is known to be compressed like this.
-    pub fn open_as(path: &Path, compression: Compression) -> Result<Self, TableError> {
-        let unreadable = |error| TableError::open(path, error);
-        let file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.is_dir() {
-            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
-        }
+    /// The lines of bytes that come from the file `path`.
+    pub(crate) fn of(
+        path: PathBuf,
+        compression: Compression,
+        bytes: impl Read + Send + 'static,
+    ) -> Result<Self, TableError> {
         let reader: Box<dyn Read + Send> = match compression {
-            Compression::Plain => Box::new(file),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(file))),
-            Compression::Zstd => Box::new(zstd::Decoder::new(file).map_err(unreadable)?),
+            Compression::Plain => Box::new(bytes),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(bytes))),
+            Compression::Zstd => {
+                Box::new(zstd::Decoder::new(bytes).map_err(|error| TableError::open(&path, error))?)
+            }
         };
         Ok(Self {
-            path: path.to_owned(),
+            path,
             compression,
             reader: Box::new(BufReader::with_capacity(BUFFER_BYTES, reader)),
             line: Vec::new(),
@@ -249,6 +245,26 @@ mod tests {
         let error = lines.next().unwrap().unwrap_err();
         assert!(error.to_string().starts_with("line longer than 9 bytes at "), "{error}");
         assert!(lines.next().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_loses_no_byte_and_gives_no_parquet() {
+        use std::os::fd::AsRawFd as _;
+        for content in [b"{}\none\n".to_vec(), gzip(b"{}\none\n"), zstd(b"{}\none\n")] {
+            let (end, mut other_end) = io::pipe().unwrap();
+            other_end.write_all(&content).unwrap();
+            drop(other_end);
+            let path = format!("/dev/fd/{}", end.as_raw_fd());
+            let lines: Vec<_> =
+                Lines::open(Path::new(&path)).unwrap().map(Result::unwrap).collect();
+            assert_eq!(lines, [(1, "{}".to_owned()), (2, "one".to_owned())]);
+        }
+        let (end, mut other_end) = io::pipe().unwrap();
+        other_end.write_all(b"PAR1 and more").unwrap();
+        let path = format!("/dev/fd/{}", end.as_raw_fd());
+        let error = crate::read_rows(Path::new(&path), None).err().unwrap();
+        assert_eq!(error.to_string(), format!("{path} is no regular file, as Parquet has to be"));
     }
 
     #[test]

@@ -34,18 +34,32 @@ pub fn open_parquet(path: &Path, columns: Option<&[&str]>) -> Result<Batches, Ta
 impl ParquetFile {
     /// Opens a file and reads its footer.
     pub fn open(path: &Path) -> Result<Self, TableError> {
-        let unreadable = |error| TableError::open(path, error);
-        let file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(|error| TableError::open(path, error))?;
+        Self::of(path.to_owned(), file)
+    }
+
+    /// Reads the footer of the open file `path`.
+    pub(crate) fn of(path: PathBuf, file: File) -> Result<Self, TableError> {
+        let unreadable = |error| TableError::open(&path, error);
         let about = file.metadata().map_err(unreadable)?;
         if about.is_dir() {
             return Err(unreadable(io::ErrorKind::IsADirectory.into()));
         }
-        if about.len() == 0 {
-            return Err(TableError::Empty { path: path.to_owned() });
+        if !about.is_file() {
+            return Err(TableError::ParquetPipe { path });
         }
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|source| TableError::parquet(path, source))?;
-        Ok(Self { path: path.to_owned(), file, metadata })
+        if about.len() == 0 {
+            return Err(TableError::Empty { path });
+        }
+        match ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) {
+            Ok(metadata) => Ok(Self { path, file, metadata }),
+            Err(source) => Err(TableError::parquet(&path, source)),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The top-level columns and their Arrow types, in file order.

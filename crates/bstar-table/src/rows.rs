@@ -6,7 +6,7 @@
 
 use crate::cell::column_values;
 use crate::error::TableError;
-use crate::format::TableFormat;
+use crate::format::{TableFile, TableFormat};
 use crate::lines::Lines;
 use crate::parquet_file::{Batches, ParquetFile};
 use arrow_array::RecordBatch;
@@ -38,19 +38,32 @@ enum Source {
 /// and each is needed; otherwise all. A table without rows is [`TableError::Empty`], which for JSON
 /// Lines is found by the first row.
 pub fn read_rows(path: &Path, columns: Option<&[&str]>) -> Result<Rows, TableError> {
-    let source = match TableFormat::of(path)? {
-        TableFormat::JsonLines(compression) => Source::Text(Lines::open_as(path, compression)?),
-        TableFormat::Parquet => {
-            let file = ParquetFile::open(path)?;
-            if file.row_count() == 0 {
-                return Err(TableError::Empty { path: path.to_owned() });
-            }
-            let batches = file.batches(columns)?;
-            Source::Parquet { batches, pending: Vec::new().into_iter(), number: 0 }
+    TableFile::open(path)?.rows(columns)
+}
+
+impl TableFile {
+    /// The rows of the table, as [`read_rows`] gives them.
+    pub fn rows(self, columns: Option<&[&str]>) -> Result<Rows, TableError> {
+        let source = match self.format() {
+            TableFormat::JsonLines(_) => Source::Text(self.lines()?),
+            TableFormat::Parquet => return self.parquet()?.rows(columns),
+        };
+        let columns = columns.map(|columns| columns.iter().map(|&name| name.to_owned()).collect());
+        Ok(Rows { source, columns })
+    }
+}
+
+impl ParquetFile {
+    /// The rows of the file, as [`read_rows`] gives them.
+    pub fn rows(self, columns: Option<&[&str]>) -> Result<Rows, TableError> {
+        if self.row_count() == 0 {
+            return Err(TableError::Empty { path: self.path().to_owned() });
         }
-    };
-    let columns = columns.map(|columns| columns.iter().map(|&name| name.to_owned()).collect());
-    Ok(Rows { source, columns })
+        let batches = self.batches(columns)?;
+        let source = Source::Parquet { batches, pending: Vec::new().into_iter(), number: 0 };
+        // The batches have the chosen columns only.
+        Ok(Rows { source, columns: None })
+    }
 }
 
 impl Iterator for Rows {

@@ -172,7 +172,11 @@ impl Source<'_> {
             list => {
                 let texts = texts_of(list);
                 let count = texts.as_ref().map_or(0, Vec::len);
-                (texts, Some((0..count).filter_map(choice::letter).map(String::from).collect()))
+                let label = |position: usize| {
+                    choice::letter(position)
+                        .map_or_else(|| (position + 1).to_string(), String::from)
+                };
+                (texts, Some((0..count).map(label).collect()))
             }
         };
         match (texts, labels) {

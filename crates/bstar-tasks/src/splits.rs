@@ -2,13 +2,15 @@
 //!
 //! In this order: ids are checked to be unique over all files; training records that are met again
 //! among the held-out ones are left out (same prompt up to white space); validation records are
-//! taken from the training file by seed, if they have no file; limits keep records spread evenly,
+//! taken from the training file by seed, if they have no file, and the training records that share a
+//! prompt with one of them are left out; limits keep records spread evenly,
 //! so that a file sorted by subject keeps all subjects and no seed decides which are kept.
 
 use crate::config::FilesConfig;
 use crate::records::{File, Record, RecordError};
 use bstar_core::rng::shuffle;
 use bstar_core::{Fault, FaultClass, RngKey};
+use bstar_verify::exact::normalize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -92,7 +94,7 @@ pub(crate) fn split(
     splits.test = test.map(|(_, records)| records).unwrap_or_default();
     splits.validation = match validation {
         Some((_, records)) => records,
-        None => take_validation(&mut train, config.validation_size, key)?,
+        None => take_validation(&mut train, config.validation_size, key, &mut splits.notices)?,
     };
     splits.train = limited(train, config.train_limit);
     splits.validation = limited(splits.validation, config.validation_limit);
@@ -162,7 +164,7 @@ impl From<SplitError> for Fault {
 
 /// Prompts without differences in white space.
 fn prompts(records: &[Record]) -> BTreeSet<String> {
-    records.iter().map(|record| bstar_verify::exact::normalize(&record.query.prompt)).collect()
+    records.iter().map(|record| normalize(&record.query.prompt)).collect()
 }
 
 /// The records of `file` that no held-out file holds.
@@ -187,7 +189,7 @@ fn drop_met(
     let count = file.records.len();
     let mut records = file.records;
     records.retain(|record| {
-        let prompt = bstar_verify::exact::normalize(&record.query.prompt);
+        let prompt = normalize(&record.query.prompt);
         !against.iter().any(|(_, held_out)| held_out.contains(&prompt))
     });
     let dropped = count - records.len();
@@ -203,6 +205,7 @@ fn take_validation(
     train: &mut Vec<Record>,
     size: Option<usize>,
     key: RngKey,
+    notices: &mut Vec<String>,
 ) -> Result<Vec<Record>, SplitError> {
     let rows = train.len();
     let size = size.unwrap_or_else(|| (rows / 10).min(MAX_DEFAULT_VALIDATION));
@@ -215,8 +218,21 @@ fn take_validation(
     let indexed = std::mem::take(train).into_iter().enumerate();
     let (validation, rest): (Vec<_>, Vec<_>) =
         indexed.partition(|(index, _)| chosen.contains(index));
+    let validation: Vec<Record> = validation.into_iter().map(|(_, record)| record).collect();
+    let held_out = prompts(&validation);
     *train = rest.into_iter().map(|(_, record)| record).collect();
-    Ok(validation.into_iter().map(|(_, record)| record).collect())
+    let count = train.len();
+    train.retain(|record| !held_out.contains(&normalize(&record.query.prompt)));
+    if size > 0 && train.is_empty() {
+        return Err(SplitError::ValidationTooLarge { size, rows });
+    }
+    let dropped = count - train.len();
+    if dropped > 0 {
+        notices.push(format!(
+            "left out {dropped} of {count} train queries that are validation queries too"
+        ));
+    }
+    Ok(validation)
 }
 
 /// At most `limit` records, spread evenly.

@@ -231,6 +231,46 @@ fn validation_is_taken_from_train_by_seed_and_is_disjoint() {
 }
 
 #[test]
+fn a_prompt_taken_for_validation_is_not_trained_on() {
+    // Each question stands there twice, under two answers and with other white space.
+    let twice = rows(20, 0) + &rows(20, 0).replace(": \"q", ": \"  q").replace(": \"a", ": \"b");
+    let folder = folder(&[("train.jsonl", &twice)]);
+    let files = |size| FilesConfig { validation_size: Some(size), ..train("train.jsonl") };
+    let task = load_in(folder.path(), &config(TaskKind::Records, files(10))).unwrap();
+    let prompts = |queries: &[Query]| -> std::collections::BTreeSet<String> {
+        queries.iter().map(|query| query.prompt.split_whitespace().collect()).collect()
+    };
+    assert!(prompts(task.train()).is_disjoint(&prompts(task.validation())));
+    let dropped = 30 - task.train().len();
+    assert!(dropped > 0);
+    let notice = format!("left out {dropped} of 30 train queries that are validation queries too");
+    assert_eq!(task.notices(), [notice]);
+    let fault = load_in(folder.path(), &config(TaskKind::Records, files(39))).unwrap_err();
+    assert_eq!(fault.message, "cannot take 39 validation queries from 40 training queries");
+}
+
+#[test]
+fn more_options_than_letters_are_refused_in_either_form() {
+    let texts = |count| vec!["\"x\""; count].join(", ");
+    let listed = |count| format!("[{}]", texts(count));
+    let labelled = |count| format!("{{\"text\": [{0}], \"label\": [{0}]}}", texts(count));
+    let row = |choices: &str| {
+        format!(r#"{{"question": "Which?", "answerKey": "1", "choices": {choices}}}"#)
+    };
+    for choices in [listed(27), labelled(27)] {
+        check_fault(
+            &[("a.jsonl", &row(&choices))],
+            &config(TaskKind::ArcChallenge, train("a.jsonl")),
+            FaultClass::Data,
+            "27 options in a.jsonl:1, more than letters",
+            "",
+        );
+    }
+    let folder = folder(&[("a.jsonl", &row(&listed(26)))]);
+    load_in(folder.path(), &config(TaskKind::ArcChallenge, train("a.jsonl"))).unwrap();
+}
+
+#[test]
 fn limits_keep_records_spread_over_the_file() {
     let folder = folder(&[("test.jsonl", &rows(10, 0))]);
     let test = |limit| FilesConfig {

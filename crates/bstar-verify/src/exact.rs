@@ -11,22 +11,31 @@ pub fn normalize(text: &str) -> String {
 }
 
 /// Drops white space, enclosing dollar signs, a final full stop, `\left`, `\right` and thin
-/// spaces, and writes `\dfrac` and `\tfrac` as `\frac`.
+/// spaces, and writes `\dfrac` and `\tfrac` as `\frac`. Between two digits a space stays, unless it
+/// separates thousands.
 pub fn normalize_math(text: &str) -> String {
-    let mut plain: String = text.split_whitespace().collect();
-    for (from, to) in [
-        ("\\left", ""),
-        ("\\right", ""),
-        ("\\!", ""),
-        ("\\,", ""),
-        ("\\dfrac", "\\frac"),
-        ("\\tfrac", "\\frac"),
-    ] {
+    let mut plain = without_spaces(&text.replace("\\,", " "));
+    for (from, to) in
+        [("\\left", ""), ("\\right", ""), ("\\!", ""), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac")]
+    {
         plain = replace_command(&plain, from, to);
     }
     let bare = plain.trim_end_matches('.');
     let inner = bare.strip_prefix('$').and_then(|rest| rest.strip_suffix('$'));
     inner.unwrap_or(bare).trim_end_matches('.').to_owned()
+}
+
+/// Without white space, but for single spaces between digits that are not thousands.
+fn without_spaces(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 && digits != 3 && joined.ends_with(|c: char| c.is_ascii_digit()) {
+            joined.push(' ');
+        }
+        joined.push_str(word);
+    }
+    joined
 }
 
 /// Compares two texts up to white space.

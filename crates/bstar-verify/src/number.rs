@@ -1,14 +1,14 @@
 //! Numbers as people write answers: parsed from text as exact fractions, compared exactly.
 //!
-//! Read: `18`, `-5`, `1,234,567`, `$18.50`, `50%` (the sign is dropped: 50), `3/4`, `1 1/2`,
-//! `\frac{3}{4}`, `18.` and `.5`. A comma counts only as a thousands separator, so the list `1,2`
-//! is no number. Two numbers are the same if they are at most 10^-6 apart (absolute): so 18.5 is
-//! not 18 and 2.5 is not 2, which the reference code confuses (spec §4.1). Numbers with more than
-//! [`MAX_DIGITS`] digits in all are not read.
+//! Read: `18`, `-5`, `1,234,567`, `50 000`, `$18.50`, `50%` (the sign is dropped: 50), `1.5e3`,
+//! `3/4`, `1 1/2`, `\frac{3}{4}`, `1\frac{1}{2}`, `18.` and `.5`. A comma or a space counts only as
+//! a thousands separator, so the lists `1,2` and `1 2` are no numbers. Two numbers are the same if
+//! they are at most 10^-6 apart (absolute): so 18.5 is not 18 and 2.5 is not 2, which the reference
+//! code confuses (spec §4.1). Numbers with more than [`MAX_DIGITS`] digits in all are not read.
 
 use crate::natural::Natural;
 use crate::verifier::Sameness;
-use regex::{Captures, Regex};
+use regex::Regex;
 use std::sync::LazyLock;
 
 /// Digits that one number may have; above it nothing is read and the comparison cannot tell.
@@ -47,29 +47,55 @@ pub fn parse(text: &str) -> Option<Number> {
     }
     let bare = strip(text);
     let parts = WHOLE_TEXT.captures(&bare)?;
-    let negative = &parts["sign"] == "-";
-    if let (Some(whole), Some(top), Some(bottom)) =
-        (parts.name("whole"), parts.name("top"), parts.name("bottom"))
-    {
-        return mixed(negative, whole.as_str(), top.as_str(), bottom.as_str());
+    let part = |name| parts.name(name).map_or("", |part| part.as_str());
+    let minus = |name| part(name) == "-";
+    let (top, bottom, is_negative) = if parts.name("above").is_some() {
+        let below = parts.name("below").map_or("1", |below| below.as_str());
+        (part("above"), below, minus("below_sign"))
+    } else if parts.name("top").is_some() {
+        (part("top"), part("bottom"), false)
+    } else {
+        let is_negative = minus("latex_top_sign") ^ minus("latex_bottom_sign");
+        (part("latex_top"), part("latex_bottom"), is_negative)
+    };
+    let whole = [part("whole"), part("latex_whole")].concat();
+    // `1\frac{-1}{2}` could mean anything.
+    if is_negative && !whole.is_empty() {
+        return None;
     }
-    if let (Some(top), Some(bottom)) = (parts.name("latex_top"), parts.name("latex_bottom")) {
-        return fraction(negative, top.as_str(), bottom.as_str());
-    }
-    let bottom = parts.name("below").map_or("1", |below| below.as_str());
-    fraction(negative ^ is_minus(&parts, "below_sign"), &parts["above"], bottom)
+    mixed(minus("sign") ^ is_negative, &whole, top, bottom)
 }
 
 /// The last number that stands in the text, as it is written there.
 ///
 /// A minus sign counts only where no letter, digit or bracket stands before it: the last number of
-/// `10-4` is 4, that of `= -4` is -4.
+/// `10-4` is 4, that of `= -4` is -4. Digits right after a letter, `^` or `_` belong to a name or a
+/// unit (`m^2`, `x_1`, `H2O`) and are passed over.
 pub fn last_in(text: &str) -> Option<&str> {
-    let found = IN_TEXT.find_iter(text).last()?;
-    let before = text[..found.start()].chars().next_back();
-    let is_difference = before.is_some_and(|c| c.is_alphanumeric() || matches!(c, ')' | ']' | '}'));
-    let number = found.as_str();
-    Some(if is_difference { number.trim_start_matches(['-', '+', '−']) } else { number })
+    let (mut last, mut from) = (None, 0);
+    while let Some(found) = IN_TEXT.captures_at(text, from).and_then(|found| found.name("number")) {
+        let (before, number) = (&text[..found.start()], found.as_str());
+        if is_part_of_a_name(before, number) {
+            // What follows the first digits may be a number of its own: `v2 100` ends with 100.
+            let is_digits = |c: char| c.is_ascii_digit() || "+-−.,/".contains(c);
+            let digits = number.find(|c| !is_digits(c)).filter(|&end| end > 0);
+            from = found.start() + digits.unwrap_or(number.len());
+            continue;
+        }
+        let is_difference =
+            before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | ']' | '}'));
+        let signs = ['-', '+', '−'];
+        last = Some(if is_difference { number.trim_start_matches(signs) } else { number });
+        from = found.end();
+    }
+    last
+}
+
+/// Whether a number goes on what stands before it, as in `m^2`, `x_{12}`, `10^{-3}` and `H2`.
+fn is_part_of_a_name(before: &str, number: &str) -> bool {
+    let raised = before.strip_suffix('{').unwrap_or(before).ends_with(['^', '_']);
+    let begins_with_digit = number.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    raised || (begins_with_digit && before.ends_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 /// Compares two texts as numbers.
@@ -81,21 +107,36 @@ pub fn compare(answer: &str, gold: &str) -> Sameness {
     }
 }
 
-/// A decimal without sign, with or without thousands separators.
-const DECIMAL: &str = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)";
+/// Digits with thousands separators of one kind.
+const GROUPED: &str = concat!(
+    r"[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:[ \u{a0}\u{202f}][0-9]{3})+|(?:\{,\}[0-9]{3})+",
+    r"|(?:\\,[0-9]{3})+|(?:,\\![0-9]{3})+)"
+);
+
+/// A power of ten behind a decimal, as programs write it.
+const EXPONENT: &str = "(?:[eE][+-]?[0-9]{1,3})?";
 
 static WHOLE_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    let mixed = r"(?<whole>[0-9]+)\s+(?<top>[0-9]+)\s*/\s*(?<bottom>[0-9]+)";
-    let latex = r"\\[dt]?frac\{(?<latex_top>[0-9]+)\}\{(?<latex_bottom>[0-9]+)\}";
-    let below = format!(r"\s*/\s*(?<below_sign>[+-]?)\s*(?<below>{DECIMAL})");
-    let plain = format!(r"(?<above>{DECIMAL})(?:{below})?");
+    let decimal = format!(r"(?:(?:{GROUPED}|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+){EXPONENT}");
+    let mixed = r"(?<whole>[0-9]+)\s+(?<top>[1-9][0-9]*)\s*/\s*(?<bottom>[0-9]+)";
+    let braced = |name| format!(r"\{{\s*(?<{name}_sign>[+-]?)\s*(?<{name}>{decimal})\s*\}}");
+    let (top, bottom) = (braced("latex_top"), braced("latex_bottom"));
+    let latex = format!(r"(?<latex_whole>[0-9]*)\s*\\[dt]?frac\s*{top}\s*{bottom}");
+    let below = format!(r"\s*/\s*(?<below_sign>[+-]?)\s*(?<below>{decimal})");
+    let plain = format!(r"(?<above>{decimal})(?:{below})?");
     let pattern = format!(r"^(?<sign>[+-]?)\s*(?:{mixed}|{latex}|{plain})$");
     Regex::new(&pattern).expect("a valid pattern")
 });
 
+/// A number in running text, and the character that ends it: no digit, so that the groups of
+/// `12 3456` are not taken for thousands.
 static IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    let decimal = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)";
-    let pattern = format!(r"[-+−]?\$?{decimal}(?:\s*/\s*{decimal})?");
+    let decimal = format!(r"(?:(?:{GROUPED}|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+){EXPONENT}");
+    let mixed = "[0-9]+ {1,3}[1-9][0-9]*/[0-9]+";
+    let braced = format!(r"\{{ ?[+-]? ?{decimal} ?\}}");
+    let latex = format!(r"(?:[0-9]+ ?)?\\[dt]?frac{braced}{braced}");
+    let plain = format!(r"{decimal}(?:\s*/\s*{decimal})?");
+    let pattern = format!(r"(?<number>[-+−]?(?:\\?\$)?(?:{mixed}|{latex}|{plain}))(?:[^0-9]|$)");
     Regex::new(&pattern).expect("a valid pattern")
 });
 
@@ -105,40 +146,36 @@ fn strip(text: &str) -> String {
         .replace('−', "-")
         .replace("{,}", ",")
         .replace("\\!", "")
-        .replace("\\,", "")
+        .replace("\\,", " ")
         .replace("\\$", "")
         .replace("\\%", "")
         .replace(['$', '%'], "");
     plain.trim().trim_end_matches('.').trim_end().to_owned()
 }
 
-fn is_minus(parts: &Captures<'_>, name: &str) -> bool {
-    parts.name(name).is_some_and(|sign| sign.as_str() == "-")
-}
-
-fn mixed(negative: bool, whole: &str, top: &str, bottom: &str) -> Option<Number> {
-    let bottom = Natural::from_digits(bottom.as_bytes());
-    let whole = Natural::from_digits(whole.as_bytes()).times(&bottom);
-    let numerator = whole.plus(&Natural::from_digits(top.as_bytes()));
-    (!bottom.is_zero()).then_some(Number { negative, numerator, denominator: bottom })
-}
-
-fn fraction(negative: bool, above: &str, below: &str) -> Option<Number> {
+/// `whole` and a fraction of two decimals; an empty `whole` is none.
+fn mixed(negative: bool, whole: &str, above: &str, below: &str) -> Option<Number> {
     let (above_digits, above_scale) = decimal(above);
     let (below_digits, below_scale) = decimal(below);
     if below_digits.is_zero() {
         return None;
     }
-    let numerator = above_digits.times(&below_scale);
     let denominator = below_digits.times(&above_scale);
+    let whole = Natural::from_digits(whole.as_bytes()).times(&denominator);
+    let numerator = above_digits.times(&below_scale).plus(&whole);
     Some(Number { negative, numerator, denominator })
 }
 
 /// A decimal as digits over a power of ten.
 fn decimal(text: &str) -> (Natural, Natural) {
-    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: isize = exponent.parse().expect("the pattern has at most three digits");
+    let (whole, places) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits: Vec<u8> = whole.bytes().chain(places.bytes()).filter(u8::is_ascii_digit).collect();
-    (Natural::from_digits(&digits), Natural::power_of_ten(places.len()))
+    let digits = Natural::from_digits(&digits);
+    let (up, down) =
+        if exponent < 0 { (0, exponent.unsigned_abs()) } else { (exponent.unsigned_abs(), 0) };
+    (digits.times(&Natural::power_of_ten(up)), Natural::power_of_ten(places.len() + down))
 }
 
 #[cfg(test)]
@@ -172,6 +209,13 @@ mod tests {
             ("1 1/2", "1.5"),
             ("-1 1/2", "-1.5"),
             ("\\frac{3}{4}", ".75"),
+            ("\\frac{-3}{4}", "-0.75"),
+            ("-\\frac{-3}{4}", "0.75"),
+            ("2\\frac{1}{2}", "5/2"),
+            ("1.5e3", "1500"),
+            ("25E-2", "0.25"),
+            ("50 000", "50000"),
+            ("1\\,234\\,567.5", "1234567.5"),
             ("-\\dfrac{6}{8}", "-3/4"),
             ("1/3", "0.3333333"),
             ("-0", "0"),
@@ -200,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_cannot_be_told() {
-        for text in ["", "x", "1,2", "1,23,456", "5!", "1/0", "1 000", "3-4", "1..2", "2/", "x=5"] {
+        for text in ["", "x", "1,2", "1,23,456", "5!", "1/0", "1 2", "3-4", "1..2", "2/", "x=5"] {
             check(text, "12", Sameness::CannotTell);
         }
         check(&"9".repeat(MAX_DIGITS + 1), "9", Sameness::CannotTell);
@@ -219,6 +263,12 @@ mod tests {
             ("a/b is 3/4.", Some("3/4")),
             ("about 2.5%", Some("2.5")),
             ("1,2", Some("2")),
+            ("3, 12 3456", Some("3456")),
+            ("x2 and v2 100", Some("100")),
+            ("x_{12} = 10^{-3}", Some("10")),
+            ("1,234kg", Some("1,234")),
+            ("5e 3f", Some("3")),
+            ("H2O", None),
             ("none", None),
         ] {
             assert_eq!(last_in(text), expected, "{text:?}");

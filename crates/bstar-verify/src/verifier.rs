@@ -38,7 +38,7 @@ pub enum Verifier {
     Number,
     /// An option letter in either case.
     Choice,
-    /// Mathematical text: equal up to the looks of LaTeX, or equal as numbers. Until the full
+    /// Mathematical text: equal as numbers, or else equal up to the looks of LaTeX. Until the full
     /// checker exists, equivalent answers of another form (`\sqrt{12}`, `2\sqrt{3}`) count as
     /// different.
     Math,
@@ -77,9 +77,13 @@ fn compare_last_numbers(answer: &str, gold: &str) -> Sameness {
 
 fn compare_math(answer: &str, gold: &str) -> Sameness {
     let answer = extraction::last_boxed(answer).unwrap_or(answer);
-    let is_same = exact::normalize_math(answer) == exact::normalize_math(gold)
-        || number::compare(answer, gold) == Sameness::Same;
-    Sameness::of(is_same)
+    match number::compare(answer, gold) {
+        // As text, `1 1/2` comes near `11/2`; as numbers they are far apart.
+        told @ (Sameness::Same | Sameness::Different) => told,
+        Sameness::CannotTell => {
+            Sameness::of(exact::normalize_math(answer) == exact::normalize_math(gold))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +105,41 @@ mod tests {
     }
 
     #[test]
-    fn mathematics_is_compared_as_text_then_as_numbers() {
+    fn numbers_keep_their_form_among_words() {
+        for (answer, gold) in [
+            ("2 1/2 cups", "2.5"),
+            ("25 m^2", "25"),
+            ("25 m^{2}", "25"),
+            ("about \\frac{3}{4} cups", "0.75"),
+            ("x = \\frac{-3}{4} m", "-0.75"),
+            ("x = -\\frac{3}{4}", "-0.75"),
+            ("1{,}234 eggs", "1234"),
+            ("1\\,234 eggs", "1234"),
+            ("1,\\!234 eggs", "1234"),
+            ("1.5e3 metres", "1500"),
+            ("50 000 dollars", "50000"),
+            ("costs -\\$18.50 each", "-18.5"),
+            ("10 and 2 1/2", "2.5"),
+            ("a total of 4 in room B12", "4"),
+        ] {
+            check(Verifier::Number, answer, gold, Sameness::Same);
+        }
+        check(Verifier::Number, "2 1/2 cups", "1/2", Sameness::Different);
+        check(Verifier::Number, "25 m^2", "2", Sameness::Different);
+    }
+
+    #[test]
+    fn a_space_between_digits_means_something() {
+        for (answer, gold) in [("1 1/2", "11/2"), ("1 2", "12"), ("x + 1 2", "x + 12")] {
+            check(Verifier::Math, answer, gold, Sameness::Different);
+        }
+        check(Verifier::Math, "1 000", "1000", Sameness::Same);
+        check(Verifier::Math, "x = 1 000", "x=1000", Sameness::Same);
+        check(Verifier::Math, "x ^ 2 + 3", "x^2+3", Sameness::Same);
+    }
+
+    #[test]
+    fn mathematics_is_compared_as_numbers_then_as_text() {
         check(Verifier::Math, "$\\dfrac{1}{2}$", "\\frac{1}{2}", Sameness::Same);
         check(Verifier::Math, "0.5", "\\frac{1}{2}", Sameness::Same);
         check(Verifier::Math, "\\boxed{7}", "7", Sameness::Same);

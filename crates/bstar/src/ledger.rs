@@ -87,7 +87,11 @@ impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
                     Fault::new(FaultClass::Run, message).hint("start over with --fresh")
                 })?;
                 policy.load(&folder)?;
-                policy.load_trainer_state(&folder)?;
+                if !policy.load_trainer_state(&folder)? {
+                    let message = format!("no trainer_state.json in {}", folder.display());
+                    return Err(Fault::new(FaultClass::Run, message)
+                        .hint("restore the file, or start over with `--fresh`"));
+                }
             }
         }
         Ok(())

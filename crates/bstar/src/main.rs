@@ -17,8 +17,8 @@ use cli::{Cli, ConfigVerb, RunsVerb, Verb};
 use output::Notes;
 use std::process::ExitCode;
 
-/// Candle allocates and frees large tensors all the time; this allocator keeps and reuses them,
-/// which is worth a quarter to two thirds of training speed (`docs/log.md`).
+/// Training, sampling and reading rollouts take and give back large buffers and many small texts;
+/// this allocator keeps freed memory for reuse.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -63,6 +63,15 @@ fn check_reference(weights: &Weights, prompt_len: usize) {
 }
 
 #[test]
+fn a_context_without_bound_costs_nothing_and_changes_nothing() {
+    let mut weights = model([19, 24, 2], [4, 4, 6], false);
+    let requests: Vec<_> = (0..3).map(|i| (prompt(i, 5 + i), keys(i, 2))).collect();
+    let expected = run(&Decoder::new(&weights), &requests, &sampling(20));
+    weights.config.max_position_embeddings = usize::MAX >> 8;
+    assert_eq!(run(&Decoder::new(&weights), &requests, &sampling(20)), expected);
+}
+
+#[test]
 fn responses_match_the_reference() {
     // Plain, grouped, tied, with heads that do not add up to the width; prompts that fill a lane
     // group once or several times, or are a single token.

@@ -382,6 +382,6 @@ impl<'a> Worker<'a> {
 
 /// The fault of logits that are infinite or not numbers.
 pub(super) fn not_finite() -> Fault {
-    Fault::new(FaultClass::Training, "draw tokens: the policy's logits are not finite")
+    Fault::new(FaultClass::Training, "the logits of the policy are not finite")
         .hint("the weights diverged: lower the learning rate, or start from an earlier checkpoint")
 }

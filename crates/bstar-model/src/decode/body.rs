@@ -43,8 +43,8 @@ pub(super) struct Body {
     embedding: Vec<f32>,
     norm: Vec<f32>,
     head: PackedMatrix,
-    /// `[position][half a head]`, cosine and sine.
-    angles: Vec<[f32; 2]>,
+    /// Of half a head: radians a position.
+    frequencies: Vec<f64>,
 }
 
 #[derive(Debug)]
@@ -73,6 +73,9 @@ pub(super) struct Activations {
     gates_ups: Slab,
     cosines: Slab,
     sines: Slab,
+    /// `[position][half a head]`, cosine and sine, as far as positions have come by: a context may
+    /// be much longer than anything that is drawn.
+    angles: Vec<[f32; 2]>,
 }
 
 impl Activations {
@@ -92,6 +95,7 @@ impl Activations {
             gates_ups: slab(2 * config.intermediate_size),
             cosines: slab(config.head_dim / 2),
             sines: slab(config.head_dim / 2),
+            angles: Vec::new(),
         }
     }
 }
@@ -121,7 +125,7 @@ impl Body {
             embedding: weights.embedding().to_vec(),
             norm: weights.get("model.norm.weight").to_vec(),
             head: PackedMatrix::stack(width, &[weights.head()]),
-            angles: rotary_angles(&config),
+            frequencies: rotary_frequencies(&config),
             config,
         }
     }
@@ -225,7 +229,8 @@ impl Body {
                 for (row, &number) in residual.chunks_exact_mut(lanes).zip(embedded) {
                     row[lane] = number;
                 }
-                let angles = &self.angles[position * half..][..half];
+                self.reach(position, &mut numbers.angles);
+                let angles = &numbers.angles[position * half..][..half];
                 let rows = cosines.chunks_exact_mut(lanes).zip(sines.chunks_exact_mut(lanes));
                 for ((cosines, sines), [cosine, sine]) in rows.zip(angles) {
                     cosines[lane] = *cosine;
@@ -234,15 +239,18 @@ impl Body {
             }
         }
     }
+
+    /// Extends the table of angles to a position.
+    fn reach(&self, position: usize, angles: &mut Vec<[f32; 2]>) {
+        #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
+        let pair = |angle: f64| [angle.cos() as f32, angle.sin() as f32];
+        for position in angles.len() / self.frequencies.len()..=position {
+            angles.extend(self.frequencies.iter().map(|f| pair(position as f64 * f)));
+        }
+    }
 }
 
-fn rotary_angles(config: &ModelConfig) -> Vec<[f32; 2]> {
+fn rotary_frequencies(config: &ModelConfig) -> Vec<f64> {
     let half = config.head_dim / 2;
-    let frequencies: Vec<f64> =
-        (0..half).map(|i| config.rope_theta.powf(-(i as f64) / half as f64)).collect();
-    #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
-    let pair = |angle: f64| [angle.cos() as f32, angle.sin() as f32];
-    (0..config.max_position_embeddings)
-        .flat_map(|position| frequencies.iter().map(move |f| pair(position as f64 * f)))
-        .collect()
+    (0..half).map(|i| config.rope_theta.powf(-(i as f64) / half as f64)).collect()
 }

@@ -27,6 +27,7 @@ pub(super) fn model(
         bos_token_id: None,
         eos_token_ids: vec![1],
         pad_token_id: None,
+        generation: serde_json::Map::new(),
     };
     let mut rng = RngKey::from_seed(42).child("reference").rng();
     let mut flat = Vec::new();

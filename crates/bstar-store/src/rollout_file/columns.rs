@@ -14,6 +14,7 @@ use arrow_array::{
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The columns of a record batch.
 pub(super) struct Columns<'a> {
@@ -52,11 +53,14 @@ impl Columns<'_> {
     pub(super) fn wholes(&self, name: &'static str) -> Column<Int64Array> {
         let Some(column) = self.present(name) else { return Ok(None) };
         if column.data_type().is_floating() {
-            let floats = self.as_floats(name, column)?;
+            let floats = finite(&self.as_floats(name, column)?);
             if floats.iter().flatten().any(|value| value.fract() != 0.0) {
                 return Err(self.bad(name, "whole numbers", column.data_type()));
             }
-        } else if !column.data_type().is_integer() {
+            let column = self.cast(name, &(Arc::new(floats) as ArrayRef), &DataType::Int64)?;
+            return Ok(Some(column.as_primitive::<Int64Type>().clone()));
+        }
+        if !column.data_type().is_integer() {
             return Err(self.bad(name, "whole numbers", column.data_type()));
         }
         let column = self.cast(name, column, &DataType::Int64)?;
@@ -73,7 +77,7 @@ impl Columns<'_> {
         if !column.data_type().is_numeric() {
             return Err(bad());
         }
-        let numbers = self.as_floats(name, column)?;
+        let numbers = finite(&self.as_floats(name, column)?);
         if numbers.iter().flatten().any(|value| value != 0.0 && value != 1.0) {
             return Err(bad());
         }
@@ -141,6 +145,11 @@ impl Columns<'_> {
         let (path, found) = (self.path.to_owned(), found.to_string());
         RolloutFileError::BadColumn { path, column, expected, found }
     }
+}
+
+/// The numbers with NaN and infinities as nulls, as they come in JSON.
+fn finite(numbers: &Float64Array) -> Float64Array {
+    numbers.iter().map(|value| value.filter(|value| value.is_finite())).collect()
 }
 
 fn is_text(kind: &DataType) -> bool {

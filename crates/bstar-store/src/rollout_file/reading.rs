@@ -4,7 +4,7 @@ use super::cells::{Cells, Decoded};
 use super::parquet::FORMAT_KEY;
 use super::{ROLLOUT_FORMAT, ReadNotes, RolloutFileError};
 use bstar_core::{QueryId, Rollout, Stage};
-use bstar_table::{ParquetFile, Row, TableError, TableFormat, read_rows};
+use bstar_table::{ParquetFile, Row, TableError, TableFile, TableFormat};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,15 +98,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read_file(&mut self, file: usize) -> Result<(), RolloutFileError> {
         let path = &self.paths[file];
-        let is_text = TableFormat::of(path)? != TableFormat::Parquet;
+        let table = TableFile::open(path)?;
+        let is_text = table.format() != TableFormat::Parquet;
         let rows = if is_text {
-            read_rows(path, None)?
+            table.rows(None)?
         } else {
-            let parquet = ParquetFile::open(path)?;
+            let parquet = table.parquet()?;
             check_parquet(path, &parquet)?;
             let known: Vec<&str> =
                 COLUMNS.into_iter().filter(|column| parquet.has(column)).collect();
-            read_rows(path, Some(&known))?
+            parquet.rows(Some(&known))?
         };
         for row in rows {
             let Row { number, value } = row?;

@@ -13,7 +13,7 @@ use super::{ReadNotes, RolloutFileError};
 use bstar_core::QueryId;
 use bstar_core::pool::Pool;
 use bstar_core::reward::StepReduction;
-use bstar_table::{ParquetFile, Row, TableError, TableFormat, read_rows};
+use bstar_table::{ParquetFile, Row, Rows, TableError, TableFile, TableFormat};
 use std::path::{Path, PathBuf};
 
 /// The scored responses of some files.
@@ -38,22 +38,23 @@ pub fn read_scored(
 ) -> Result<ScoredRollouts, RolloutFileError> {
     let mut gathered = Gathered::default();
     for (file, path) in paths.iter().enumerate() {
-        if TableFormat::of(path)? == TableFormat::Parquet {
-            read_parquet(path, file, reduction, &mut gathered)?;
+        let table = TableFile::open(path)?;
+        if table.format() == TableFormat::Parquet {
+            read_parquet(table.parquet()?, path, (file, reduction), &mut gathered)?;
         } else {
-            read_text(path, file, reduction, &mut gathered)?;
+            read_text(table.rows(None)?, path, (file, reduction), &mut gathered)?;
         }
     }
     gathered.finish(paths)
 }
 
 fn read_text(
+    rows: Rows,
     path: &Path,
-    file: usize,
-    reduction: StepReduction,
+    (file, reduction): (usize, StepReduction),
     gathered: &mut Gathered,
 ) -> Result<(), RolloutFileError> {
-    for row in read_rows(path, None)? {
+    for row in rows {
         let Row { number: row, value } = row?;
         let cells = Cells { path, row, is_text: true, fields: &value };
         let decoded = cells.decode(&mut gathered.notes, None)?;
@@ -74,12 +75,11 @@ fn read_text(
 }
 
 fn read_parquet(
+    parquet: ParquetFile,
     path: &Path,
-    file: usize,
-    reduction: StepReduction,
+    (file, reduction): (usize, StepReduction),
     gathered: &mut Gathered,
 ) -> Result<(), RolloutFileError> {
-    let parquet = ParquetFile::open(path)?;
     if parquet.row_count() == 0 {
         return Err(TableError::Empty { path: path.to_owned() }.into());
     }

@@ -60,6 +60,17 @@ fn one_thread_and_two_threads_make_the_same_run() {
 }
 
 #[test]
+fn a_checkpoint_that_lost_its_trainer_state_is_not_trained_on() {
+    let bench = Bench::new();
+    bench.good("run tiny.toml --run-dir run --quiet");
+    let log = bench.read("run/events.jsonl");
+    let cut = log.find("\"iteration_committed\"").expect("a commit");
+    bench.write("run/events.jsonl", &log[..cut]);
+    std::fs::remove_file(bench.path("run/checkpoints/iter-0000/trainer_state.json")).expect("it");
+    bench.bad("run tiny.toml --run-dir run --quiet", 4, &["error: no trainer_state.json in"]);
+}
+
+#[test]
 fn a_kill_at_each_stage_loses_at_most_that_stage() {
     let bench = Bench::new();
     bench.good("run tiny.toml --run-dir whole --quiet");
