@@ -14,7 +14,7 @@ use arrow_schema::Schema;
 use bstar_core::pool::exact_hash;
 use bstar_core::reward::StepReduction;
 use bstar_core::{Fault, FaultClass, FinishReason, QueryId, Rollout, Stage, Verdict};
-use bstar_store::rollout_file::{ReadNotes, read_rollouts, read_scored, write_rollouts};
+use bstar_store::rollout_file::{ReadNotes, Wanted, read_rollouts, read_scored, write_rollouts};
 use parquet::arrow::ArrowWriter;
 use proptest::option;
 use proptest::prelude::*;
@@ -124,7 +124,11 @@ fn rollouts_strategy() -> impl Strategy<Value = Vec<Rollout>> {
 
 /// What the compact reader must give, by the plain way.
 fn check_scored(paths: &[PathBuf], rollouts: &[Rollout]) {
-    let scored = read_scored(paths, StepReduction::Min).unwrap();
+    let scored = read_scored(paths, StepReduction::Min, Wanted::default()).unwrap();
+    let sampled = rollouts.iter().filter(|rollout| rollout.temperature > 0.0);
+    let sampled: Vec<Rollout> = sampled.cloned().collect();
+    assert_eq!(scored.greedy, (rollouts.len() - sampled.len()) as u64);
+    let rollouts = &sampled;
     let mut temperatures: Vec<f64> = rollouts.iter().map(|rollout| rollout.temperature).collect();
     temperatures.sort_by(f64::total_cmp);
     temperatures.dedup();
@@ -219,7 +223,7 @@ fn a_foreign_text_file_is_read_and_what_was_assumed_is_counted() {
         ]
     );
     assert_eq!(&*read.gold_solutions[&QueryId::from("8")], "g");
-    let scored = read_scored(&[path], StepReduction::Min).unwrap();
+    let scored = read_scored(&[path], StepReduction::Min, Wanted::default()).unwrap();
     assert_eq!((scored.notes, &scored.gold), (notes, &vec![None, Some(exact_hash("g"))]));
     assert_eq!(scored.pools[0].groups[0][2].reward_model_score, Some(-0.5));
 }
@@ -289,7 +293,7 @@ fn check_text_error(text: &str, expected: &str) {
     let paths = [path];
     let error = read_rollouts(&paths).unwrap_err();
     assert_eq!(shown(&error, &folder), expected);
-    let error = read_scored(&paths, StepReduction::Min).unwrap_err();
+    let error = read_scored(&paths, StepReduction::Min, Wanted::default()).unwrap_err();
     assert_eq!(shown(&error, &folder), expected);
     let fault = Fault::from(error);
     assert_eq!(fault.class, FaultClass::Data);
@@ -347,7 +351,8 @@ fn check_parquet_error(columns: Vec<(&str, ArrayRef)>, expected: &[&str]) {
     let (folder, path) = parquet_file(columns);
     let paths = [path];
     let plain = shown(&read_rollouts(&paths).unwrap_err(), &folder);
-    let compact = shown(&read_scored(&paths, StepReduction::Min).unwrap_err(), &folder);
+    let compact =
+        shown(&read_scored(&paths, StepReduction::Min, Wanted::default()).unwrap_err(), &folder);
     assert_eq!(
         [plain, compact].into_iter().collect::<BTreeSet<_>>(),
         expected.iter().map(|&text| text.to_owned()).collect()
@@ -405,7 +410,8 @@ fn the_same_file_named_twice_is_refused_with_both_names() {
     let (folder, path) = text_file(
         "{\"query_id\": \"a\", \"sample_index\": 0, \"response\": \"r\", \"correct\": true}\n",
     );
-    let error = read_scored(&[path.clone(), path], StepReduction::Min).unwrap_err();
+    let error =
+        read_scored(&[path.clone(), path], StepReduction::Min, Wanted::default()).unwrap_err();
     assert_eq!(
         shown(&error, &folder),
         "sample 0 of query `a` at temperature 1 stands twice: a.jsonl:1 and a.jsonl:1"
@@ -426,7 +432,7 @@ fn a_parquet_file_of_a_newer_format_is_refused() {
         let metadata = HashMap::from([("bstar.rollouts".to_owned(), format.to_owned())]);
         let schema = Schema::new_with_metadata(batch.schema().fields().clone(), metadata);
         write_parquet(&path, &batch.clone().with_schema(Arc::new(schema)).unwrap());
-        let read = read_scored(std::slice::from_ref(&path), StepReduction::Min);
+        let read = read_scored(std::slice::from_ref(&path), StepReduction::Min, Wanted::default());
         assert_eq!(read.is_ok(), readable, "{format}");
         if let Err(error) = read {
             assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.0");

@@ -101,7 +101,9 @@ impl Source<'_> {
     ) -> Result<(String, Option<String>), RecordError> {
         let columns = &format.columns;
         let answer = self.optional(columns.answer.as_ref())?;
-        let solution = self.optional(columns.solution.as_ref())?;
+        // Null in the column of solutions says that this query has none.
+        let has_value = |column: &&Column| self.row.get(&column.name) != Some(&Value::Null);
+        let solution = self.optional(columns.solution.as_ref().filter(has_value))?;
         let paragraphs = solution.as_deref().map(with_blank_lines);
         match (format.kind, answer) {
             (TaskKind::Gsm8k, Some(text)) => {

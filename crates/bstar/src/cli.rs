@@ -123,6 +123,12 @@ pub(crate) struct BalanceArgs {
     /// Cap each query with the smallest cap that selects N responses in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) cap_to_pool: Option<u64>,
+    /// Only rows of this iteration.
+    #[arg(long, value_name = "N")]
+    pub(crate) iteration: Option<u32>,
+    /// Only rows of this stage.
+    #[arg(long, value_parser = ["probe", "train", "eval"])]
+    pub(crate) stage: Option<String>,
     /// recommended, paper-main, paper-dynamics or official-code.
     #[arg(long, default_value = "recommended")]
     pub(crate) preset: String,

@@ -1,10 +1,10 @@
 //! Scored responses gathered into pools, query by query, as rows come by in any order.
 
-use super::scored::ScoredRollouts;
+use super::scored::{ScoredRollouts, Wanted};
 use super::{ReadNotes, RolloutFileError};
 use bstar_core::pool::{Pool, ScoredResponse, exact_hash};
 use bstar_core::{QueryId, Stage, Verdict};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// A row on its way into a pool.
@@ -31,6 +31,9 @@ pub(super) struct Origin {
 /// What has been read so far.
 #[derive(Default)]
 pub(super) struct Gathered {
+    wanted: Wanted,
+    populations: BTreeSet<(Option<u32>, Option<Stage>)>,
+    greedy: u64,
     pub(super) notes: ReadNotes,
     queries: Vec<QueryId>,
     gold: Vec<Option<u64>>,
@@ -55,7 +58,23 @@ struct Group {
 }
 
 impl Gathered {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     pub(super) fn push(&mut self, entry: &Entry<'_>) {
+        let Wanted { iteration, stage } = self.wanted;
+        let Origin { iteration: of_row, stage: stage_of_row, .. } = entry.origin;
+        let left_out = iteration.is_some_and(|wanted| of_row != Some(wanted))
+            || stage.is_some_and(|wanted| stage_of_row != Some(wanted));
+        if left_out {
+            return;
+        }
+        if entry.temperature == 0.0 {
+            self.greedy += 1;
+            return;
+        }
+        self.populations.insert((of_row, stage_of_row));
         let query = self.query(entry.query);
         if let (None, Some(gold)) = (self.gold[query], entry.gold) {
             self.gold[query] = Some(exact_hash(gold));
@@ -86,8 +105,14 @@ impl Gathered {
             let groups = pool.groups.into_iter().map(|group| group.responses).collect();
             pools.push(Pool { temperature: pool.temperature, groups });
         }
-        let (queries, gold, notes) = (self.queries, self.gold, self.notes);
-        Ok(ScoredRollouts { queries, pools, gold, notes })
+        Ok(ScoredRollouts {
+            queries: self.queries,
+            pools,
+            populations: self.populations.into_iter().collect(),
+            greedy: self.greedy,
+            gold: self.gold,
+            notes: self.notes,
+        })
     }
 
     fn query(&mut self, id: &str) -> usize {

@@ -29,7 +29,7 @@ use thiserror::Error;
 
 pub(crate) use reading::read_published;
 pub use reading::{ReadRollouts, read_rollouts};
-pub use scored::{ScoredRollouts, read_scored};
+pub use scored::{ScoredRollouts, Wanted, read_scored};
 
 /// The version of the row format, kept in the metadata of Parquet files that we write.
 pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };

@@ -10,9 +10,9 @@ use super::gather::{Entry, Gathered, Origin};
 use super::reading::check_parquet;
 use super::scored_columns::{COLUMNS, RowCells, ScoredColumns};
 use super::{ReadNotes, RolloutFileError};
-use bstar_core::QueryId;
 use bstar_core::pool::Pool;
 use bstar_core::reward::StepReduction;
+use bstar_core::{QueryId, Stage};
 use bstar_table::{ParquetFile, Row, Rows, TableError, TableFile, TableFormat};
 use std::path::{Path, PathBuf};
 
@@ -24,10 +24,23 @@ pub struct ScoredRollouts {
     /// One pool for each temperature, in rising order, over all queries. Rows of several iterations
     /// or stages that share a temperature share a pool.
     pub pools: Vec<Pool>,
+    /// The iterations and stages that the rows come from, in rising order.
+    pub populations: Vec<(Option<u32>, Option<Stage>)>,
+    /// Rows left out because they were decoded greedily: temperature 0 is no candidate.
+    pub greedy: u64,
     /// For each query, [`bstar_core::pool::exact_hash`] of its gold solution, where a row names one.
     pub gold: Vec<Option<u64>>,
     /// What was assumed.
     pub notes: ReadNotes,
+}
+
+/// Which rows to keep; all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of this iteration only.
+    pub iteration: Option<u32>,
+    /// Of this stage only.
+    pub stage: Option<Stage>,
 }
 
 /// Reads the compact form of rollouts, which may be spread over files in any way. A row without a
@@ -35,8 +48,9 @@ pub struct ScoredRollouts {
 pub fn read_scored(
     paths: &[PathBuf],
     reduction: StepReduction,
+    wanted: Wanted,
 ) -> Result<ScoredRollouts, RolloutFileError> {
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::new(wanted);
     for (file, path) in paths.iter().enumerate() {
         let table = TableFile::open(path)?;
         if table.format() == TableFormat::Parquet {

@@ -10,9 +10,9 @@ use bstar_core::pool::exact_hash;
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::ranking::GoldSolutions;
 use bstar_core::reward::RewardKind;
-use bstar_core::{Fault, FaultClass};
+use bstar_core::{Fault, FaultClass, Stage};
 use bstar_report::{Align, Table};
-use bstar_store::rollout_file::{ScoredRollouts, read_scored};
+use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -31,7 +31,11 @@ struct Search {
 /// Searches and prints.
 pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     let values = preset_values(args)?;
-    let scored = read_scored(&args.files, values.reduction)?;
+    let stages = [Stage::Probe, Stage::Train, Stage::Eval];
+    let named = |stage: &Stage| args.stage.as_deref() == Some(stage.name());
+    let wanted = Wanted { iteration: args.iteration, stage: stages.into_iter().find(named) };
+    let scored = read_scored(&args.files, values.reduction, wanted)?;
+    check_population(&scored)?;
     tell_assumptions(&scored, args, &values, notes);
     let rule = balance_rule(args, &values, &scored)?;
     let groups = || scored.pools.iter().flat_map(|pool| &pool.groups).flatten();
@@ -99,6 +103,25 @@ fn preset_values(args: &BalanceArgs) -> Result<PresetValues, Fault> {
     Ok(values)
 }
 
+/// A search compares samples of one policy on one set of queries.
+fn check_population(scored: &ScoredRollouts) -> Result<(), Fault> {
+    let name = |(iteration, stage): &(Option<u32>, Option<Stage>)| {
+        let iteration = iteration.map_or_else(String::new, |iteration| format!("{iteration}, "));
+        format!("iteration {iteration}{}", stage.map_or("no stage", Stage::name))
+    };
+    match scored.populations.as_slice() {
+        [_] => Ok(()),
+        [] => Err(Fault::new(FaultClass::Data, "no row is left to search on")
+            .hint("name other files, or another --iteration or --stage; greedy rows do not count")),
+        many => {
+            let found = many.iter().map(name).collect::<Vec<_>>().join("; ");
+            let message = format!("the files hold rollouts of several draws: {found}");
+            Err(Fault::new(FaultClass::Usage, message)
+                .hint("choose one draw with --iteration and --stage probe, train or eval"))
+        }
+    }
+}
+
 /// n* from the flag, the preset, or the wanted total over the queries; the cap from the flag.
 fn balance_rule(
     args: &BalanceArgs,
@@ -140,6 +163,9 @@ fn tell_assumptions(
     notes: Notes,
 ) {
     metrics::tell_assumptions(&scored.notes, notes);
+    if scored.greedy > 0 {
+        notes.tell(&format!("note: {} greedy rows (temperature 0) are left out", scored.greedy));
+    }
     let missing = scored.gold.iter().filter(|gold| gold.is_none()).count();
     if values.gold_solutions == GoldSolutions::Compete && missing > 0 {
         notes.tell(&format!(

@@ -30,6 +30,7 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
     preflight::tell_notices(config, &task, notes);
     let model = model_folder(&args.model)?;
     let mut policy = EmbeddedPolicy::from_folder(&model, config.optimizer)?;
+    preflight::check_lengths(&policy, &task)?;
     let mut view = View::new(notes, 0);
     let evaluation = evaluate(
         &config.evaluation_settings(),

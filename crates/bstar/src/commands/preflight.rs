@@ -4,7 +4,8 @@
 use crate::config::Config;
 use crate::output::Notes;
 use bstar_core::ports::Task as _;
-use bstar_core::{Fault, FaultClass};
+use bstar_core::{Fault, FaultClass, Query};
+use bstar_model::policy::EmbeddedPolicy;
 use bstar_tasks::LoadedTask;
 
 /// Refuses a task that lacks a split that the run needs.
@@ -33,6 +34,24 @@ pub(crate) fn check_splits(config: &Config, task: &LoadedTask) -> Result<(), Fau
         );
     }
     Ok(())
+}
+
+/// Refuses queries and solutions that do not fit into the policy's context.
+pub(crate) fn check_lengths(policy: &EmbeddedPolicy, task: &LoadedTask) -> Result<(), Fault> {
+    for queries in [task.train(), task.validation(), task.test()] {
+        for query in queries {
+            policy.check_prompt(&query.prompt).map_err(|fault| of_query(fault, query))?;
+        }
+    }
+    for example in task.supervised() {
+        policy.check_example(example)?;
+    }
+    Ok(())
+}
+
+fn of_query(mut fault: Fault, query: &Query) -> Fault {
+    fault.message = format!("query {}: {}", query.id, fault.message);
+    fault
 }
 
 /// Refuses a task without queries to evaluate on.

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     let settings = config.improve_settings(task.train().len());
     let make_base = || base_policy(&loaded, &task);
     let mut policy = make_base()?;
+    preflight::check_lengths(&policy, &task)?;
     let store = open_store(args, &loaded, &task, notes)?;
     preflight::tell_notices(config, &task, notes);
     let folder = store.dir().to_owned();

@@ -16,7 +16,7 @@ verifier = "number"
 columns = { solution = "solution" }
 [model]
 size = 16
-context_length = 48
+context_length = 64
 [supervised]
 steps = 2
 batch_size = 4
@@ -149,14 +149,28 @@ fn a_gold_answer_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_query_longer_than_the_context_is_named() {
+fn a_query_longer_than_the_context_is_named_before_anything_is_trained() {
     let bench = records();
-    let long = format!(
-        "{{\"id\": \"long\", \"question\": \"{}\", \"answer\": \"1\", \"solution\": \"A: 1\"}}\n",
-        "1+".repeat(60)
-    );
-    bench.write("train.jsonl", rows(20, 0) + &long);
-    bench.bad("run records.toml", 3, &["context", "hint:"]);
+    let question = "1+".repeat(60);
+    let row = |id: &str, rest: &str| {
+        format!("{{\"id\": \"{id}\", \"question\": \"{question}\", \"answer\": \"1\"{rest}}}\n")
+    };
+    for (file, rest) in [
+        ("train.jsonl", ", \"solution\": \"A: 1\""),
+        ("train.jsonl", ", \"solution\": null"),
+        ("test.jsonl", ", \"solution\": null"),
+    ] {
+        bench.write("train.jsonl", rows(20, 0));
+        bench.write("test.jsonl", rows(5, 100));
+        let short = bench.read(file);
+        bench.write(file, short + &row("long", rest));
+        bench.bad("run records.toml", 3, &["long", "context of 64 tokens", "hint:"]);
+        assert!(!bench.path("runs").exists(), "no run folder for a run that cannot start");
+    }
+    bench.write("test.jsonl", rows(5, 100));
+    bench.good("run records.toml --quiet --set run.most_empty_iterations=9");
+    bench.write("test.jsonl", rows(5, 100) + &row("long", ", \"solution\": null"));
+    bench.bad("eval runs/records --task records.toml", 3, &["long", "context of 64 tokens"]);
 }
 
 #[test]

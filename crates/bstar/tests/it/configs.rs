@@ -75,7 +75,7 @@ verifier = "number"
 columns = { solution = "solution" }
 [model]
 size = 16
-context_length = 32
+context_length = 64
 [supervised]
 steps = 2
 batch_size = 4

@@ -82,6 +82,23 @@ fn balance_reproduces_the_official_search() {
 }
 
 #[test]
+fn balance_searches_one_draw_of_a_run() {
+    let bench = Bench::new();
+    bench.good("run tiny.toml --run-dir run --quiet");
+    let files = |stage: &str| {
+        format!("run/rollouts/iter-0001/{stage}.parquet run/rollouts/iter-0002/{stage}.parquet")
+    };
+    let both = format!("balance {} {} --target-count 3", files("probe"), files("train"));
+    bench.bad(&both, 2, &["iteration 1, probe; iteration 1, train", "--iteration", "--stage"]);
+    let one = bench.good(&format!("{both} --iteration 2 --stage probe --json")).json();
+    let alone = "balance run/rollouts/iter-0002/probe.parquet --target-count 3 --json";
+    assert_eq!(one, bench.good(alone).json());
+    bench.bad(&format!("{both} --iteration 7"), 3, &["no row is left", "--iteration"]);
+    let eval = "balance run/rollouts/iter-0001/eval.parquet --target-count 3";
+    assert!(bench.good(eval).stderr.contains("10 greedy rows"), "temperature 0 is no candidate");
+}
+
+#[test]
 fn balance_says_what_it_needs() {
     let bench = Bench::new();
     bench.write("both.jsonl", worked_pools());
