@@ -15,6 +15,7 @@ use bstar_core::ports::{Example, Task};
 use bstar_core::{Fault, Grade, Query, RngKey, Verdict};
 use bstar_verify::{Rule, Sameness, Verifier, extract};
 use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,10 @@ impl LoadedTask {
                 add(query.gold_solution.as_deref().unwrap_or_default());
             }
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("a string takes every write");
+            hex
+        })
     }
 
     /// What the user should know about the data: sentences without a full stop.

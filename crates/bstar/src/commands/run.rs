@@ -140,7 +140,7 @@ fn open_store(
 fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
-    #[expect(clippy::disallowed_methods, reason = "asked twice: nothing is left to tidy up")]
+    #[expect(clippy::disallowed_methods, clippy::exit, reason = "asked twice: nothing to tidy up")]
     let handler = move || {
         if seen.swap(true, Ordering::Relaxed) {
             std::process::exit(exit::INTERRUPTED.into());
