@@ -6,11 +6,24 @@
 
 use crate::controller::Decision;
 use crate::monitor::Metric;
-use crate::ports::Piece;
 use crate::rollout::Stage;
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// The pieces of an iteration that are published one by one; a resumed run redoes none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// Probe rollouts, and the decision they led to.
+    Probe,
+    /// Training rollouts with rewards and selection.
+    Draw,
+    /// New weights and optimizer state.
+    Train,
+    /// Evaluation rollouts.
+    Evaluate,
+}
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -18,13 +18,13 @@ use crate::batches::batches;
 use crate::controller::{Configuration, Controller, Decision};
 use crate::draw::{pool_of, verdict_counts};
 use crate::evaluate::{EvaluationSettings, evaluate};
-use crate::event::{Activity, Event};
+use crate::event::{Activity, Event, Piece};
 use crate::fault::Fault;
 use crate::iteration::{LoopState, Selected, gold_hashes, mark};
 use crate::method::{Method, StartPoint};
 use crate::pool::Pool;
 use crate::ports::{
-    Checkpoint, Decoding, Example, Ledger, Piece, Policy, Progress, RewardModel, Task, Update,
+    Checkpoint, Decoding, Example, Ledger, Policy, Progress, RewardModel, Task, Update,
 };
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::rng::RngKey;

@@ -5,12 +5,12 @@
 
 use crate::controller::Configuration;
 use crate::draw::{DrawActivity, DrawRequest, draw, observations};
-use crate::event::{Activity, Event, SelectionSummary};
+use crate::event::{Activity, Event, Piece, SelectionSummary};
 use crate::fault::{Fault, FaultClass};
 use crate::improve::{ImproveSettings, Improver};
 use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
 use crate::pool::{Pool, ScoredResponse, exact_hash};
-use crate::ports::{Decoding, Example, Ledger, Piece, Policy, Progress, RewardModel, Task};
+use crate::ports::{Decoding, Example, Ledger, Policy, Progress, RewardModel, Task};
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward::RewardKind;
 use crate::rng::{RngKey, shuffle};

@@ -9,7 +9,7 @@
 //!
 //! Text goes in and comes out; tokens, tensors and files stay behind the traits.
 
-use crate::event::{Activity, Event, TrainStep};
+use crate::event::{Activity, Event, Piece, TrainStep};
 use crate::fault::Fault;
 use crate::rng::RngKey;
 use crate::rollout::{Completion, Grade, Query, Rollout, Stage};
@@ -185,20 +185,6 @@ pub enum Checkpoint {
     Base,
     /// After this iteration; 0 is P_0, the supervised start.
     Iteration(u32),
-}
-
-/// The pieces of an iteration that are published one by one; a resumed run redoes none of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Piece {
-    /// Probe rollouts, and the decision they led to.
-    Probe,
-    /// Training rollouts with rewards and selection.
-    Draw,
-    /// New weights and optimizer state.
-    Train,
-    /// Evaluation rollouts.
-    Evaluate,
 }
 
 /// The memory of a run. What is published survives a crash at any moment; events recorded after the

@@ -4,11 +4,11 @@
 //! right with a chance that its skill and the temperature set, writes one of a few wordings, and
 //! grows in skill with every example it is taught. Everything is a function of keys.
 
-use crate::event::{Activity, Event, TrainStep};
+use crate::event::{Activity, Event, Piece, TrainStep};
 use crate::fault::{Fault, FaultClass};
 use crate::ports::{
-    Checkpoint, Ledger, Piece, Policy, Progress, RewardModel, SampleRequest, StepRequest, Task,
-    Tick, Update,
+    Checkpoint, Ledger, Policy, Progress, RewardModel, SampleRequest, StepRequest, Task, Tick,
+    Update,
 };
 use crate::rng::{below, uniform};
 use crate::rollout::{Completion, FinishReason, Grade, Query, Rollout, Stage, Verdict};

@@ -3,10 +3,10 @@
 use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{Adaptation, Configuration, Controller, choose};
 use bstar_core::evaluate::EvaluationSettings;
-use bstar_core::event::Event;
+use bstar_core::event::{Event, Piece};
 use bstar_core::improve::{ImproveSettings, Improver, improve};
 use bstar_core::method::Method;
-use bstar_core::ports::{Checkpoint, Decoding, Ledger, Piece, RewardModel};
+use bstar_core::ports::{Checkpoint, Decoding, Ledger, RewardModel};
 use bstar_core::preset::Preset;
 use bstar_core::ranking::GoldSolutions;
 use bstar_core::reward::RewardKind;

@@ -273,8 +273,8 @@ fn from_line(line: &[u8], expected_seq: u64) -> Result<LoggedEvent, Unread> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bstar_core::event::Piece;
     use bstar_core::event::TrainStep;
-    use bstar_core::ports::Piece;
 
     fn step(step: u64, loss: f64) -> Event {
         let (learning_rate, gradient_norm, tokens) = (0.1 + 0.2, 1e-7, 9);

@@ -21,7 +21,7 @@ use crate::manifest::{FormatVersion, Manifest, RUN_FORMAT};
 use crate::rollout_file::{self, RolloutFileError};
 use crate::{clock, lock, view};
 use bstar_core::event::Event;
-use bstar_core::ports::Piece;
+use bstar_core::event::Piece;
 use bstar_core::{Fault, FaultClass, Rollout, Stage};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

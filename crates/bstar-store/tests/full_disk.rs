@@ -7,8 +7,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "clippy does not see that helpers of tests are tests")]
 
+use bstar_core::event::Piece;
 use bstar_core::event::{Event, VerdictCounts};
-use bstar_core::ports::Piece;
 use bstar_core::{Fault, FaultClass, Rollout, Stage, Verdict};
 use bstar_store::{RunIdentity, RunStore};
 use std::path::Path;

@@ -6,8 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy does not see that helpers of tests are tests")]
 
+use bstar_core::event::Piece;
 use bstar_core::event::{Event, VerdictCounts};
-use bstar_core::ports::Piece;
 use bstar_core::{Fault, FaultClass, Rollout, Stage, Verdict};
 use bstar_store::{
     FindError, Opened, RunError, RunIdentity, RunState, RunStore, RunView, find_run, list_runs,

@@ -2,8 +2,8 @@
 
 use crate::config::Retention;
 use crate::progress::View;
-use bstar_core::event::{Activity, Event};
-use bstar_core::ports::{Checkpoint, Ledger, Piece, Progress};
+use bstar_core::event::{Activity, Event, Piece};
+use bstar_core::ports::{Checkpoint, Ledger, Progress};
 use bstar_core::{Fault, FaultClass, Rollout, Stage};
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_store::RunStore;
