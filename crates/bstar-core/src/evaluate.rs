@@ -8,7 +8,7 @@ use crate::monitor::{Metric, MonitorSettings, monitor};
 use crate::ports::{Decoding, Policy, Progress, RewardModel, Task};
 use crate::reward::RewardRule;
 use crate::rng::RngKey;
-use crate::rollout::{Query, Rollout, Stage};
+use crate::rollout::{FinishReason, Query, Rollout, Stage};
 
 /// How a policy is evaluated.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,11 +99,17 @@ fn greedy_metrics(rollouts: &[Rollout], task: &str, key: RngKey) -> Vec<Metric> 
         .filter(|r| r.verdict.is_correct())
         .filter_map(|r| r.steps_correct.map(|ok| flag(!ok)))
         .collect();
+    let truncated: Vec<f64> = rollouts
+        .iter()
+        .filter_map(|r| r.finish_reason.map(|reason| flag(reason == FinishReason::Length)))
+        .collect();
     let metric = |name: &str, estimator: &str, values: &[f64]| {
         Metric::of_means(format!("eval/{task}/{name}"), estimator.into(), values, key)
     };
     let mut metrics =
         vec![metric("pass@1", "share of queries answered correctly, greedy", &correct)];
+    let cut = "share of greedy responses cut at the length limit";
+    metrics.push(metric("truncated", cut, &truncated));
     if !checked.is_empty() {
         let right = "share of queries with right answer and right steps, greedy";
         metrics.push(metric("step_accuracy", right, &checked));

@@ -111,8 +111,8 @@ pub enum Event {
         accuracy: f64,
         /// Validation queries.
         queries: u64,
-        /// The share at which supervised fine-tuning stops.
-        goal: f64,
+        /// The share at which supervised fine-tuning stops, if it stops at one.
+        goal: Option<f64>,
     },
     /// The configuration of an iteration, with the grid that it was chosen from.
     Decided {

@@ -65,6 +65,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether there was an answer to judge.
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Correct | Self::Incorrect)
+    }
+
     /// Whether the answer is right.
     pub fn is_correct(self) -> bool {
         self == Self::Correct

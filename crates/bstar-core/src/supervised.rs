@@ -45,10 +45,10 @@ pub fn supervise<P: Policy, L: Ledger<P>>(
         return Ok(());
     }
     let order = batches(examples.len(), settings.batch_size, settings.steps, key.child("batches"));
-    let stretch = match settings.stop_at_accuracy {
-        Some(_) => settings.validate_every.max(1),
-        None => settings.steps,
-    };
+    let validates = settings.validate_every > 0
+        && settings.validation_queries > 0
+        && !task.validation().is_empty();
+    let stretch = if validates { settings.validate_every } else { settings.steps };
     let mut done = 0;
     for batches in order.chunks(stretch) {
         let update = Update {
@@ -64,11 +64,14 @@ pub fn supervise<P: Policy, L: Ledger<P>>(
             ledger.tick(Activity::Supervise, Progress { done: step.step + 1, total })
         })?;
         done += batches.len();
-        let Some(goal) = settings.stop_at_accuracy else { continue };
+        if !validates {
+            continue;
+        }
+        let goal = settings.stop_at_accuracy;
         let (accuracy, queries) = validate(settings, policy, task, ledger, key)?;
         let step = done as u64;
         ledger.record(Event::Validated { step, accuracy, queries, goal })?;
-        if accuracy >= goal {
+        if goal.is_some_and(|goal| accuracy >= goal) {
             break;
         }
     }

@@ -333,6 +333,17 @@ fn supervised_fine_tuning_stops_at_the_validation_accuracy() {
 }
 
 #[test]
+fn validation_without_a_goal_measures_and_stops_nothing() {
+    let mut ledger = Memory::new(base());
+    let mut settings = settings(Method::Sft);
+    settings.supervised.stop_at_accuracy = None;
+    run(&settings, &mut ledger).expect("a run");
+    let count = |wanted: fn(&Event) -> bool| events(&ledger).iter().filter(|e| wanted(e)).count();
+    assert_eq!(count(|event| matches!(event, Event::Validated { goal: None, .. })), 8);
+    assert_eq!(count(|event| matches!(event, Event::Step { iteration: 0, .. })), 40);
+}
+
+#[test]
 fn events_survive_json() {
     let mut ledger = Memory::new(base());
     run(&settings(Method::BStar), &mut ledger).expect("a run");

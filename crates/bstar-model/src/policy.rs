@@ -109,6 +109,12 @@ impl EmbeddedPolicy {
         Err(Fault::new(FaultClass::Data, message).hint(CONTEXT_HINT))
     }
 
+    /// Whether the tokenizer can express a text: none of it becomes the unknown token.
+    pub fn knows(&self, text: &str) -> Result<bool, Fault> {
+        let tokens = self.tokenizer.encode_prompt(text)?;
+        Ok(self.tokenizer.unknown().is_none_or(|unknown| !tokens.contains(&unknown)))
+    }
+
     /// The weights as they are now.
     pub fn weights(&self) -> &Weights {
         &self.weights

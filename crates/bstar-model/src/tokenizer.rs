@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -222,6 +222,17 @@ impl Tokenizer {
     /// The tokens of a response, without an end-of-sequence token.
     pub fn encode_response(&self, response: &str) -> Result<Vec<u32>, TokenizerError> {
         self.encode(response, false)
+    }
+
+    /// The token that stands for text which the vocabulary does not hold, where there is one.
+    pub fn unknown(&self) -> Option<u32> {
+        let token = match self.inner.get_model() {
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.as_str()),
+            ModelWrapper::BPE(model) => model.unk_token.as_deref(),
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.as_str()),
+            ModelWrapper::Unigram(_) => None,
+        };
+        self.inner.token_to_id(token?)
     }
 
     /// The text of tokens, without special and unknown ones.

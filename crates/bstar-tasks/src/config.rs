@@ -24,12 +24,26 @@ pub struct TaskConfig {
     /// run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// What becomes of queries that do not fit into the model's context.
+    #[serde(default)]
+    pub long_queries: LongQueries,
     /// The generator of arithmetic queries; only with `kind = "arithmetic"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arithmetic: Option<ArithmeticConfig>,
     /// Only with the kinds that read files. Keys that are not set mean what fits the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesConfig>,
+}
+
+/// What becomes of queries whose prompt, or worked solution, does not fit into the context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LongQueries {
+    /// An error that names the first.
+    #[default]
+    Refuse,
+    /// They are left out, and counted. Accuracies are then about the others.
+    LeaveOut,
 }
 
 /// Kinds of tasks.
@@ -148,7 +162,10 @@ mod tests {
     fn a_task_needs_only_its_kind() {
         let config: TaskConfig = serde_json::from_str(r#"{"kind": "gsm8k"}"#).unwrap();
         assert_eq!(config.kind, TaskKind::Gsm8k);
-        assert_eq!(serde_json::to_string(&config).unwrap(), r#"{"kind":"gsm8k"}"#);
+        assert_eq!(
+            serde_json::to_string(&config).unwrap(),
+            r#"{"kind":"gsm8k","long_queries":"refuse"}"#
+        );
     }
 
     #[test]

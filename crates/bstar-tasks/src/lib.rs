@@ -24,7 +24,7 @@ mod template;
 
 pub use arithmetic::{ArithmeticConfig, ArithmeticError, OperatorWeights, Order};
 pub use bstar_verify::{Rule, Verifier};
-pub use config::{ColumnsConfig, FilesConfig, TaskConfig, TaskKind};
+pub use config::{ColumnsConfig, FilesConfig, LongQueries, TaskConfig, TaskKind};
 pub use error::TaskError;
 pub use loaded::{LoadedTask, equations, load};
 pub use records::RecordError;

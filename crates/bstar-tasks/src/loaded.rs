@@ -9,7 +9,7 @@ use crate::equations as marked_equations;
 use crate::error::TaskError;
 use crate::format::Format;
 use crate::records::{File, RecordError, read_file};
-use crate::splits::{check_ids, check_settings, split};
+use crate::splits::{check_ids, check_settings, split, tell_ids_apart};
 use crate::steps;
 use bstar_core::ports::{Example, Task};
 use bstar_core::{Fault, Grade, Query, RngKey, Verdict};
@@ -101,6 +101,24 @@ impl LoadedTask {
             write!(hex, "{byte:02x}").expect("a string takes every write");
             hex
         })
+    }
+
+    /// The task without the queries and examples that do not fit, and how many those were.
+    pub fn fitting(
+        mut self,
+        query_fits: impl Fn(&Query) -> bool,
+        example_fits: impl Fn(&Example) -> bool,
+    ) -> (Self, usize) {
+        let count = |task: &Self| {
+            task.supervised.len() + task.train.len() + task.validation.len() + task.test.len()
+        };
+        let before = count(&self);
+        self.supervised.retain(example_fits);
+        for queries in [&mut self.train, &mut self.validation, &mut self.test] {
+            queries.retain(&query_fits);
+        }
+        let left_out = before - count(&self);
+        (self, left_out)
     }
 
     /// What the user should know about the data: sentences without a full stop.
@@ -204,11 +222,20 @@ fn load_files(
         }
         None => Ok::<_, TaskError>(None),
     };
-    let train = read(&config.train, "task.files.train", "train")?;
-    let validation = read(&config.validation, "task.files.validation", "validation")?;
-    let test = read(&config.test, "task.files.test", "test")?;
+    let mut train = read(&config.train, "task.files.train", "train")?;
+    let mut validation = read(&config.validation, "task.files.validation", "validation")?;
+    let mut test = read(&config.test, "task.files.test", "test")?;
+    let told_apart = tell_ids_apart([
+        ("train", train.as_mut()),
+        ("validation", validation.as_mut()),
+        ("test", test.as_mut()),
+    ]);
     check_ids(&[train.as_ref(), validation.as_ref(), test.as_ref()])?;
-    let splits = split(config, train, validation, test, key)?;
+    let mut splits = split(config, train, validation, test, key)?;
+    if told_apart {
+        let notice = "several files use the same ids, so each id has its split before it";
+        splits.notices.push(notice.into());
+    }
     let queries = |records: Vec<crate::records::Record>| -> Vec<Query> {
         records.into_iter().map(|record| record.query).collect()
     };

@@ -190,6 +190,9 @@ impl Source<'_> {
     }
 
     fn missing(&self, column: &Column) -> RecordError {
+        if self.row.contains_key(&column.name) {
+            return self.kind_error(column, "null", "a value");
+        }
         RecordError::MissingColumn {
             path: self.path.to_owned(),
             line: self.line,

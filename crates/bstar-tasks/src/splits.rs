@@ -43,7 +43,27 @@ pub(crate) fn check_settings(config: &FilesConfig) -> Result<(), SplitError> {
     }
 }
 
-/// Checks that no id stands twice, in one file or in two.
+/// Where two files number their rows alike, puts the name of the split before every id; says whether
+/// it did.
+pub(crate) fn tell_ids_apart(mut files: [(&str, Option<&mut File>); 3]) -> bool {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut shared = false;
+    for file in files.iter().filter_map(|(_, file)| file.as_deref()) {
+        let ids: BTreeSet<&str> = file.records.iter().map(|r| r.query.id.as_str()).collect();
+        shared |= ids.iter().any(|id| seen.contains(id));
+        seen.extend(ids);
+    }
+    if shared {
+        for (split, file) in &mut files {
+            for record in file.iter_mut().flat_map(|file| &mut file.records) {
+                record.query.id = format!("{split}/{}", record.query.id).into();
+            }
+        }
+    }
+    shared
+}
+
+/// Checks that no id stands twice.
 pub(crate) fn check_ids(files: &[Option<&File>]) -> Result<(), RecordError> {
     let mut seen: BTreeMap<&str, (&File, u64)> = BTreeMap::new();
     for file in files.iter().copied().flatten() {

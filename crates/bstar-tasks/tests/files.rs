@@ -426,13 +426,32 @@ fn duplicate_ids_are_named_with_both_places() {
         "id `x` in a.jsonl:3 stands in a.jsonl:1 too",
         "task.files.columns.id",
     );
+}
+
+#[test]
+fn files_that_use_the_same_ids_are_told_apart_by_their_splits() {
+    let row = |id: u8, question: &str| {
+        format!("{{\"id\": {id}, \"question\": \"{question}\", \"answer\": \"a\"}}\n")
+    };
+    let (train_rows, test_rows) = (row(0, "p") + &row(1, "q"), row(0, "r") + &row(1, "s"));
+    let folder = folder(&[("a.jsonl", &train_rows), ("b.jsonl", &test_rows)]);
     let files = FilesConfig { test: Some("b.jsonl".into()), ..train("a.jsonl") };
+    let files = FilesConfig { validation_size: Some(0), ..files };
+    let task = load_in(folder.path(), &config(TaskKind::Records, files)).unwrap();
+    let ids = |queries: &[Query]| queries.iter().map(|q| q.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(task.train()), ["train/0", "train/1"]);
+    assert_eq!(ids(task.test()), ["test/0", "test/1"]);
+    assert!(task.notices().iter().any(|notice| notice.contains("same ids")));
+}
+
+#[test]
+fn a_null_where_a_value_is_needed_is_called_null() {
     check_fault(
-        &[("a.jsonl", &(row("x") + &row("y"))), ("b.jsonl", &(row("z") + &row("y")))],
-        &config(TaskKind::Records, files),
+        &[("a.jsonl", "{\"question\": \"q\", \"answer\": null}\n")],
+        &config(TaskKind::Records, train("a.jsonl")),
         FaultClass::Data,
-        "id `y` in b.jsonl:2 stands in a.jsonl:2 too",
-        "task.files.columns.id",
+        "column `answer` in a.jsonl:1 holds null, expected a value",
+        "task.files.columns.answer",
     );
 }
 

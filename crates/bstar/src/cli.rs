@@ -69,7 +69,7 @@ pub(crate) struct EvalArgs {
     /// Task: a kind such as `arithmetic`, or a config file that holds one.
     #[arg(long)]
     pub(crate) task: String,
-    /// Set a key of the config: `--set evaluate.samples=8`; may be repeated.
+    /// Set a key of the config: `--set evaluate.samples=64`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
     /// Write the rollouts here (.parquet, .jsonl, .jsonl.gz or .jsonl.zst).

@@ -17,6 +17,8 @@ pub(crate) struct View {
     /// Iterations planned; 0 outside a run.
     iterations: u32,
     work: Option<Work>,
+    /// When the work before ended: the next piece counts from there.
+    idle_since: Instant,
     /// The last validation of P_0, in words.
     validated: String,
     /// When the iteration began that is being made, if this process began it.
@@ -34,6 +36,9 @@ struct Work {
     bar: Option<ProgressBar>,
 }
 
+/// Share of responses that is worth a word when they are cut.
+const MANY: f64 = 0.05;
+
 /// Time between two lines about the same piece of work where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
@@ -45,6 +50,7 @@ impl View {
             terminal: std::io::stderr().is_terminal(),
             iterations,
             work: None,
+            idle_since: Instant::now(),
             validated: String::new(),
             iteration_began: None,
             whole_iterations: (Duration::ZERO, 0),
@@ -60,8 +66,8 @@ impl View {
         if self.work.as_ref().is_none_or(|work| work.activity != activity) {
             self.finish();
             let bar = self.terminal.then(|| bar(self.label(activity), progress.total));
-            let now = Instant::now();
-            self.work = Some(Work { activity, progress, began: now, told: now, bar });
+            let (began, told) = (self.idle_since, Instant::now());
+            self.work = Some(Work { activity, progress, began, told, bar });
         }
         let label = self.label(activity);
         let Some(work) = &mut self.work else { return };
@@ -80,7 +86,8 @@ impl View {
             return;
         }
         if let Event::Validated { accuracy, queries, goal, .. } = event {
-            let missed = if accuracy < goal { ", below the goal" } else { "" };
+            let missed =
+                if goal.is_some_and(|goal| *accuracy < goal) { ", below the goal" } else { "" };
             let accuracy = 100.0 * accuracy;
             self.validated = format!("; validation accuracy {accuracy:.1} % of {queries}{missed}");
             if let Some(bar) = self.work.as_ref().and_then(|work| work.bar.as_ref()) {
@@ -95,20 +102,25 @@ impl View {
 
     /// Ends the current piece of work.
     pub(crate) fn finish(&mut self) {
+        self.idle_since = Instant::now();
         let Some(work) = self.work.take() else { return };
         if let Some(bar) = &work.bar {
             bar.finish_and_clear();
         }
         let seconds = work.began.elapsed().as_secs_f64();
-        let done = work.progress.done;
+        let Progress { done, total } = work.progress;
         let (unit, rate) = (unit(work.activity), done as f64 / seconds.max(1e-3));
+        // Supervised fine-tuning may stop early; anything else was interrupted.
+        let may_stop = work.activity == Activity::Supervise;
+        let of = if done == total || may_stop { String::new() } else { format!(" of {total}") };
         let validated = match work.activity {
             Activity::Supervise => std::mem::take(&mut self.validated),
             _ => String::new(),
         };
         let label = self.label(work.activity);
-        self.notes
-            .tell(&format!("{label}: {done} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"));
+        self.notes.tell(&format!(
+            "{label}: {done}{of} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"
+        ));
     }
 
     /// The iteration's place in the run.
@@ -140,19 +152,28 @@ impl View {
             Event::Decided { iteration, decision } => {
                 let score = decision.balance_score.map_or_else(
                     || "fixed".into(),
-                    |score| format!("balance score {score:.4}, best of {}", decision.grid.len()),
+                    |score| match decision.grid.len() {
+                        cells if score > 0.0 => {
+                            format!("balance score {score:.4}, best of {cells}")
+                        }
+                        cells => format!("none of {cells} candidates selects a correct response"),
+                    },
                 );
-                let (t, threshold) = (decision.temperature, decision.threshold);
+                let (t, threshold) = (decision.temperature, short(decision.threshold));
                 let place = self.place(*iteration);
                 Some(format!("{place}temperature {t}, threshold {threshold} ({score})"))
             }
             Event::Selected { iteration, selection } => Some(format!(
-                "{}selected {} of {} responses ({} unique correct) from {} queries",
+                "{}selected {} of {} responses ({} unique correct) from {} queries{}",
                 self.place(*iteration),
                 selection.selected,
                 selection.drawn,
                 selection.correct,
-                selection.queries
+                selection.queries,
+                match selection.gold {
+                    0 => String::new(),
+                    gold => format!(", and {gold} gold solutions"),
+                }
             )),
             Event::NothingSelected { iteration, in_a_row, advice } => {
                 let place = self.place(*iteration);
@@ -163,7 +184,16 @@ impl View {
                     .iter()
                     .find(|m| m.name.starts_with("eval/") && m.name.ends_with("/pass@1"))?;
                 let (place, value) = (self.place(*iteration), 100.0 * metric.value?);
-                Some(format!("{place}greedy accuracy {value:.1} % of {} queries", metric.queries))
+                let cut = metrics.iter().find(|m| m.name.ends_with("/truncated"));
+                let cut = match cut.and_then(|metric| metric.value) {
+                    Some(share) if share > MANY => format!(
+                        "; {:.0} % of the responses were cut at `sample.max_tokens`",
+                        100.0 * share
+                    ),
+                    _ => String::new(),
+                };
+                let queries = metric.queries;
+                Some(format!("{place}greedy accuracy {value:.1} % of {queries} queries{cut}"))
             }
             Event::IterationCommitted { iteration, .. } => self.time_left(*iteration),
             _ => None,
@@ -199,6 +229,11 @@ impl Work {
     }
 }
 
+/// A number without the digits that are rounding.
+pub(crate) fn short(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
+}
+
 fn unit(activity: Activity) -> &'static str {
     match activity {
         Activity::Supervise | Activity::Train { .. } | Activity::TrainRewardModel => "steps",
@@ -207,7 +242,7 @@ fn unit(activity: Activity) -> &'static str {
 }
 
 fn bar(label: String, total: u64) -> ProgressBar {
-    let style = "{msg} {wide_bar} {pos}/{len} {per_sec}, {eta} left";
+    let style = "{msg} {wide_bar} {pos}/{len}, {eta} left";
     let style = ProgressStyle::with_template(style).expect("the template is well formed");
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
     bar.set_style(style);

@@ -113,7 +113,7 @@ impl Panel<'_> {
         self.add("explore/distinct_answers", "distinct answers found among the samples", |group| {
             let answers: BTreeSet<&str> =
                 group.iter().filter_map(|o| o.answer.as_deref()).collect();
-            (!group.is_empty()).then_some(answers.len() as f64)
+            tells_answers(group).then_some(answers.len() as f64)
         });
         self.add("explore/entropy", "mean token entropy in nats, temperature 1", |group| {
             mean(group.iter().filter_map(|o| o.entropy))
@@ -164,7 +164,8 @@ impl Panel<'_> {
         let share = |verdict: Verdict| {
             move |group: &[Observation]| {
                 let hits = group.iter().filter(|o| o.scored.verdict == verdict).count();
-                (!group.is_empty()).then(|| hits as f64 / group.len() as f64)
+                let known = verdict != Verdict::NoAnswer || tells_answers(group);
+                (known && !group.is_empty()).then(|| hits as f64 / group.len() as f64)
             }
         };
         self.add(
@@ -242,6 +243,13 @@ fn multiplicities(group: &[Observation]) -> (Vec<usize>, usize) {
         }
     }
     (copies.into_values().collect(), others)
+}
+
+/// Whether a group names its answers. Files of other trainers may hold verdicts without them, and
+/// then nobody knows which responses had none.
+fn tells_answers(group: &[Observation]) -> bool {
+    let is_silent = |o: &Observation| o.answer.is_none() && o.scored.verdict.is_answered();
+    !group.is_empty() && !group.iter().any(is_silent)
 }
 
 /// Whether each response is correct, by rank from high to low, ties by sample index; `None` where no

@@ -156,10 +156,19 @@ impl From<RolloutFileError> for Fault {
     }
 }
 
+/// Refuses a name that does not say in which format to write.
+pub fn check_name(path: &Path) -> Result<(), RolloutFileError> {
+    format_of_name(path).map(drop)
+}
+
+fn format_of_name(path: &Path) -> Result<TableFormat, RolloutFileError> {
+    TableFormat::claimed(path)
+        .ok_or_else(|| RolloutFileError::UnknownFormat { path: path.to_owned() })
+}
+
 /// Writes rollouts so that the file is there whole or not at all; the name says in which format.
 pub fn write_rollouts(path: &Path, rollouts: &[Rollout]) -> Result<(), RolloutFileError> {
-    let format = TableFormat::claimed(path)
-        .ok_or_else(|| RolloutFileError::UnknownFormat { path: path.to_owned() })?;
+    let format = format_of_name(path)?;
     disk::publish(path, |sink| write_as(format, rollouts, sink))?;
     Ok(())
 }

@@ -3,8 +3,9 @@
 use crate::cli::BalanceArgs;
 use crate::commands::metrics;
 use crate::output::{self, Notes};
-use bstar_core::balance::{BalanceRule, CapRule, Cell, cap_limit, target_count};
-use bstar_core::controller::{choose, surface};
+use crate::progress::short;
+use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
+use bstar_core::controller::{TieRule, choose, surface};
 use bstar_core::grid::Grid;
 use bstar_core::pool::exact_hash;
 use bstar_core::preset::{Preset, PresetValues};
@@ -54,11 +55,16 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     let grid = surface(&scored.pools, &gold, &values.ranking(kind), &rule, thresholds);
     let best = choose(&grid, values.ties, None).expect("files with rows make a grid with cells");
     let Cell { temperature, threshold, balance_score, .. } = best;
+    if balance_score == 0.0 {
+        notes.tell(
+            "note: no candidate selects a correct response; the choice is that of the tie rule",
+        );
+    }
     let search = Search { chosen: Chosen { temperature, threshold, balance_score }, grid };
     if args.json {
         return output::print_json(&search);
     }
-    output::print(&table(&search, &best, scored.queries.len(), rule.target_count))
+    output::print(&table(&search, &best, values.ties, scored.queries.len(), &rule))
 }
 
 /// The preset with what the flags change.
@@ -166,6 +172,15 @@ fn tell_assumptions(
     if scored.greedy > 0 {
         notes.tell(&format!("note: {} greedy rows (temperature 0) are left out", scored.greedy));
     }
+    for pool in &scored.pools {
+        let absent = pool.groups.iter().filter(|group| group.is_empty()).count();
+        if absent > 0 && values.empty_queries == EmptyQueries::Zero {
+            let (t, all) = (pool.temperature, pool.groups.len());
+            notes.tell(&format!(
+                "note: {absent} of {all} queries have no rows at temperature {t} and count as 0 there"
+            ));
+        }
+    }
     let missing = scored.gold.iter().filter(|gold| gold.is_none()).count();
     if values.gold_solutions == GoldSolutions::Compete && missing > 0 {
         notes.tell(&format!(
@@ -183,7 +198,13 @@ fn tell_assumptions(
 }
 
 /// The best threshold of each temperature, and the choice.
-fn table(search: &Search, best: &Cell, queries: usize, target_count: u32) -> String {
+fn table(
+    search: &Search,
+    best: &Cell,
+    ties: TieRule,
+    queries: usize,
+    rule: &BalanceRule,
+) -> String {
     let right = Align::Right;
     let mut table = Table::new(&[
         ("t", right),
@@ -197,9 +218,11 @@ fn table(search: &Search, best: &Cell, queries: usize, target_count: u32) -> Str
     let same = |a: &&Cell, b: &&Cell| a.temperature == b.temperature;
     let cells: Vec<&Cell> = search.grid.iter().collect();
     for row in cells.chunk_by(same) {
-        let of_row = row.iter().copied().max_by(|a, b| a.balance_score.total_cmp(&b.balance_score));
         let here = row.contains(&best);
-        let Some(cell) = (if here { Some(best) } else { of_row }) else { continue };
+        let of_row: Vec<Cell> = row.iter().map(|cell| **cell).collect();
+        let Some(cell) = (if here { Some(*best) } else { choose(&of_row, ties, None) }) else {
+            continue;
+        };
         table.row([
             cell.temperature.to_string(),
             format!("{:.2}", cell.threshold),
@@ -212,7 +235,10 @@ fn table(search: &Search, best: &Cell, queries: usize, target_count: u32) -> Str
     }
     let text = table.render();
     format!(
-        "{text}\nchosen: temperature {}, threshold {} (balance score {:.4}; {queries} queries, n* = {target_count})\n",
-        best.temperature, best.threshold, best.balance_score
+        "{text}\nchosen: temperature {}, threshold {} (balance score {:.4}; {queries} queries, n* = {})\n",
+        best.temperature,
+        short(best.threshold),
+        best.balance_score,
+        rule.target_count
     )
 }

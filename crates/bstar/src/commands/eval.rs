@@ -7,6 +7,7 @@ use crate::config::layers;
 use crate::output::Notes;
 use crate::progress::View;
 use bstar_core::evaluate::evaluate;
+use bstar_core::event::Event;
 use bstar_core::ports::Task as _;
 use bstar_core::{Fault, FaultClass, Stage};
 use bstar_model::policy::EmbeddedPolicy;
@@ -21,16 +22,23 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
     if !is_file {
         settings.push(format!("task.kind=\"{}\"", args.task));
     }
-    let loaded = layers::load(is_file.then_some(file), &settings)?;
+    let mut loaded = layers::load(is_file.then_some(file), &settings)?;
+    let model = model_folder(&args.model)?;
+    loaded.config.model.folder = model.display().to_string();
     let config = &loaded.config;
     config.check()?;
+    if let Some(path) = &args.rollouts {
+        preflight::check_output(path)?;
+    }
     use_threads(config.run.threads)?;
     let task = load_task(&loaded)?;
-    preflight::check_test_queries(&task)?;
-    preflight::tell_notices(config, &task, notes);
-    let model = model_folder(&args.model)?;
+    notes.tell(&format!("evaluating {}", model.display()));
     let mut policy = EmbeddedPolicy::from_folder(&model, config.optimizer)?;
-    preflight::check_lengths(&policy, &task)?;
+    let task = preflight::readable(config, &policy, task, notes);
+    preflight::check_test_queries(&task)?;
+    preflight::tell_notices(&task, notes);
+    let queries = preflight::evaluated(config, &task);
+    preflight::check_prompts(&policy, queries, notes)?;
     let mut view = View::new(notes, 0);
     let evaluation = evaluate(
         &config.evaluation_settings(),
@@ -45,15 +53,19 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
         },
     )?;
     view.finish();
+    let measured =
+        Event::Measured { iteration: 0, stage: Stage::Eval, metrics: evaluation.metrics.clone() };
+    view.event(&measured);
+    metrics::print(&evaluation.metrics, args.json)?;
     if let Some(path) = &args.rollouts {
         rollout_file::write_rollouts(path, &evaluation.rollouts)?;
         notes.tell(&format!("wrote {} rollouts to {}", evaluation.rollouts.len(), path.display()));
     }
-    metrics::print(&evaluation.metrics, args.json)
+    Ok(())
 }
 
 /// A model folder as it is, or the last checkpoint of a run.
-fn model_folder(path: &Path) -> Result<PathBuf, Fault> {
+pub(crate) fn model_folder(path: &Path) -> Result<PathBuf, Fault> {
     if !path.join("manifest.json").is_file() {
         return Ok(path.to_owned());
     }

@@ -44,7 +44,9 @@ pub(crate) fn table(metrics: &[Metric]) -> String {
         ("estimator", left),
     ];
     let mut table = Table::new(&columns);
-    for metric in metrics {
+    let (known, unknown): (Vec<&Metric>, Vec<&Metric>) =
+        metrics.iter().partition(|metric| metric.value.is_some());
+    for metric in known {
         let interval = match (metric.low, metric.high) {
             (Some(low), Some(high)) => format!("{low:.4} … {high:.4}"),
             _ => "–".into(),
@@ -53,5 +55,9 @@ pub(crate) fn table(metrics: &[Metric]) -> String {
         let queries = metric.queries.to_string();
         table.row([metric.name.clone(), value, interval, queries, metric.estimator.clone()]);
     }
-    table.render()
+    let text = table.render();
+    match unknown.len() {
+        0 => text,
+        count => format!("{text}({count} metrics have no value here; --json names them)\n"),
+    }
 }

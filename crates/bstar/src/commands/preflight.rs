@@ -6,7 +6,9 @@ use crate::output::Notes;
 use bstar_core::ports::Task as _;
 use bstar_core::{Fault, FaultClass, Query};
 use bstar_model::policy::EmbeddedPolicy;
-use bstar_tasks::LoadedTask;
+use bstar_store::rollout_file;
+use bstar_tasks::{LoadedTask, LongQueries};
+use std::path::Path;
 
 /// Refuses a task that lacks a split that the run needs.
 pub(crate) fn check_splits(config: &Config, task: &LoadedTask) -> Result<(), Fault> {
@@ -36,22 +38,95 @@ pub(crate) fn check_splits(config: &Config, task: &LoadedTask) -> Result<(), Fau
     Ok(())
 }
 
-/// Refuses queries and solutions that do not fit into the policy's context.
-pub(crate) fn check_lengths(policy: &EmbeddedPolicy, task: &LoadedTask) -> Result<(), Fault> {
-    for queries in [task.train(), task.validation(), task.test()] {
-        for query in queries {
-            policy.check_prompt(&query.prompt).map_err(|fault| of_query(fault, query))?;
+/// The task as the policy can read it: without long queries, where the config says so.
+pub(crate) fn readable(
+    config: &Config,
+    policy: &EmbeddedPolicy,
+    task: LoadedTask,
+    notes: Notes,
+) -> LoadedTask {
+    if config.task.long_queries == LongQueries::Refuse {
+        return task;
+    }
+    let (task, left_out) = task.fitting(
+        |query| policy.check_prompt(&query.prompt).is_ok(),
+        |example| policy.check_example(example).is_ok(),
+    );
+    if left_out > 0 {
+        notes.tell(&format!(
+            "note: left out {left_out} queries and solutions that do not fit into the context"
+        ));
+    }
+    task
+}
+
+/// Refuses queries and solutions that do not fit into the policy's context, and tells of text that
+/// its tokenizer does not know.
+pub(crate) fn check_lengths(
+    config: &Config,
+    policy: &EmbeddedPolicy,
+    task: &LoadedTask,
+    notes: Notes,
+) -> Result<(), Fault> {
+    let validation = config.supervised.validation_queries.min(task.validation().len());
+    let asked = [task.train(), &task.validation()[..validation], evaluated(config, task)].concat();
+    check_prompts(policy, &asked, notes)?;
+    if config.supervised.steps > 0 {
+        for example in task.supervised() {
+            policy.check_example(example).map_err(may_be_left_out)?;
         }
     }
-    for example in task.supervised() {
-        policy.check_example(example)?;
+    Ok(())
+}
+
+/// Refuses queries that leave no room for a response, and tells of text that the policy's tokenizer
+/// does not know.
+pub(crate) fn check_prompts(
+    policy: &EmbeddedPolicy,
+    queries: &[Query],
+    notes: Notes,
+) -> Result<(), Fault> {
+    let mut foreign = 0;
+    for query in queries {
+        policy.check_prompt(&query.prompt).map_err(|fault| of_query(fault, query))?;
+        foreign += usize::from(!policy.knows(&query.prompt)?);
+    }
+    if foreign > 0 {
+        let all = queries.len();
+        notes.tell(&format!(
+            "warning: {foreign} of {all} prompts hold text that the model's tokenizer does not know: \
+             the policy cannot read it, nor write it in an answer"
+        ));
+    }
+    Ok(())
+}
+
+/// The test queries that an evaluation asks.
+pub(crate) fn evaluated<'a>(config: &Config, task: &'a LoadedTask) -> &'a [Query] {
+    match config.evaluate.queries {
+        0 => task.test(),
+        wanted => &task.test()[..wanted.min(task.test().len())],
+    }
+}
+
+/// Refuses a rollouts file that cannot be written, before there is anything to write.
+pub(crate) fn check_output(path: &Path) -> Result<(), Fault> {
+    rollout_file::check_name(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        let message = format!("cannot write {}: its folder does not exist", path.display());
+        return Err(Fault::new(FaultClass::Usage, message).hint("make the folder first"));
     }
     Ok(())
 }
 
 fn of_query(mut fault: Fault, query: &Query) -> Fault {
     fault.message = format!("query {}: {}", query.id, fault.message);
-    fault
+    may_be_left_out(fault)
+}
+
+fn may_be_left_out(fault: Fault) -> Fault {
+    fault.hint("set `task.long_queries` to \"leave-out\", or use a model with a longer context")
 }
 
 /// Refuses a task without queries to evaluate on.
@@ -64,12 +139,26 @@ pub(crate) fn check_test_queries(task: &LoadedTask) -> Result<(), Fault> {
         .hint("set `task.files.test`, or `task.arithmetic.test`"))
 }
 
-/// Tells what was noticed about the data, and what will be left out for lack of it.
-pub(crate) fn tell_notices(config: &Config, task: &LoadedTask, notes: Notes) {
+/// Tells what was noticed about the data.
+pub(crate) fn tell_notices(task: &LoadedTask, notes: Notes) {
     for notice in task.notices() {
         notes.tell(&format!("note: {notice}"));
     }
+}
+
+/// Tells what a run will do otherwise than its config sounds.
+pub(crate) fn tell_limits(config: &Config, task: &LoadedTask, notes: Notes) {
     if config.supervised.steps > 0 && task.supervised().is_empty() {
         notes.tell("note: no query has a solution, so P_0 is the model as it is");
+    }
+    let train = task.train().len();
+    for (key, wanted) in [
+        ("sample.queries", config.sample.queries),
+        ("balance.probe_queries", config.balance.probe_queries),
+    ] {
+        if wanted > train {
+            notes
+                .tell(&format!("note: `{key}` is {wanted}; the task has {train} training queries"));
+        }
     }
 }

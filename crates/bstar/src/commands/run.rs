@@ -1,6 +1,7 @@
 //! `bstar run`: wires task, policy and run folder together and hands them to the loop.
 
 use crate::cli::RunArgs;
+use crate::commands::eval::model_folder;
 use crate::commands::preflight;
 use crate::config::TokenizerKind;
 use crate::config::layers::{self, Loaded};
@@ -14,7 +15,7 @@ use bstar_core::{Fault, FaultClass, RngKey};
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::tokenizer::Tokenizer;
 use bstar_report::RunReport;
-use bstar_store::{Opened, RunIdentity, RunStore};
+use bstar_store::{Opened, RunError, RunIdentity, RunStore};
 use bstar_tasks::LoadedTask;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,20 +24,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Keys that change how a run is made but not what it is.
 const UNIMPORTANT_KEYS: [&str; 1] = ["run"];
 
+/// What the resolved config of a run remembers of its data.
+const DATA_FINGERPRINT: &str = "data_fingerprint";
+
 /// Runs a config to its end.
 pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     let loaded = layers::load(Some(&args.config), &args.settings)?;
     let config = &loaded.config;
     config.check()?;
     use_threads(config.run.threads)?;
-    let task = load_task(&loaded)?;
+    // Tokenizers are made of all texts, those of queries that are left out too.
+    let whole_task = load_task(&loaded)?;
+    preflight::check_splits(config, &whole_task)?;
+    let make_base = || base_policy(&loaded, &whole_task);
+    let mut policy = make_base()?;
+    let task = preflight::readable(config, &policy, whole_task.clone(), notes);
     preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
-    let make_base = || base_policy(&loaded, &task);
-    let mut policy = make_base()?;
-    preflight::check_lengths(&policy, &task)?;
+    preflight::check_lengths(config, &policy, &task, notes)?;
     let store = open_store(args, &loaded, &task, notes)?;
-    preflight::tell_notices(config, &task, notes);
+    preflight::tell_notices(&task, notes);
+    preflight::tell_limits(config, &task, notes);
     let folder = store.dir().to_owned();
     let mut ledger = RunLedger {
         store,
@@ -95,7 +103,7 @@ fn base_policy(loaded: &Loaded, task: &LoadedTask) -> Result<EmbeddedPolicy, Fau
     let config = &loaded.config;
     let model = &config.model;
     if !model.folder.is_empty() {
-        let folder = loaded.base_dir.join(&model.folder);
+        let folder = model_folder(&loaded.base_dir.join(&model.folder))?;
         return EmbeddedPolicy::from_folder(&folder, config.optimizer);
     }
     let taught =
@@ -123,17 +131,30 @@ fn open_store(
         RunStore::discard(&dir)?;
     }
     let mut resolved = serde_json::to_value(&loaded.config).expect("configs are JSON");
-    resolved["data_fingerprint"] = task.fingerprint().into();
+    resolved[DATA_FINGERPRINT] = task.fingerprint().into();
     let identity = RunIdentity {
         config_toml: loaded.written.clone(),
         resolved,
         bstar_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let (store, opened) = RunStore::open_or_create(&dir, &identity, &UNIMPORTANT_KEYS)?;
+    let opened = RunStore::open_or_create(&dir, &identity, &UNIMPORTANT_KEYS);
+    let (store, opened) = opened.map_err(changed_data)?;
     if opened == Opened::Continued && !store.is_finished() {
         notes.tell(&format!("continuing the run in {}", dir.display()));
     }
     Ok(store)
+}
+
+/// Where nothing but the data changed, says so instead of showing fingerprints.
+fn changed_data(error: RunError) -> Fault {
+    let RunError::ConfigDiffers { dir, mut changes } = error else { return error.into() };
+    changes.retain(|change| change.key != DATA_FINGERPRINT);
+    if !changes.is_empty() {
+        return RunError::ConfigDiffers { dir, changes }.into();
+    }
+    let message = format!("the data files hold something else than when {} began", dir.display());
+    Fault::new(FaultClass::Run, message)
+        .hint("put the files back, choose another `--run-dir`, or start over with `--fresh`")
 }
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.

@@ -50,13 +50,15 @@ pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, F
         make_absolute(&mut over, keys)?;
     }
 
+    let given_by_set = over.clone();
     let mut user = table;
     merge(&mut user, over);
     let mut merged: Table = toml::from_str(DEFAULTS).expect("the embedded defaults are TOML");
     let preset = preset_of(&user, &merged)?;
     merge(&mut merged, preset_table(&preset.values()));
     merge(&mut merged, user);
-    let config = Config::deserialize(Value::Table(merged)).map_err(|error| source.value(&error))?;
+    let config = Config::deserialize(Value::Table(merged))
+        .map_err(|error| source.value(&error, &given_by_set))?;
     let written = settings.iter().fold(text.clone(), |text, set| text + "\n# --set " + set + "\n");
     let base_dir = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
     Ok(Loaded { config, base_dir, written })
@@ -86,7 +88,15 @@ fn unreadable(path: &Path, error: std::io::Error) -> Fault {
         .because(error)
 }
 
-/// `a.b=value`, where the value is TOML, or else text.
+/// `1,8,32` as a list of numbers.
+fn numbers(text: &str) -> Option<Value> {
+    let numbers = text.contains(',').then(|| format!("value = [{text}]"))?;
+    let value = toml::from_str::<Table>(&numbers).ok()?.remove("value")?;
+    let is_number = |value: &Value| value.is_integer() || value.is_float();
+    value.as_array().is_some_and(|list| list.iter().all(is_number)).then_some(value)
+}
+
+/// `a.b=value`, where the value is TOML, numbers with commas between them, or else text.
 fn set(table: &mut Table, setting: &str) -> Result<(), Fault> {
     let usage = |why: String| {
         Fault::new(FaultClass::Usage, why).hint("write it as --set sample.k=16 or --set method=sft")
@@ -97,6 +107,7 @@ fn set(table: &mut Table, setting: &str) -> Result<(), Fault> {
     let value = toml::from_str::<Table>(&format!("value = {text}"))
         .ok()
         .and_then(|mut table| table.remove("value"))
+        .or_else(|| numbers(text))
         .unwrap_or_else(|| Value::String(text.into()));
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().filter(|key| !key.is_empty());
@@ -168,6 +179,38 @@ pub(crate) fn preset_table(values: &PresetValues) -> Table {
     table
 }
 
+/// Whether a table has a value under these keys.
+fn holds(table: &Table, keys: &[&str]) -> bool {
+    match keys {
+        [] => true,
+        [key, rest @ ..] => match table.get(*key) {
+            Some(Value::Table(inner)) => holds(inner, rest),
+            Some(_) => rest.is_empty(),
+            None => false,
+        },
+    }
+}
+
+/// The parser's message without the names of Rust's types.
+fn in_plain_words(message: &str) -> String {
+    let mut words = message.to_owned();
+    for kind in ["usize", "u64", "u32"] {
+        words = words.replace(&format!("expected {kind}"), "expected a whole number");
+    }
+    for (kind, plain) in [
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list such as [1, 8]"),
+        ("expected a string", "expected text"),
+    ] {
+        words = words.replace(kind, plain);
+    }
+    match words.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected a table of keys"),
+        None => words,
+    }
+}
+
 /// A text that errors point into.
 struct Source<'a> {
     /// The file's name; none for `--set`.
@@ -183,13 +226,16 @@ impl Source<'_> {
     }
 
     /// A value that does not fit its key. The error names the key as a path in backticks.
-    fn value(&self, error: &toml::de::Error) -> Fault {
+    fn value(&self, error: &toml::de::Error, given_by_set: &Table) -> Fault {
         let text = error.to_string();
         let (message, path) = text.trim().rsplit_once("\nin `").unwrap_or((text.trim(), ""));
         let path = path.trim_end_matches('`');
         let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
-        let place = self.place(self.line_of_path(&keys));
+        let flags = Source { name: None, text: "" };
+        let is_flag = !keys.is_empty() && holds(given_by_set, &keys);
+        let place = if is_flag { flags.place(None) } else { self.place(self.line_of_path(&keys)) };
         let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+        let message = in_plain_words(message);
         Fault::new(FaultClass::Usage, format!("{place}: {what}{message}"))
             .hint("`bstar config reference` lists every key with its values")
     }

@@ -26,7 +26,8 @@ impl Config {
         let most_k = self.evaluate.k.iter().copied().max().unwrap_or(0);
         require(self.evaluate.sampled_queries == 0 || most_k <= self.evaluate.samples, || {
             format!(
-                "`evaluate.k` asks for Pass@{most_k}, but `evaluate.samples` draws only {}",
+                "`evaluate.k` asks for Pass@{most_k}, but `evaluate.samples` draws only {}: give both, \
+                 as in --set evaluate.samples=8 --set evaluate.k=1,8",
                 self.evaluate.samples
             )
         })?;

@@ -121,7 +121,7 @@ fn a_run_whose_data_changed_is_not_continued() {
     bench.good("run records.toml --quiet --set run.most_empty_iterations=9");
     bench.write("train.jsonl", rows(21, 0));
     let again = "run records.toml --quiet --set run.most_empty_iterations=9";
-    bench.bad(again, 4, &["data_fingerprint", "hint:"]);
+    bench.bad(again, 4, &["data files", "runs/records", "hint:"]);
 }
 
 #[test]
@@ -167,6 +167,9 @@ fn a_query_longer_than_the_context_is_named_before_anything_is_trained() {
         bench.bad("run records.toml", 3, &["long", "context of 64 tokens", "hint:"]);
         assert!(!bench.path("runs").exists(), "no run folder for a run that cannot start");
     }
+    let left_out = "run records.toml --set run.most_empty_iterations=9 --run-dir left-out \
+        --set task.long_queries=leave-out";
+    assert!(bench.good(left_out).stderr.contains("left out 1 queries"));
     bench.write("test.jsonl", rows(5, 100));
     bench.good("run records.toml --quiet --set run.most_empty_iterations=9");
     bench.write("test.jsonl", rows(5, 100) + &row("long", ", \"solution\": null"));

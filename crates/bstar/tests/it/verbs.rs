@@ -154,6 +154,71 @@ fn foreign_rollouts_with_a_correct_column_are_read() {
 }
 
 #[test]
+fn eval_checks_the_model_it_is_given_and_where_it_writes() {
+    let bench = Bench::new();
+    bench.good("run tiny.toml --set model.context_length=200 --set iterations=1 --quiet");
+    // The default context of a model from scratch (128) is not this model's.
+    let eval = "eval runs/tiny --task tiny.toml --set sample.max_tokens=150";
+    let outcome = bench.good(eval);
+    assert!(outcome.stdout.contains("eval/arithmetic/truncated"), "{}", outcome.stdout);
+    assert!(outcome.stderr.contains("evaluating runs/tiny/checkpoints/iter-0001"));
+    for (name, code, word) in [("no/r.jsonl", 2, "folder"), ("r.txt", 2, ".jsonl")] {
+        let outcome = bench.bad(&format!("{eval} --rollouts {name}"), code, &[word, "hint:"]);
+        assert!(!outcome.stderr.contains("responses in"), "{name} is refused before sampling");
+    }
+    bench.good(&format!("{eval} --set evaluate.samples=2 --set evaluate.k=1,2"));
+    let wrong = bench.bad(&format!("{eval} --set evaluate.k=1,9"), 2, &["--set evaluate.k=1,8"]);
+    assert!(wrong.stdout.is_empty());
+}
+
+#[test]
+fn text_that_the_tokenizer_does_not_know_is_told() {
+    let bench = Bench::new();
+    bench.good("run tiny.toml --set iterations=1 --quiet");
+    bench.write("words.jsonl", "{\"question\": \"how many?\", \"answer\": \"1\"}\n");
+    let eval = "eval runs/tiny --task records --set evaluate.samples=32 \
+        --set task.files.test=words.jsonl --set sample.max_tokens=8";
+    let outcome = bench.good(eval);
+    assert!(outcome.stderr.contains("warning: 1 of 1 prompts"), "{}", outcome.stderr);
+}
+
+#[test]
+fn analyze_leaves_open_what_a_file_does_not_tell() {
+    let bench = Bench::new();
+    let row = |i: u8| {
+        format!(
+            "{{\"query_id\": \"q\", \"response\": \"r{i}\", \"correct\": {}}}\n",
+            i.is_multiple_of(2)
+        )
+    };
+    bench.write("plain.jsonl", (0..8).map(row).collect::<String>());
+    let result = bench.good("analyze plain.jsonl --k 1,4 --json").json();
+    let value = |name: &str| {
+        let metrics = result["metrics"].as_array().expect("metrics");
+        metrics.iter().find(|m| m["name"] == name).expect(name)["value"].clone()
+    };
+    assert_eq!(value("explore/distinct_answers"), Value::Null);
+    assert_eq!(value("verify/no_answer"), Value::Null);
+    assert!((value("explore/pass@1").as_f64().expect("known") - 0.5).abs() < 1e-12);
+    let table = bench.good("analyze plain.jsonl --k 1,4").stdout;
+    assert!(table.contains("have no value here") && !table.contains("distinct_answers"), "{table}");
+}
+
+#[test]
+fn balance_tells_of_queries_that_a_temperature_lacks() {
+    let bench = Bench::new();
+    let row = |query: u8, t: f64| {
+        format!(
+            "{{\"query_id\": \"q{query}\", \"temperature\": {t}, \"response\": \"r\", \"correct\": false}}\n"
+        )
+    };
+    bench.write("uneven.jsonl", row(0, 0.5) + &row(1, 0.5) + &row(0, 1.0));
+    let outcome = bench.good("balance uneven.jsonl --target-count 2");
+    assert!(outcome.stderr.contains("1 of 2 queries have no rows at temperature 1"));
+    assert!(outcome.stderr.contains("no candidate selects a correct response"));
+}
+
+#[test]
 fn a_run_can_be_listed_shown_evaluated_and_analyzed() {
     let bench = Bench::new();
     let run = bench.good("run tiny.toml --json").json();
