@@ -9,11 +9,11 @@ const KILLS: usize = 20;
 
 /// A run of a few seconds that trains in each iteration: below τ, wrong responses are learnt too.
 const RUN: &str = "run tiny.toml --set iterations=6 --set supervised.steps=40 \
-    --set balance.thresholds=\"-0.5\" --quiet --run-dir";
+    --set balance.thresholds=\"-0.5\" --quiet";
 
 /// Kills a run after `delay`; returns whether it was still at work.
 fn kill_after(bench: &Bench, run: &str, delay: Duration) -> bool {
-    let mut child = bench.command(&format!("{RUN} {run}")).spawn().expect("the binary runs");
+    let mut child = bench.command(run).spawn().expect("the binary runs");
     std::thread::sleep(delay);
     // SIGKILL on Unix: the process gets no chance to tidy up.
     let at_work = child.try_wait().expect("a child").is_none();
@@ -26,7 +26,7 @@ fn kill_after(bench: &Bench, run: &str, delay: Duration) -> bool {
 fn a_run_killed_twenty_times_ends_like_one_that_was_not() {
     let bench = Bench::new();
     let start = Instant::now();
-    bench.good(&format!("{RUN} whole"));
+    bench.good(&format!("{RUN} --run-dir whole"));
     let whole = start.elapsed().as_secs_f64();
     let expected = bench.trace("whole");
     let trains = |event: &serde_json::Value| event["event"] == "step" && event["iteration"] == 6;
@@ -35,11 +35,14 @@ fn a_run_killed_twenty_times_ends_like_one_that_was_not() {
     let mut killed = 0;
     for run in 0.. {
         let name = format!("killed-{run}");
+        // One thread and two by turns: the threads of a run may change, its result may not.
+        let run = |threads: usize| format!("{RUN} --set run.threads={threads} --run-dir {name}");
         // Several kills while one run comes to its end, then another run.
-        while kill_after(&bench, &name, Duration::from_secs_f64(uniform(&mut rng) * whole / 2.0)) {
+        let mut delay = || Duration::from_secs_f64(uniform(&mut rng) * whole / 2.0);
+        while kill_after(&bench, &run(1 + killed % 2), delay()) {
             killed += 1;
         }
-        bench.good(&format!("{RUN} {name}"));
+        bench.good(&run(1 + killed % 2));
         let (events, weights) = bench.trace(&name);
         assert_eq!(weights, expected.1, "{name}");
         assert_eq!(events, expected.0, "{name}");
