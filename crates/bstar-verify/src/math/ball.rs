@@ -74,6 +74,11 @@ impl Ball {
         if self.size() == 0.0 { self.error } else { self.error / self.size() }
     }
 
+    /// Whether this is a real number below zero.
+    pub(super) fn is_negative(self) -> bool {
+        self.is_real() && self.re < -self.error
+    }
+
     pub(super) fn is_real(self) -> bool {
         self.im.abs() <= self.error.max(self.re.abs() * STEP)
     }

@@ -47,6 +47,13 @@ impl Comparison<'_> {
                 }
                 self.items(left, right, true)
             }
+            (Expr::List(cases), Expr::Union(parts)) | (Expr::Union(parts), Expr::List(cases)) => {
+                let intervals: Option<Vec<Expr>> = cases.iter().map(as_interval).collect();
+                match intervals {
+                    Some(intervals) => self.items(&intervals, parts, false),
+                    None => Some(false),
+                }
+            }
             (Expr::Ratio(left), Expr::Ratio(right)) => self.ratios(left, right),
             (Expr::Matrix(left), Expr::Matrix(right)) => self.matrices(left, right),
             (Expr::Text(_), _) | (_, Expr::Text(_)) => Some(words_same(answer, gold)),
@@ -126,7 +133,7 @@ impl Comparison<'_> {
     fn scalars(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
         let (answer, answer_unit) = without_unit(answer);
         let (gold, gold_unit) = without_unit(gold);
-        match (answer_unit, gold_unit, self.options.units) {
+        match (&answer_unit, &gold_unit, self.options.units) {
             (Some(left), Some(right), _) if left != right => return Some(false),
             (Some(_), None, Units::Strict)
             | (None, Some(_), Units::Strict | Units::GoldDecides) => {
@@ -135,6 +142,8 @@ impl Comparison<'_> {
             _ => {}
         }
         match (&answer, &gold) {
+            (Expr::Percent(_), _) if gold_unit.is_some() => Some(false),
+            (_, Expr::Percent(_)) if answer_unit.is_some() => Some(false),
             (Expr::Percent(left), Expr::Percent(right))
             | (Expr::Degrees(left), Expr::Degrees(right)) => self.values(left, right),
             (Expr::Percent(inner), other) | (other, Expr::Percent(inner)) => {

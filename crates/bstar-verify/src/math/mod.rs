@@ -169,6 +169,9 @@ pub fn judge(answer: &str, gold: &str, options: &Options) -> Judgement {
             Judgement::different()
         };
     }
+    if words(answer).is_some_and(|answer| words(gold) == Some(answer)) {
+        return Judgement::same(Reason::EqualText);
+    }
     let Some((answer_tree, gold_tree)) = parse::parse(answer).zip(parse::parse(gold)) else {
         return Judgement::unclear(Reason::CannotParse);
     };
@@ -189,6 +192,21 @@ pub fn parses(text: &str) -> bool {
 
 fn says_something(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
+}
+
+/// The letters and digits, in lower case, of a text of words: `\text{October 30}`.
+fn words(text: &str) -> Option<String> {
+    let mut bare = text.trim().trim_end_matches('.').to_lowercase();
+    for wrapping in ["\\textbf{", "\\textrm{", "\\text{", "\\mbox{", "\\mathrm{"] {
+        bare = bare.replace(wrapping, "{");
+    }
+    let is_plain = bare.chars().all(|c| c.is_alphanumeric() || c == ' ' || c == '{' || c == '}');
+    let has_word = bare.split(|c: char| !c.is_alphabetic()).any(|word| word.chars().count() >= 3);
+    if !is_plain || !has_word {
+        return None;
+    }
+    let spaced = bare.replace(['{', '}'], " ");
+    Some(spaced.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// A plain integer of at most 18 digits.

@@ -11,6 +11,7 @@ use super::modular::{integer, mix};
 
 /// Points at which expressions with names are compared, and how many must have a value.
 const POINTS: u64 = 12;
+const POSITIVE_POINTS: u64 = 9;
 const ENOUGH_POINTS: usize = 6;
 
 /// Relative difference up to which two values are the same.
@@ -106,7 +107,9 @@ impl Evaluation<'_> {
             Expr::Power(base, exponent) => self.power(base, exponent),
             Expr::Root(radicand, index) => {
                 let index = integer(index).filter(|index| (2..1000).contains(index))?;
-                self.of(radicand)?.root(index)
+                let radicand = self.of(radicand)?;
+                self.allows(index % 2 == 1 || !radicand.is_negative())?;
+                radicand.root(index)
             }
             Expr::Factorial(inner) => factorial(integer(inner)?, self.budget),
             Expr::Binomial(above, below) => {
@@ -125,9 +128,20 @@ impl Evaluation<'_> {
             Expr::Log(base, argument) => {
                 self.of(argument)?.ln()?.times(self.of(base)?.ln()?.inverse()?)
             }
-            Expr::Call(function, argument) => call(*function, self.of(argument)?),
+            Expr::Call(function, argument) => {
+                let argument = self.of(argument)?;
+                let is_log = matches!(function, Function::Ln | Function::Log10);
+                self.allows(!(is_log && argument.is_negative()))?;
+                call(*function, argument)
+            }
             _ => None,
         }
+    }
+
+    /// Where names are negative, expressions that only make sense for positive ones have no value:
+    /// so `\sqrt{x}\sqrt{y}` is `\sqrt{xy}`, but `\sqrt{x^2}` is not `x`.
+    fn allows(&self, is_real: bool) -> Option<()> {
+        (is_real || self.point < POSITIVE_POINTS).then_some(())
     }
 
     fn power(&self, base: &Expr, exponent: &Expr) -> Option<Ball> {
@@ -143,6 +157,7 @@ impl Evaluation<'_> {
         {
             return base.root(below)?.to_integer(above);
         }
+        self.allows(!base.is_negative())?;
         base.to_power(self.of(exponent)?)
     }
 
@@ -153,7 +168,7 @@ impl Evaluation<'_> {
         }
         // 32 random bits over the range from 0.25 to 2.25.
         let size = f64::from((mix(state) >> 32) as u32) / f64::from(1_u32 << 31) + 0.25;
-        if self.point >= POINTS - 3 { -size } else { size }
+        if self.point >= POSITIVE_POINTS { -size } else { size }
     }
 }
 

@@ -139,6 +139,31 @@ impl Reader {
             self.at += 1;
         }
         self.tokens.push(Token::Number(digits, places));
+        self.power_of_ten(places > 0);
+    }
+
+    /// The `e23` of `6.02e23`. With a sign it needs a fraction before it or two digits behind,
+    /// because `2e-1` is one less than twice e.
+    fn power_of_ten(&mut self, has_places: bool) {
+        if !matches!(self.peek(0), 'e' | 'E') {
+            return;
+        }
+        let has_sign = matches!(self.peek(1), '+' | '-');
+        let from = 1 + usize::from(has_sign);
+        let width = (from..from + 6).take_while(|&ahead| self.peek(ahead).is_ascii_digit()).count();
+        let is_clear = !has_sign || has_places || width >= 2;
+        if !(1..=4).contains(&width) || !is_clear || self.peek(from + width).is_alphabetic() {
+            return;
+        }
+        let is_negative = self.peek(1) == '-';
+        self.at += from;
+        let mut exponent = String::new();
+        self.digits(&mut exponent);
+        self.tokens.extend([Token::Symbol('*'), Token::Number("10".into(), 0), Token::Symbol('^')]);
+        if is_negative {
+            self.tokens.push(Token::Symbol('-'));
+        }
+        self.tokens.push(Token::Number(exponent, 0));
     }
 
     fn digits(&mut self, out: &mut String) {
@@ -193,7 +218,10 @@ impl Reader {
             Some(Token::Number(..) | Token::Text(_) | Token::Symbol('}' | ')'))
         );
         let is_text = width >= 4
-            || matches!(word, "and" | "or" | "am" | "pm")
+            || matches!(
+                word,
+                "and" | "or" | "am" | "pm" | "no" | "No" | "to" | "of" | "by" | "per"
+            )
             || (width == 3 && word.bytes().any(|c| c.is_ascii_uppercase()))
             || (after_value && super::units::is_short_unit(word));
         // Broken extraction looks like this: `12Ihopeitiscorrect`.
@@ -256,7 +284,8 @@ impl Reader {
             "left" | "right" | "big" | "Big" | "bigl" | "bigr" | "Bigl" | "Bigr" | "bigg"
             | "displaystyle" | "textstyle" | "limits" | "quad" | "qquad" | "enspace"
             | "thinspace" | "mathbf" | "mathrm" | "mathit" | "boldsymbol" | "operatorname"
-            | "bf" | "rm" | "it" | "angle" | "triangle" | "hline" => {}
+            | "vec" | "overrightarrow" | "hat" | "bf" | "rm" | "it" | "angle" | "triangle"
+            | "hline" => {}
             "text" | "mbox" | "textbf" | "textrm" | "textit" | "textnormal" | "hbox" | "textsf"
             | "texttt" => {
                 let held = self.braced()?;
