@@ -297,6 +297,10 @@ impl Reader {
             "phantom" | "hspace" | "vspace" | "label" => {
                 self.braced()?;
             }
+            "mathbb" => {
+                let is_reals = self.braced()? == "R";
+                self.tokens.push(Token::Text(if is_reals { "all reals" } else { "?" }.into()));
+            }
             "begin" => {
                 let name = self.braced()?;
                 self.environments += 1;
