@@ -171,3 +171,27 @@ fn different_golds_are_told_apart() {
     // A few golds differ only by a unit or the name of the unknown.
     assert!(same <= 10 && unclear <= 10, "{same} the same, {unclear} unclear");
 }
+
+#[test]
+fn a_changed_digit_is_noticed() {
+    let Some(golds) = golds() else { return };
+    let (mut tried, mut unclear, mut same) = (0, 0, 0);
+    for gold in golds {
+        for (at, digit) in gold.char_indices().filter(|(_, c)| c.is_ascii_digit()) {
+            let other = if digit == '9' { '7' } else { char::from(digit as u8 + 1) };
+            let changed = format!("{}{other}{}", &gold[..at], &gold[at + 1..]);
+            tried += 1;
+            match judge(&changed, &gold, &Options::default()).sameness {
+                Sameness::Same => {
+                    same += 1;
+                    println!("the same: {changed:?} <> {gold:?}");
+                }
+                Sameness::CannotTell => unclear += 1,
+                Sameness::Different => {}
+            }
+        }
+    }
+    println!("changed digits: {tried} tried, {same} the same, {unclear} unclear");
+    // The digit 1 is the same in every base: `1_7` and `1_8`.
+    assert!(same <= 2 && unclear <= 100, "{same} the same, {unclear} unclear");
+}
