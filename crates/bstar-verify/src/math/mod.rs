@@ -108,8 +108,10 @@ pub enum Reason {
     DifferentValue,
     /// There is no answer, or no gold answer.
     Empty,
-    /// One of them is not understood.
+    /// The answer is not understood, and the gold answer is.
     CannotParse,
+    /// The gold answer is not understood: no answer can be judged by it, except as text.
+    CannotParseGold,
     /// Both are understood, but their values cannot be compared.
     Undecided,
 }
@@ -124,6 +126,7 @@ impl Reason {
             Self::DifferentValue => "different value",
             Self::Empty => "nothing to compare",
             Self::CannotParse => "cannot parse",
+            Self::CannotParseGold => "cannot parse gold",
             Self::Undecided => "cannot decide",
         }
     }
@@ -172,7 +175,10 @@ pub fn judge(answer: &str, gold: &str, options: &Options) -> Judgement {
     if words(answer).is_some_and(|answer| words(gold) == Some(answer)) {
         return Judgement::same(Reason::EqualText);
     }
-    let Some((answer_tree, gold_tree)) = parse::parse(answer).zip(parse::parse(gold)) else {
+    let Some(gold_tree) = parse::parse(gold) else {
+        return Judgement::unclear(Reason::CannotParseGold);
+    };
+    let Some(answer_tree) = parse::parse(answer) else {
         return Judgement::unclear(Reason::CannotParse);
     };
     match compare::same(&answer_tree, &gold_tree, options) {

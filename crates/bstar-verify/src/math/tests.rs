@@ -145,6 +145,11 @@ fn nothing_and_nonsense_cannot_be_told() {
         check(answer, gold, Sameness::CannotTell);
     }
     check("\\frac{1", "\\frac{1", Sameness::Same);
+    let reason = |answer, gold| judge(answer, gold, &Options::default()).reason;
+    assert_eq!(reason("\\frac{1", "5"), Reason::CannotParse);
+    assert_eq!(reason("5", "\\frac{1"), Reason::CannotParseGold);
+    assert_eq!(reason("5", " "), Reason::Empty);
+    assert_eq!(reason("5", "5.0"), Reason::EqualExpressions);
 }
 
 #[test]
