@@ -103,6 +103,16 @@ fn without_full_stop(text: &str) -> &str {
     text.trim_end().trim_end_matches('.')
 }
 
+/// What the box command whose name stands at `at` holds, and where its argument ends.
+pub(crate) fn argument_at(text: &str, at: usize) -> Option<(usize, &str)> {
+    let rest = text[at..].trim_start_matches('\\');
+    let rest = rest.strip_prefix("boxed").or_else(|| rest.strip_prefix("fbox"))?;
+    let held = argument(rest)?;
+    let bare = rest.trim_start_matches(' ');
+    let width = if bare.starts_with('{') { held.len() + 2 } else { held.len() };
+    Some((text.len() - bare.len() + width, held))
+}
+
 /// The argument of a command: a balanced group of braces, or the token after spaces.
 fn argument(text: &str) -> Option<&str> {
     let bare = text.trim_start_matches(' ');

@@ -3,7 +3,7 @@
 //! A comparison never fails: where it does not understand an answer it says so, and the caller
 //! decides what that means for a reward.
 
-use crate::{choice, exact, extraction, number};
+use crate::{choice, exact, extraction, math, number};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +38,9 @@ pub enum Verifier {
     Number,
     /// An option letter in either case.
     Choice,
-    /// Mathematical text: equal as numbers, or else equal up to the looks of LaTeX. Until the full
-    /// checker exists, equivalent answers of another form (`\sqrt{12}`, `2\sqrt{3}`) count as
-    /// different.
+    /// Mathematical text: equal as text, as numbers or as expressions (fractions, roots, functions,
+    /// tuples, sets, intervals, matrices, equations, units, words). A percent sign or a unit may be
+    /// missing on one side, and a decimal of six digits or more may be rounded.
     Math,
 }
 
@@ -77,13 +77,7 @@ fn compare_last_numbers(answer: &str, gold: &str) -> Sameness {
 
 fn compare_math(answer: &str, gold: &str) -> Sameness {
     let answer = extraction::last_boxed(answer).unwrap_or(answer);
-    match number::compare(answer, gold) {
-        // As text, `1 1/2` comes near `11/2`; as numbers they are far apart.
-        told @ (Sameness::Same | Sameness::Different) => told,
-        Sameness::CannotTell => {
-            Sameness::of(exact::normalize_math(answer) == exact::normalize_math(gold))
-        }
-    }
+    math::judge(answer, gold, &math::Options::default()).sameness
 }
 
 #[cfg(test)]
@@ -131,7 +125,7 @@ mod tests {
     #[test]
     fn a_space_between_digits_means_something() {
         for (answer, gold) in [("1 1/2", "11/2"), ("1 2", "12"), ("x + 1 2", "x + 12")] {
-            check(Verifier::Math, answer, gold, Sameness::Different);
+            assert_ne!(Verifier::Math.compare(answer, gold), Sameness::Same, "{answer:?} {gold:?}");
         }
         check(Verifier::Math, "1 000", "1000", Sameness::Same);
         check(Verifier::Math, "x = 1 000", "x=1000", Sameness::Same);

@@ -1,0 +1,237 @@
+//! Finding the answer in free text: which part of a response is what it answers.
+//!
+//! The rules, in order: what stands in boxes, unless a sentence "the final answer is …" comes after
+//! them; such a sentence; the rest of the line after "answer:" or "answer is"; the last formula; a
+//! text that is understood as a whole; the last number. Boxes side by side are several answers.
+//! Only the end of a long text is looked at, and thinking between `<think>` tags is passed over.
+
+use crate::extraction::MAX_RESPONSE;
+use crate::math::parses;
+use crate::number;
+use regex::Regex;
+use std::sync::LazyLock;
+
+/// Boxes that one answer may have.
+const MAX_BOXES: usize = 16;
+
+/// The answer of a response.
+pub fn find(response: &str) -> Option<String> {
+    let text = told(response);
+    let boxed = last_boxes(text);
+    let phrase = last_phrase(&FINAL_ANSWER_IS, text);
+    if let (Some((start, line)), Some((at, _))) = (&phrase, &boxed)
+        && start > at
+        && let Some(answer) = within(line)
+    {
+        return Some(answer);
+    }
+    if let Some((_, answers)) = boxed {
+        return Some(answers);
+    }
+    let is_short = text.len() < 200 && !text.contains('\n');
+    if is_short && is_formula(text) {
+        return Some(text.trim().to_owned());
+    }
+    for pattern in [&FINAL_ANSWER_IS, &ANSWER_IS] {
+        if let Some(answer) = last_phrase(pattern, text).and_then(|(_, line)| within(line)) {
+            return Some(answer);
+        }
+    }
+    if let Some(formula) = last_formula(text) {
+        return Some(formula);
+    }
+    if is_short && parses(text) {
+        return Some(text.trim().to_owned());
+    }
+    last_number(text)
+}
+
+/// Without thinking, chat markers and what comes long before the end.
+fn told(response: &str) -> &str {
+    let mut start = response.len().saturating_sub(MAX_RESPONSE);
+    while !response.is_char_boundary(start) {
+        start += 1;
+    }
+    let tail = &response[start..];
+    let tail = tail.rfind("</think>").map_or(tail, |at| &tail[at + "</think>".len()..]);
+    let end = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+        .iter()
+        .filter_map(|marker| tail.find(marker))
+        .filter(|&end| end > 0)
+        .min();
+    tail[..end.unwrap_or(tail.len())].trim()
+}
+
+/// Whether a text is a formula as a whole, rather than words or a sentence.
+fn is_formula(text: &str) -> bool {
+    let words = text
+        .split_whitespace()
+        .filter(|word| word.chars().all(char::is_alphabetic) && word.len() > 2);
+    words.count() < 3 && !text.contains("nswer") && !is_dressed(text) && parses(text)
+}
+
+/// Whether formulas are marked in the text, so that what stands around them is prose.
+fn is_dressed(text: &str) -> bool {
+    let bare = text.trim();
+    let inner = bare.strip_prefix('$').and_then(|rest| rest.strip_suffix('$')).unwrap_or(bare);
+    inner.trim_matches('$').contains('$') || inner.contains("\\(") || inner.contains("\\[")
+}
+
+/// What the last boxes hold, joined by commas if they stand side by side, and where they start.
+fn last_boxes(text: &str) -> Option<(usize, String)> {
+    let mut found: Vec<(usize, usize, &str)> = Vec::new();
+    let mut end = text.len();
+    for _ in 0..MAX_BOXES {
+        let Some(at) = text[..end].rfind("boxed").max(text[..end].rfind("\\fbox")) else { break };
+        let argument = crate::extraction::argument_at(text, at);
+        let Some((next, held)) = argument.filter(|(_, held)| !held.trim().is_empty()) else {
+            end = at;
+            continue;
+        };
+        let is_beside =
+            found.last().is_none_or(|&(later, _, _)| is_joint(text.get(next..later).unwrap_or("")));
+        if !is_beside {
+            break;
+        }
+        found.push((at, next, held));
+        end = at;
+    }
+    let (start, _, _) = *found.first()?;
+    found.reverse();
+    let answers: Vec<&str> = found.iter().map(|&(_, _, held)| held).collect();
+    Some((start, answers.join(", ")))
+}
+
+/// Whether what stands between two boxes only joins them.
+fn is_joint(between: &str) -> bool {
+    static JOINT: LazyLock<Regex> = LazyLock::new(|| {
+        let name = r"[A-Za-z](?:_\{?[A-Za-z0-9]\}?)?\s*=";
+        let text = r"\\(?:text|mbox)\{[^{}=]{0,40}\}";
+        let pattern = format!(
+            r"^(?:[\s$,;\\]|\\quad|\\qquad|\\\(|\\\)|\\\[|\\\]|\band\b|\bor\b|{name}|{text})*$"
+        );
+        Regex::new(&pattern).expect("a valid pattern")
+    });
+    // The text begins with the backslash of the later box left over.
+    between.len() <= 80 && !between.contains('\n') && JOINT.is_match(between)
+}
+
+static FINAL_ANSWER_IS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)final answer(?:\*\*)?(?: is)?\s*[:：]?\s*(?:the final answer is:?\s*)?([^\r\n]+)",
+    )
+    .expect("a valid pattern")
+});
+
+static ANSWER_IS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)(?:\banswer(?:\*\*)?(?: is\b:?|:)|réponse(?: est|:)|答案[是为:：]+)\s*([^\r\n]+)",
+    )
+    .expect("a valid pattern")
+});
+
+/// The rest of the sentence after the last match of a pattern.
+fn last_phrase<'a>(pattern: &Regex, text: &'a str) -> Option<(usize, &'a str)> {
+    let found = pattern.captures_iter(text).last()?;
+    let line = found.get(1)?;
+    Some((found.get(0)?.start(), first_sentence(line.as_str())))
+}
+
+/// Up to a full stop that is followed by a space and a capital letter.
+fn first_sentence(line: &str) -> &str {
+    static END: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"[.。](?:\s+[A-Z]|\s*$)").expect("a valid pattern"));
+    END.find(line).map_or(line, |end| &line[..end.start()])
+}
+
+/// The answer within a sentence: all of it, its last formula, or its last number.
+fn within(sentence: &str) -> Option<String> {
+    let bare = sentence.trim().trim_matches('*').trim();
+    if is_formula(bare) {
+        return Some(outcome(bare).to_owned());
+    }
+    if let Some((_, boxed)) = last_boxes(bare) {
+        return Some(boxed);
+    }
+    let formula = last_formula_at(bare);
+    let number_after = formula.as_ref().and_then(|&(end, _)| last_number(&bare[end..]));
+    number_after
+        .or_else(|| formula.map(|(_, formula)| formula.to_owned()))
+        .or_else(|| last_number(bare))
+        .or_else(|| (!bare.is_empty() && parses(bare)).then(|| bare.to_owned()))
+}
+
+/// What a calculation comes to: `(35 + 70 = 105)` is 105; other text is itself.
+fn outcome(formula: &str) -> &str {
+    let bare = formula.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(formula);
+    match bare.rsplit_once('=') {
+        Some((left, right))
+            if !left.ends_with(['<', '>', '!'])
+                && !left.contains(|c: char| c.is_alphabetic() || c == '\\')
+                && !left.trim().is_empty() =>
+        {
+            right.trim()
+        }
+        _ => formula,
+    }
+}
+
+/// The last marked formula of a text that is understood.
+fn last_formula(text: &str) -> Option<String> {
+    last_formula_at(text).map(|(_, formula)| formula.to_owned())
+}
+
+fn last_formula_at(text: &str) -> Option<(usize, &str)> {
+    static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?s)\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+?)\$|\\\((.+?)\\\)")
+            .expect("a valid pattern")
+    });
+    let mut last = None;
+    for found in FORMULA.captures_iter(text) {
+        let Some(held) = found.iter().skip(1).flatten().next() else { continue };
+        if parses(held.as_str()) {
+            last = Some((found.get(0).map_or(0, |whole| whole.end()), held.as_str()));
+        }
+    }
+    last
+}
+
+/// The last number of a text, with its percent sign.
+fn last_number(text: &str) -> Option<String> {
+    let mut found = number::last_in(text)?;
+    let end = text.rfind(found)? + found.len();
+    // A comma for the decimal point: `2,74`.
+    let before = text[..end - found.len()].strip_suffix(',').unwrap_or("");
+    let whole = before.bytes().rev().take_while(u8::is_ascii_digit).count();
+    if whole > 0 && found.bytes().all(|c| c.is_ascii_digit()) && found.len() != 3 {
+        found = &text[before.len() - whole..end];
+    }
+    let rest = text[end..].trim_start().trim_start_matches('\\');
+    let is_percent = rest.starts_with('%');
+    Some(if is_percent { format!("{found}%") } else { found.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_found_in_prose() {
+        for (response, expected) in [
+            ("so $x = \\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
+            ("$\\boxed{2}$ and $\\boxed{3}$", "2, 3"),
+            ("first $\\boxed{2}$. Final Answer: The final answer is $3$. I hope so.", "$3$"),
+            ("Final Answer: it took 8 hours. I hope", "8"),
+            ("<think>\\boxed{1}</think> The answer is 2.", "2"),
+            ("We find that $x = 4$ and $y \\ge 2$.", "y \\ge 2"),
+            ("The answer is (35 + 70 = 105).", "105"),
+            ("il coûte 2,74 $ a..", "2,74"),
+            ("a total of **25%**.", "25%"),
+            ("\\sqrt{2} + 1", "\\sqrt{2} + 1"),
+            ("Answer \\[ 9 \\]", " 9 "),
+        ] {
+            assert_eq!(find(response).as_deref(), Some(expected), "{response:?}");
+        }
+        assert_eq!(find(""), None);
+    }
+}

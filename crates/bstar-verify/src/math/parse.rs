@@ -1,0 +1,357 @@
+//! Tokens to a tree: lists, relations, unions, sums, products, powers, each binding tighter.
+//!
+//! What is not understood as a whole is not understood at all. Nodes and depth are capped, so text
+//! of any shape is read in bounded time and stack.
+
+use super::expr::{Expr, Function, Literal, Relation};
+use super::primary::{constant, is_greek};
+use super::token::{Token, tokenize};
+
+/// Nodes of a tree.
+const MAX_NODES: usize = 1500;
+
+/// Brackets, groups and exponents inside one another.
+const MAX_DEPTH: usize = 40;
+
+/// Reads an answer; none where it is empty or not understood.
+pub(super) fn parse(text: &str) -> Option<Expr> {
+    let mut parser = Parser { tokens: tokenize(text)?, at: 0, nodes: 0, depth: 0 };
+    parser.skip_looks();
+    while matches!(parser.tokens.last(), Some(Token::Symbol('.' | ',' | ';') | Token::RowBreak)) {
+        parser.tokens.pop();
+    }
+    let expr = parser.list()?;
+    (parser.at == parser.tokens.len()).then_some(expr)
+}
+
+/// A reader of tokens; [`super::primary`] holds the part that reads values.
+pub(super) struct Parser {
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
+    nodes: usize,
+    depth: usize,
+}
+
+impl Parser {
+    pub(super) fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    pub(super) fn is_symbol(&self, symbol: char) -> bool {
+        self.peek() == Some(&Token::Symbol(symbol))
+    }
+
+    pub(super) fn is_command(&self, name: &str) -> bool {
+        matches!(self.peek(), Some(Token::Command(found)) if found == name)
+    }
+
+    pub(super) fn takes(&mut self, symbol: char) -> bool {
+        let is_there = self.is_symbol(symbol);
+        self.at += usize::from(is_there);
+        is_there
+    }
+
+    /// Drops boxes: what they hold stays as a group.
+    fn skip_looks(&mut self) {
+        self.tokens.retain(|token| {
+            !matches!(token, Token::Command(name) if name == "boxed" || name == "fbox" || name == "beginboxed")
+        });
+    }
+
+    /// Runs a reader one level deeper; none where that is too deep or the tree too large.
+    pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        self.nodes += 1;
+        if self.depth >= MAX_DEPTH || self.nodes > MAX_NODES {
+            return None;
+        }
+        self.depth += 1;
+        let found = read(self);
+        self.depth -= 1;
+        found
+    }
+
+    /// Items between commas, semicolons or "and"; one item is itself.
+    pub(super) fn list(&mut self) -> Option<Expr> {
+        let mut groups = vec![vec![self.item()?]];
+        loop {
+            let mut is_break = false;
+            let mut is_separated = false;
+            while let Some(separator) = self.separator() {
+                is_separated = true;
+                is_break |= separator == ';';
+                self.at += 1;
+            }
+            if !is_separated {
+                break;
+            }
+            if self.at == self.tokens.len() {
+                break;
+            }
+            let item = self.item()?;
+            match groups.last_mut() {
+                Some(group) if !is_break => group.push(item),
+                _ => groups.push(vec![item]),
+            }
+        }
+        let is_grouped = groups.len() > 1 && groups.iter().any(|group| group.len() > 1);
+        let mut items: Vec<Expr> = if is_grouped {
+            groups.into_iter().map(|group| Expr::Bracketed('(', group, ')')).collect()
+        } else {
+            groups.into_iter().flatten().collect()
+        };
+        if items.len() == 1 { items.pop() } else { Some(Expr::List(items)) }
+    }
+
+    fn separator(&self) -> Option<char> {
+        match self.peek()? {
+            Token::Symbol(',') => Some(','),
+            Token::Symbol(';') => Some(';'),
+            Token::Text(word) if is_conjunction(word) => Some(','),
+            _ => None,
+        }
+    }
+
+    /// A relation or a value with its unit.
+    pub(super) fn item(&mut self) -> Option<Expr> {
+        self.deeper(|parser| {
+            if matches!(parser.relation(), Some(Relation::Equal | Relation::About)) {
+                parser.at += 1;
+            }
+            let first = parser.side()?;
+            let mut others = Vec::new();
+            while let Some(relation) = parser.relation() {
+                parser.at += 1;
+                others.push((relation, parser.side()?));
+            }
+            let is_alone = others.is_empty();
+            Some(if is_alone { first } else { Expr::Related(Box::new(first), others) })
+        })
+    }
+
+    fn relation(&self) -> Option<Relation> {
+        Some(match self.peek()? {
+            Token::Symbol('=') => Relation::Equal,
+            Token::Symbol('<') => Relation::Less,
+            Token::Symbol('>') => Relation::Greater,
+            Token::Command(name) => match name.as_str() {
+                "le" => Relation::LessEqual,
+                "ge" => Relation::GreaterEqual,
+                "ne" => Relation::NotEqual,
+                "in" => Relation::Element,
+                "approx" | "sim" | "simeq" => Relation::About,
+                "equiv" => Relation::Equal,
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+
+    /// Unions, ratios or sums, and the unit behind.
+    fn side(&mut self) -> Option<Expr> {
+        let mut parts = vec![self.ratio()?];
+        while self.is_command("cup") {
+            self.at += 1;
+            parts.push(self.ratio()?);
+        }
+        let value = if parts.len() == 1 { parts.pop()? } else { Expr::Union(parts) };
+        self.unit(value)
+    }
+
+    fn ratio(&mut self) -> Option<Expr> {
+        let mut parts = vec![self.sum()?];
+        while self.takes(':') {
+            parts.push(self.sum()?);
+        }
+        if parts.len() == 1 {
+            return parts.pop();
+        }
+        if parts.iter().all(Expr::is_scalar) { Some(Expr::Ratio(parts)) } else { None }
+    }
+
+    /// Text behind a value is its unit; text behind text goes on with it.
+    fn unit(&mut self, value: Expr) -> Option<Expr> {
+        let mut words: Vec<String> = Vec::new();
+        loop {
+            match self.peek() {
+                Some(Token::Text(word)) if !is_conjunction(word) => words.push(word.clone()),
+                Some(Token::Currency(sign)) => words.push(sign.to_string()),
+                Some(Token::Symbol('.')) if !words.is_empty() => {}
+                Some(Token::Symbol('^')) if !words.is_empty() => {
+                    self.at += 1;
+                    let digit = self.exponent_digit()?;
+                    words.push(digit);
+                    continue;
+                }
+                Some(Token::Letter(letter)) if !words.is_empty() => words.push(letter.to_string()),
+                Some(Token::Number(digits, 0)) if matches!(value, Expr::Text(_)) => {
+                    words.push(digits.clone());
+                }
+                _ => break,
+            }
+            self.at += 1;
+        }
+        if words.is_empty() {
+            return Some(value);
+        }
+        let unit = words.join(" ");
+        Some(match value {
+            Expr::Text(text) => Expr::Text(format!("{text} {unit}")),
+            value => match super::units::canonical(&unit).as_str() {
+                "percent" => Expr::Percent(Box::new(value)),
+                "degree" => Expr::Degrees(Box::new(value)),
+                _ => Expr::Quantity(Box::new(value), unit),
+            },
+        })
+    }
+
+    fn exponent_digit(&mut self) -> Option<String> {
+        let is_braced = self.takes('{');
+        let Some(Token::Number(digits, 0)) = self.peek().cloned() else { return None };
+        self.at += 1;
+        (!is_braced || self.takes('}')).then_some(digits)
+    }
+
+    pub(super) fn sum(&mut self) -> Option<Expr> {
+        let mut parts = Vec::new();
+        loop {
+            let sign = match self.peek() {
+                Some(Token::Symbol(sign @ ('+' | '-'))) => *sign,
+                Some(Token::Command(name)) if name == "pm" || name == "mp" => '±',
+                _ if parts.is_empty() => ' ',
+                _ => break,
+            };
+            self.at += usize::from(sign != ' ');
+            let term = self.deeper(Self::product)?;
+            parts.push(match sign {
+                '-' => Expr::Negative(Box::new(term)),
+                '±' => Expr::PlusMinus(Box::new(term)),
+                _ => term,
+            });
+        }
+        if parts.len() == 1 { parts.pop() } else { Some(Expr::Sum(parts)) }
+    }
+
+    fn product(&mut self) -> Option<Expr> {
+        let mut factors = vec![self.signed()?];
+        loop {
+            if self.takes('*') {
+                factors.push(self.signed()?);
+            } else if self.takes('/') {
+                let divisor = self.signed()?;
+                factors.push(Expr::Quotient(Box::new(Expr::small(1)), Box::new(divisor)));
+            } else if self.begins_factor() {
+                let last = factors.pop()?;
+                factors.extend(self.juxtaposed(last)?);
+            } else {
+                break;
+            }
+        }
+        if factors.len() == 1 { factors.pop() } else { Some(Expr::Product(factors)) }
+    }
+
+    /// A value right behind another: a product, or the fraction of a mixed number.
+    fn juxtaposed(&mut self, last: Expr) -> Option<Vec<Expr>> {
+        if matches!(last, Expr::Text(_)) {
+            return None;
+        }
+        let is_integer = matches!(&last, Expr::Number(literal) if literal.places == 0);
+        if let Some(Token::Number(above, 0)) = self.peek().cloned() {
+            let below = match &self.tokens[self.at + 1..] {
+                [Token::Symbol('/'), Token::Number(below, 0), ..] => below.clone(),
+                _ => return None,
+            };
+            if !is_integer {
+                return None;
+            }
+            self.at += 3;
+            let number = |digits| Box::new(Expr::Number(Literal { digits, places: 0 }));
+            let fraction = Expr::Quotient(number(above), number(below));
+            return Some(vec![Expr::Sum(vec![last, fraction])]);
+        }
+        if matches!(self.peek(), Some(Token::Number(..))) {
+            return None;
+        }
+        let next = self.power()?;
+        let is_fraction = matches!(&next, Expr::Quotient(above, below)
+            if matches!((&**above, &**below), (Expr::Number(_), Expr::Number(_))));
+        Some(if is_integer && is_fraction {
+            vec![Expr::Sum(vec![last, next])]
+        } else {
+            vec![last, next]
+        })
+    }
+
+    pub(super) fn begins_factor(&self) -> bool {
+        match self.peek() {
+            Some(Token::Number(..) | Token::Letter(_)) => true,
+            Some(Token::Symbol(symbol)) => matches!(symbol, '(' | '[' | '{'),
+            Some(Token::Command(name)) => {
+                Function::named(name).is_some()
+                    || constant(name).is_some()
+                    || is_greek(name)
+                    || matches!(name.as_str(), "frac" | "sqrt" | "binom" | "lfloor" | "lceil")
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn signed(&mut self) -> Option<Expr> {
+        if self.takes('-') {
+            return Some(Expr::Negative(Box::new(self.deeper(Self::signed)?)));
+        }
+        if self.takes('+') {
+            return self.deeper(Self::signed);
+        }
+        if let Some(Token::Currency(sign)) = self.peek() {
+            let sign = sign.to_string();
+            self.at += 1;
+            return Some(Expr::Quantity(Box::new(self.deeper(Self::signed)?), sign));
+        }
+        self.power()
+    }
+
+    pub(super) fn power(&mut self) -> Option<Expr> {
+        self.deeper(|parser| {
+            let base = parser.primary()?;
+            parser.suffixes(base)
+        })
+    }
+
+    /// Exponents, factorials, percent and degree signs behind a value.
+    fn suffixes(&mut self, mut base: Expr) -> Option<Expr> {
+        for _ in 0..4 {
+            if self.takes('^') {
+                base = self.raised(base)?;
+            } else if self.takes('!') {
+                base = Expr::Factorial(Box::new(base));
+            } else if self.takes('%') {
+                base = Expr::Percent(Box::new(base));
+            } else {
+                return Some(base);
+            }
+        }
+        Some(base)
+    }
+
+    fn raised(&mut self, base: Expr) -> Option<Expr> {
+        let is_braced = self.is_symbol('{');
+        let at = self.at + usize::from(is_braced);
+        if matches!(self.tokens.get(at), Some(Token::Command(name)) if name == "circ") {
+            self.at = at + 1;
+            return (!is_braced || self.takes('}')).then(|| Expr::Degrees(Box::new(base)));
+        }
+        let exponent = if is_braced {
+            self.group()?
+        } else if self.takes('-') {
+            Expr::Negative(Box::new(self.deeper(Self::power)?))
+        } else {
+            self.deeper(Self::power)?
+        };
+        Some(Expr::Power(Box::new(base), Box::new(exponent)))
+    }
+}
+
+fn is_conjunction(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+    bare.eq_ignore_ascii_case("and") || bare.eq_ignore_ascii_case("or") || word.trim() == ","
+}
