@@ -142,12 +142,7 @@ fn score_steps(
 pub fn verdict_counts(rollouts: &[Rollout]) -> VerdictCounts {
     let mut counts = VerdictCounts::default();
     for rollout in rollouts {
-        *match rollout.verdict {
-            Verdict::Correct => &mut counts.correct,
-            Verdict::Incorrect => &mut counts.incorrect,
-            Verdict::NoAnswer => &mut counts.no_answer,
-            Verdict::Ungradable => &mut counts.ungradable,
-        } += 1;
+        counts.add(rollout.verdict);
     }
     counts
 }

@@ -6,7 +6,7 @@
 
 use crate::controller::Decision;
 use crate::monitor::Metric;
-use crate::rollout::Stage;
+use crate::rollout::{Stage, Verdict};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -51,6 +51,18 @@ pub struct VerdictCounts {
     pub no_answer: u64,
     /// Answers that could not be decided.
     pub ungradable: u64,
+}
+
+impl VerdictCounts {
+    /// Counts one more.
+    pub fn add(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Correct => &mut self.correct,
+            Verdict::Incorrect => &mut self.incorrect,
+            Verdict::NoAnswer => &mut self.no_answer,
+            Verdict::Ungradable => &mut self.ungradable,
+        } += 1;
+    }
 }
 
 /// What became of the rollouts of an iteration.

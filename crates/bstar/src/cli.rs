@@ -1,6 +1,6 @@
 //! The command line as clap sees it. What the verbs do is in [`crate::commands`].
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Teach a language model to reason on its own best answers (B-STaR).
@@ -28,6 +28,8 @@ pub(crate) enum Verb {
     Analyze(AnalyzeArgs),
     /// Search temperature and threshold on stored rollouts.
     Balance(BalanceArgs),
+    /// Grade answers that lie in files: the same rows with verdict, answer found and reason.
+    Grade(GradeArgs),
     /// List runs, or show one.
     Runs {
         #[command(subcommand)]
@@ -135,6 +137,38 @@ pub(crate) struct BalanceArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GradeArgs {
+    /// JSON Lines files (also .gz, .zst) of rows with an answer and a gold answer.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// What the answers are.
+    #[arg(long, value_enum, default_value_t = AnswerKind::Math)]
+    pub(crate) kind: AnswerKind,
+    /// The column of the gold answer.
+    #[arg(long, value_name = "COLUMN", default_value = "gold")]
+    pub(crate) gold: String,
+    /// The column of the answer: bare, or a whole response that holds it.
+    #[arg(long, value_name = "COLUMN", default_value = "pred")]
+    pub(crate) pred: String,
+    /// Forgive nothing in mathematics: percent signs, units, rounding and order all count.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// Kinds of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnswerKind {
+    /// Mathematical text, LaTeX or plain.
+    Math,
+    /// A number.
+    Number,
+    /// An option letter.
+    Choice,
+    /// The text itself, up to white space.
+    Exact,
 }
 
 #[derive(Debug, Subcommand)]

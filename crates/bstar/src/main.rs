@@ -36,6 +36,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Verb::Eval(args) => commands::eval::eval(&args, notes),
         Verb::Analyze(args) => commands::analyze::analyze(&args, notes),
         Verb::Balance(args) => commands::balance::balance(&args, notes),
+        Verb::Grade(args) => commands::grade::grade(&args, notes),
         Verb::Runs { verb: RunsVerb::List { dir, json } } => {
             commands::runs::list(&dir, json, notes)
         }

@@ -5,6 +5,7 @@ pub(crate) mod balance;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod grade;
 pub(crate) mod init;
 mod metrics;
 mod preflight;

@@ -45,7 +45,18 @@ fn crates_depend_only_where_the_arrows_point() {
         ("bstar-model", &["bstar-core"]),
         ("bstar-store", &["bstar-core", "bstar-table"]),
         ("bstar-report", &["bstar-core", "bstar-store"]),
-        ("bstar", &["bstar-core", "bstar-model", "bstar-report", "bstar-store", "bstar-tasks"]),
+        (
+            "bstar",
+            &[
+                "bstar-core",
+                "bstar-model",
+                "bstar-report",
+                "bstar-store",
+                "bstar-table",
+                "bstar-tasks",
+                "bstar-verify",
+            ],
+        ),
     ]);
     let metadata = cargo_metadata::MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))

@@ -219,6 +219,37 @@ fn balance_tells_of_queries_that_a_temperature_lacks() {
 }
 
 #[test]
+fn grade_gives_the_same_rows_with_verdicts_and_names_what_it_cannot_read() {
+    let bench = Bench::new();
+    let rows = r#"{"id": 7, "gold": "\\frac{1}{2}", "pred": "So we get \\boxed{0.5}."}
+{"gold": "(0,1)", "pred": "(0,1.5)"}
+{"gold": "3", "pred": ""}
+not json
+{"gold": "3"}
+{"gold": "", "pred": "3"}
+"#;
+    bench.write("rows.jsonl", rows);
+    let outcome = bench.bad("grade rows.jsonl", 3, &["rows.jsonl:4", "rows.jsonl:5", "`pred`"]);
+    let graded: Vec<Value> =
+        outcome.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let verdicts: Vec<&str> = graded.iter().filter_map(|row| row["verdict"].as_str()).collect();
+    assert_eq!(verdicts, ["correct", "incorrect", "no_answer", "ungradable"]);
+    assert_eq!((&graded[0]["id"], &graded[0]["extracted"]), (&7.into(), &"0.5".into()));
+    assert!(graded.iter().all(|row| row["reason"].as_str().is_some_and(|why| !why.is_empty())));
+    assert!(outcome.stderr.contains("4 rows graded"), "{}", outcome.stderr);
+
+    bench.write("n.jsonl", "{\"gold\": \"2 + 2 = 4 #### 4\", \"pred\": \"so 4 eggs\"}\n");
+    let number = bench.good("grade n.jsonl --kind number --quiet");
+    assert!(number.stdout.contains("\"correct\"") && number.stderr.is_empty());
+    bench.write("c.jsonl", "{\"key\": \"B\", \"out\": \"Final answer: (b)\"}\n");
+    let choice = bench.good("grade c.jsonl --kind choice --gold key --pred out");
+    assert!(choice.stdout.contains("\"correct\""), "{}", choice.stdout);
+    bench.write("s.jsonl", "{\"gold\": \"1/3\", \"pred\": \"0.333333\"}\n");
+    assert!(bench.good("grade s.jsonl").stdout.contains("\"correct\""));
+    assert!(bench.good("grade s.jsonl --strict").stdout.contains("\"incorrect\""));
+}
+
+#[test]
 fn a_run_can_be_listed_shown_evaluated_and_analyzed() {
     let bench = Bench::new();
     let run = bench.good("run tiny.toml --json").json();
