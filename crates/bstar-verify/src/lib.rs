@@ -1,8 +1,8 @@
 //! Is this answer the same as that one? Extraction of answers from responses, and equivalence.
 //!
-//! Everything here is pure, total and bounded: no I/O, no panics on any input, recursion only to
-//! a fixed depth, and a cap on how much text is looked at. Results are values: an answer or none; same, different or
-//! cannot tell. The crate knows no prompts, models, files or processes.
+//! Everything here is pure, total and bounded: no I/O, no panics on any input, recursion only to a
+//! fixed depth, and a cap on how much text is looked at. Results are values: an answer or none; same,
+//! different or cannot tell. The crate knows no prompts, models, files or processes.
 //!
 //! [`math`] is the checker of mathematical answers, behind [`Verifier::Math`].
 

@@ -7,6 +7,7 @@ use crate::cli::{AnswerKind, GradeArgs};
 use crate::output::{self, Notes};
 use bstar_core::event::VerdictCounts;
 use bstar_core::{Fault, FaultClass, Verdict};
+use bstar_store::rollout_file::RolloutFileError;
 use bstar_table::{Lines, TableError};
 use bstar_verify::math::{self, Options, Reason};
 use bstar_verify::{Rule, Sameness, Verifier, choice, extract};
@@ -93,12 +94,7 @@ fn name(path: &Path, line: u64, why: &str, count: u64, notes: Notes) {
 }
 
 fn unreadable_file(error: TableError) -> Fault {
-    let mut fault = Fault::new(FaultClass::Data, error.to_string());
-    fault.hint = error.hint().map(ToOwned::to_owned);
-    match error.into_cause() {
-        Some(cause) => fault.because(cause),
-        None => fault,
-    }
+    RolloutFileError::Table(error).into()
 }
 
 /// The next lines with their numbers; none at the end.
