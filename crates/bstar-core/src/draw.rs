@@ -4,12 +4,13 @@
 //! score differently. Also the way from rollouts to the compact pools and observations that search,
 //! selection and monitors work on.
 
-use crate::event::VerdictCounts;
+use crate::event::{Event, VerdictCounts};
 use crate::fault::Fault;
 use crate::monitor::Observation;
 use crate::pool::{Pool, ScoredResponse};
 use crate::ports::{
-    Decoding, Policy, Progress, PromptRequest, RewardModel, SampleRequest, StepRequest, Task,
+    Decoding, GradeRequest, Policy, Progress, PromptRequest, RewardModel, SampleRequest,
+    StepRequest, Task,
 };
 use crate::reward::StepReduction;
 use crate::rng::RngKey;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 pub enum DrawActivity {
     /// The policy samples.
     Sample,
+    /// The answers are checked.
+    Grade,
     /// The reward model scores.
     Score,
 }
@@ -61,21 +64,32 @@ pub fn draw<P: Policy + ?Sized>(
     let sample_request = SampleRequest {
         prompts: prompts.collect(),
         samples: request.samples,
-        decoding: request.decoding,
+        decoding: request.decoding.clone(),
     };
     let version = policy.version();
     let groups =
         policy.sample(&sample_request, &mut |progress| tick(DrawActivity::Sample, progress))?;
+    let drawn = request.queries.iter().zip(&groups);
+    let to_grade: Vec<GradeRequest<'_>> = drawn
+        .flat_map(|(query, group)| {
+            group.iter().map(|completion| GradeRequest { query, response: &completion.text })
+        })
+        .collect();
+    let mut grades =
+        task.grade_all(&to_grade, &mut |progress| tick(DrawActivity::Grade, progress))?.into_iter();
+    let mut reasons = BTreeMap::new();
     let mut rollouts = Vec::with_capacity(request.queries.len() * request.samples);
     for (&query, group) in request.queries.iter().zip(groups) {
         let prompt: Arc<str> = query.prompt.as_str().into();
         for (index, completion) in (0..).zip(group) {
-            let grade = task.grade(query, &completion.text)?;
+            let grade = grades.next().expect("a task grades every request");
+            let reason = reasons.entry(grade.reason).or_insert_with(|| Arc::from(grade.reason));
             let steps_correct = task.check_steps(query, &completion.text);
             rollouts.push(Rollout {
                 sample_index: index,
                 answer: grade.answer,
                 verdict: grade.verdict,
+                reason: Some(Arc::clone(reason)),
                 steps_correct,
                 prompt: Some(Arc::clone(&prompt)),
                 policy_version: Some(Arc::clone(&version)),
@@ -98,6 +112,7 @@ fn record(query: &Query, completion: &Completion, request: &DrawRequest<'_>) -> 
         response: completion.text.as_str().into(),
         answer: None,
         verdict: Verdict::NoAnswer,
+        reason: None,
         reward_model_score: None,
         step_scores: None,
         iteration: Some(request.iteration),
@@ -138,13 +153,17 @@ fn score_steps(
     Ok(())
 }
 
-/// Counts verdicts.
-pub fn verdict_counts(rollouts: &[Rollout]) -> VerdictCounts {
+/// The event that counts the verdicts of a stage, and the reasons that the checker gave.
+pub(crate) fn graded(iteration: u32, stage: Stage, rollouts: &[Rollout]) -> Event {
     let mut counts = VerdictCounts::default();
+    let mut reasons: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     for rollout in rollouts {
         counts.add(rollout.verdict);
+        if let Some(reason) = &rollout.reason {
+            *reasons.entry(Arc::clone(reason)).or_default() += 1;
+        }
     }
-    counts
+    Event::Graded { iteration, stage, counts, reasons }
 }
 
 impl Rollout {

@@ -63,19 +63,24 @@ pub fn evaluate<P: Policy + ?Sized>(
     };
     let sampled = &queries[..settings.sampled_queries.min(queries.len())];
     let total = (queries.len() + sampled.len() * settings.samples) as u64;
-    let greedy = Decoding::greedy(settings.decoding.max_tokens);
-    let mut greedy_tick = |activity, progress| tick(activity, Progress { total, ..progress });
+    let greedy = settings.decoding.likeliest();
+    let mut greedy_tick = |activity, progress| match activity {
+        DrawActivity::Sample => tick(activity, Progress { total, ..progress }),
+        DrawActivity::Grade | DrawActivity::Score => tick(activity, progress),
+    };
     let request = draw_request(&queries, 1, greedy);
     let mut rollouts = draw(&request, policy, task, None, &mut greedy_tick)?;
     let mut metrics = greedy_metrics(&rollouts, task.name(), settings.key);
     if !sampled.is_empty() && settings.samples > 0 {
-        let request = draw_request(sampled, settings.samples, settings.decoding);
+        let request = draw_request(sampled, settings.samples, settings.decoding.clone());
         let model = reward_model.take();
         let mut sampled_tick = |activity, Progress { done, total: all }| match activity {
             DrawActivity::Sample => {
                 tick(activity, Progress { done: queries.len() as u64 + done, total })
             }
-            DrawActivity::Score => tick(activity, Progress { done, total: all }),
+            DrawActivity::Grade | DrawActivity::Score => {
+                tick(activity, Progress { done, total: all })
+            }
         };
         let drawn = draw(&request, policy, task, model, &mut sampled_tick)?;
         let groups = observations(&drawn, &|response| task.equations(response));

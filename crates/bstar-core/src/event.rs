@@ -9,6 +9,7 @@ use crate::monitor::Metric;
 use crate::rollout::{Stage, Verdict};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The pieces of an iteration that are published one by one; a resumed run redoes none of them.
@@ -54,6 +55,11 @@ pub struct VerdictCounts {
 }
 
 impl VerdictCounts {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.correct + self.incorrect + self.no_answer + self.ungradable
+    }
+
     /// Counts one more.
     pub fn add(&mut self, verdict: Verdict) {
         *match verdict {
@@ -143,6 +149,9 @@ pub enum Event {
         /// The counts.
         #[serde(flatten)]
         counts: VerdictCounts,
+        /// How often the checker gave each reason; see [`crate::rollout::Grade::reason`].
+        #[serde(default)]
+        reasons: BTreeMap<Arc<str>, u64>,
     },
     /// What was selected for training.
     Selected {
@@ -202,6 +211,13 @@ pub enum Activity {
     TrainRewardModel,
     /// Sampling for a stage; units are responses.
     Sample {
+        /// The iteration.
+        iteration: u32,
+        /// What for.
+        stage: Stage,
+    },
+    /// Answer checking for a stage; units are responses.
+    Grade {
         /// The iteration.
         iteration: u32,
         /// What for.

@@ -16,7 +16,7 @@
 use crate::balance::{BalanceRule, CapRule, EmptyQueries, cap_limit, target_count};
 use crate::batches::batches;
 use crate::controller::{Configuration, Controller, Decision};
-use crate::draw::{pool_of, verdict_counts};
+use crate::draw::{graded, pool_of};
 use crate::evaluate::{EvaluationSettings, evaluate};
 use crate::event::{Activity, Event, Piece};
 use crate::fault::Fault;
@@ -84,6 +84,8 @@ pub struct ImproveSettings {
     pub reset_to: Checkpoint,
     /// Held-out evaluation.
     pub evaluation: EvaluationSettings,
+    /// Stop when a larger share than this of the answers of a stage is ungradable.
+    pub most_ungradable: f64,
     /// Stop after this many iterations in a row that select nothing.
     pub most_empty_iterations: u32,
 }
@@ -213,15 +215,16 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
+        let stage = Stage::Probe;
         if self.ledger.is_published(iteration, Piece::Probe) {
-            return self.ledger.read_rollouts(iteration, Stage::Probe);
+            let rollouts = self.ledger.read_rollouts(iteration, stage)?;
+            self.settings.check_gradable(stage, &rollouts)?;
+            return Ok(rollouts);
         }
         let queries = self.probe_queries(run_key, key);
         let key = key.child("probe");
-        let rollouts = self.sample(iteration, Stage::Probe, &queries, &candidates, key)?;
-        let counts = verdict_counts(&rollouts);
-        self.ledger.record(Event::Graded { iteration, stage: Stage::Probe, counts })?;
-        self.ledger.publish_rollouts(iteration, Stage::Probe, &rollouts)?;
+        let rollouts = self.sample(iteration, stage, &queries, &candidates, key)?;
+        self.publish_graded(iteration, stage, &rollouts)?;
         Ok(rollouts)
     }
 
@@ -290,14 +293,13 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         mark(rollouts, &selection, &queries, &settings.ranking);
         let selected = self.selected(queries, selection, rollouts);
         if self.ledger.is_published(iteration, Piece::Draw) {
+            self.settings.check_gradable(Stage::Train, rollouts)?;
             return Ok(selected);
         }
-        let counts = verdict_counts(rollouts);
-        self.ledger.record(Event::Graded { iteration, stage: Stage::Train, counts })?;
         for event in self.selection_events(iteration, &selected, &pool, rollouts, key) {
             self.ledger.record(event)?;
         }
-        self.ledger.publish_rollouts(iteration, Stage::Train, rollouts)?;
+        self.publish_graded(iteration, Stage::Train, rollouts)?;
         Ok(selected)
     }
 
@@ -363,12 +365,13 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     }
 
     fn evaluate(&mut self, iteration: u32) -> Result<(), Fault> {
+        let stage = Stage::Eval;
         if self.ledger.is_published(iteration, Piece::Evaluate) {
-            return Ok(());
+            let rollouts = self.ledger.read_rollouts(iteration, stage)?;
+            return self.settings.check_gradable(stage, &rollouts);
         }
         let ledger = &mut *self.ledger;
         let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
-        let stage = Stage::Eval;
         let evaluation = evaluate(
             &self.settings.evaluation,
             self.task.test(),
@@ -378,10 +381,21 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             model,
             &mut |activity, progress| ledger.tick(activity.of(iteration, stage), progress),
         )?;
-        let counts = verdict_counts(&evaluation.rollouts);
-        ledger.record(Event::Graded { iteration, stage, counts })?;
         ledger.record(Event::Measured { iteration, stage, metrics: evaluation.metrics })?;
-        ledger.publish_rollouts(iteration, stage, &evaluation.rollouts)
+        self.publish_graded(iteration, stage, &evaluation.rollouts)
+    }
+
+    /// Records the verdicts on the rollouts of a stage and publishes them; then stops the run if too
+    /// many could not be decided. What was drawn is safe by then.
+    fn publish_graded(
+        &mut self,
+        iteration: u32,
+        stage: Stage,
+        rollouts: &[Rollout],
+    ) -> Result<(), Fault> {
+        self.ledger.record(graded(iteration, stage, rollouts))?;
+        self.ledger.publish_rollouts(iteration, stage, rollouts)?;
+        self.settings.check_gradable(stage, rollouts)
     }
 
     /// The draw as a pool, and how it is scored.

@@ -19,6 +19,9 @@ use crate::selection::Selection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Characters of an answer that a message shows.
+const MOST_SHOWN: usize = 60;
+
 /// What the loop carries from one iteration to the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LoopState {
@@ -128,7 +131,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             let request = DrawRequest {
                 queries,
                 samples: self.settings.samples_per_query,
-                decoding: Decoding { temperature, ..self.settings.decoding },
+                decoding: Decoding { temperature, ..self.settings.decoding.clone() },
                 key,
                 iteration,
                 stage,
@@ -246,6 +249,36 @@ impl ImproveSettings {
         let message = format!("nothing was selected in {in_a_row} iterations in a row");
         Fault::new(FaultClass::Training, message).hint(advice)
     }
+
+    /// A checker that cannot read the answers steers the run by the few that it can: past
+    /// `most_ungradable` that is a fault, which names the reasons and an example of each.
+    pub(crate) fn check_gradable(&self, stage: Stage, rollouts: &[Rollout]) -> Result<(), Fault> {
+        let is_ungradable = |rollout: &&Rollout| rollout.verdict == Verdict::Ungradable;
+        let ungradable = rollouts.iter().filter(is_ungradable).count();
+        let share = ungradable as f64 / rollouts.len().max(1) as f64;
+        if share <= self.most_ungradable {
+            return Ok(());
+        }
+        let mut reasons: BTreeMap<&str, (usize, &Rollout)> = BTreeMap::new();
+        for rollout in rollouts.iter().filter(is_ungradable) {
+            let reason = rollout.reason.as_deref().unwrap_or("no reason given");
+            reasons.entry(reason).or_insert((0, rollout)).0 += 1;
+        }
+        let told = reasons.iter().map(|(reason, (count, example))| {
+            let answer = example.answer.as_deref().unwrap_or_default();
+            let answer: String = answer.chars().take(MOST_SHOWN).collect();
+            format!("{reason} {count} times (such as {answer:?} for {})", example.query_id)
+        });
+        let told = told.collect::<Vec<_>>().join(", ");
+        let (all, name) = (rollouts.len(), stage.name());
+        let message = format!("{ungradable} of {all} {name} answers cannot be graded: {told}");
+        Err(Fault::new(FaultClass::Training, message).hint(
+            "if these answers make sense, choose a fitting `task.files.verifier` or \
+             `task.files.extract`; if they do not, give the policy more supervised fine-tuning \
+             (`supervised.steps`); `run.most_ungradable` allows more, and the run then goes on where \
+             it stands",
+        ))
+    }
 }
 
 impl DrawActivity {
@@ -253,6 +286,7 @@ impl DrawActivity {
     pub fn of(self, iteration: u32, stage: Stage) -> Activity {
         match self {
             Self::Sample => Activity::Sample { iteration, stage },
+            Self::Grade => Activity::Grade { iteration, stage },
             Self::Score => Activity::Score { iteration, stage },
         }
     }

@@ -40,8 +40,9 @@ impl Progress {
 /// Called by long work now and then; an error (an interrupt) ends the work at once.
 pub type Tick<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Fault>;
 
-/// How tokens are drawn from the policy's distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// How tokens are drawn from the policy's distribution, and what ends a response beside the
+/// policy's own end tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decoding {
     /// Logits are divided by this; 0 is greedy decoding.
@@ -50,14 +51,48 @@ pub struct Decoding {
     pub top_p: f64,
     /// Keep this many of the most likely tokens; 0 keeps all.
     pub top_k: usize,
+    /// Keep tokens whose probability, after `temperature`, is at least this share of the largest;
+    /// 0 keeps all. Applied after `top_k` and `top_p`.
+    #[serde(default)]
+    pub min_p: f64,
+    /// Logits of tokens that occurred in prompt or response are divided by this where they are
+    /// positive and multiplied where they are negative (Keskar et al., arXiv 1909.05858, with
+    /// that sign rule of `transformers`), before `temperature`; 1 changes nothing.
+    #[serde(default = "one")]
+    pub repetition_penalty: f64,
+    /// A response ends before the first of these strings, none of which is empty.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Token ids that end a response, as end-of-sequence tokens do.
+    #[serde(default)]
+    pub stop_tokens: Vec<u32>,
     /// End a response after this many tokens.
     pub max_tokens: usize,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Decoding {
     /// Always the most likely token (ties: the lowest token id).
     pub fn greedy(max_tokens: usize) -> Self {
-        Self { temperature: 0.0, top_p: 1.0, top_k: 0, max_tokens }
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            max_tokens,
+        }
+    }
+
+    /// The same ends and the same penalty, but always the most likely token.
+    #[must_use]
+    pub fn likeliest(&self) -> Self {
+        Self { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, ..self.clone() }
     }
 }
 
@@ -149,6 +184,15 @@ pub trait RewardModel {
     ) -> Result<Vec<Vec<f64>>, Fault>;
 }
 
+/// A response to grade.
+#[derive(Clone, Copy, Debug)]
+pub struct GradeRequest<'a> {
+    /// What was asked.
+    pub query: &'a Query,
+    /// What was answered.
+    pub response: &'a str,
+}
+
 /// Queries with a way to check answers.
 pub trait Task: Sync {
     /// The name used in metric names: `eval/<task>/…`.
@@ -166,6 +210,22 @@ pub trait Task: Sync {
     /// Extracts the answer of a response and compares it with the gold answer. An error means that
     /// the checker is broken, never that the response is wrong.
     fn grade(&self, query: &Query, response: &str) -> Result<Grade, Fault>;
+
+    /// Grades many responses; the grades come in the order of the requests. Tasks whose check is
+    /// slow override it to check several at once.
+    fn grade_all(
+        &self,
+        requests: &[GradeRequest<'_>],
+        tick: Tick<'_>,
+    ) -> Result<Vec<Grade>, Fault> {
+        let total = requests.len() as u64;
+        let mut grades = Vec::with_capacity(requests.len());
+        for request in requests {
+            grades.push(self.grade(request.query, request.response)?);
+            tick(Progress { done: grades.len() as u64, total })?;
+        }
+        Ok(grades)
+    }
 
     /// Byte ranges of the steps of a response; the answer is the last.
     fn steps(&self, response: &str) -> Vec<Range<usize>>;

@@ -76,13 +76,22 @@ impl Verdict {
     }
 }
 
-/// A verdict and the answer that it is about.
+/// A verdict with the answer that it is about and its ground.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grade {
     /// The answer found in the response.
     pub answer: Option<String>,
     /// What is said of it.
     pub verdict: Verdict,
+    /// Why, in a few words from a fixed list of the checker: `equal as numbers`, `time limit`.
+    pub reason: &'static str,
+}
+
+impl Grade {
+    /// The grade of a response in which no answer was found.
+    pub fn no_answer() -> Self {
+        Self { answer: None, verdict: Verdict::NoAnswer, reason: "no answer found" }
+    }
 }
 
 /// Why a response ended.
@@ -154,6 +163,8 @@ pub struct Rollout {
     pub answer: Option<String>,
     /// What the answer check says.
     pub verdict: Verdict,
+    /// Why it says so, in a few words; see [`Grade::reason`].
+    pub reason: Option<Arc<str>>,
     /// The raw reward-model score, reduced over steps; not yet divided or clipped.
     pub reward_model_score: Option<f64>,
     /// The raw reward-model score of each step.

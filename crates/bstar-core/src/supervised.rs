@@ -8,13 +8,14 @@ use crate::batches::batches;
 use crate::event::{Activity, Event};
 use crate::fault::Fault;
 use crate::ports::{
-    Decoding, Example, Ledger, Policy, Progress, PromptRequest, SampleRequest, Task, Update,
+    Decoding, Example, GradeRequest, Ledger, Policy, Progress, PromptRequest, SampleRequest, Task,
+    Update,
 };
 use crate::rng::RngKey;
 use crate::schedule::CosineSchedule;
 
 /// How P_0 is made.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SupervisedSettings {
     /// Most optimizer steps; 0 takes the policy as it is.
     pub steps: usize,
@@ -28,8 +29,8 @@ pub struct SupervisedSettings {
     pub validate_every: usize,
     /// Validation queries used.
     pub validation_queries: usize,
-    /// Longest response in tokens.
-    pub max_tokens: usize,
+    /// How validation queries are answered, but greedily.
+    pub decoding: Decoding,
 }
 
 /// Trains `policy` on `examples` and records what happens.
@@ -92,16 +93,17 @@ fn validate<P: Policy, L: Ledger<P>>(
     let request = SampleRequest {
         prompts: prompts.collect(),
         samples: 1,
-        decoding: Decoding::greedy(settings.max_tokens),
+        decoding: settings.decoding.likeliest(),
     };
     let tick = &mut |progress| ledger.tick(Activity::Validate, progress);
     let groups = policy.sample(&request, tick)?;
-    let mut correct = 0_u64;
-    for (query, group) in queries.iter().zip(&groups) {
-        for completion in group {
-            correct += u64::from(task.grade(query, &completion.text)?.verdict.is_correct());
-        }
-    }
+    let answered = queries.iter().zip(groups.iter().flatten());
+    let answered: Vec<GradeRequest<'_>> = answered
+        .map(|(query, completion)| GradeRequest { query, response: &completion.text })
+        .collect();
+    let grades =
+        task.grade_all(&answered, &mut |progress| ledger.tick(Activity::Validate, progress))?;
+    let correct = grades.iter().filter(|grade| grade.verdict.is_correct()).count();
     let queries = count as u64;
     Ok((if queries == 0 { 0.0 } else { correct as f64 / queries as f64 }, queries))
 }

@@ -117,9 +117,16 @@ pub struct EchoTask {
     train: Vec<Query>,
     validation: Vec<Query>,
     test: Vec<Query>,
+    can_tell: bool,
 }
 
 impl EchoTask {
+    /// The same task with a checker that cannot decide about any answer but a right one.
+    #[must_use]
+    pub fn that_cannot_tell(self) -> Self {
+        Self { can_tell: false, ..self }
+    }
+
     /// A task with this many queries to train on, and a tenth of it held out twice.
     pub fn new(train: usize) -> Self {
         let queries = |split: &str, count: usize| {
@@ -135,6 +142,7 @@ impl EchoTask {
             train: queries("train", train),
             validation: queries("validation", train / 10),
             test: queries("test", train / 10),
+            can_tell: true,
         }
     }
 }
@@ -158,12 +166,13 @@ impl Task for EchoTask {
 
     fn grade(&self, query: &Query, response: &str) -> Result<Grade, Fault> {
         let answer = response.lines().nth(1).map(str::to_owned);
-        let verdict = match &answer {
-            None => Verdict::NoAnswer,
-            Some(answer) if *answer == query.gold_answer => Verdict::Correct,
-            Some(_) => Verdict::Incorrect,
+        let (verdict, reason) = match &answer {
+            None => return Ok(Grade::no_answer()),
+            Some(answer) if *answer == query.gold_answer => (Verdict::Correct, "the same answer"),
+            Some(_) if self.can_tell => (Verdict::Incorrect, "different value"),
+            Some(_) => (Verdict::Ungradable, "cannot parse"),
         };
-        Ok(Grade { answer, verdict })
+        Ok(Grade { answer, verdict, reason })
     }
 
     fn steps(&self, response: &str) -> Vec<Range<usize>> {

@@ -20,7 +20,7 @@ type Memory = MemoryLedger<ScriptedPolicy>;
 fn settings(method: Method) -> ImproveSettings {
     let preset = Preset::Recommended.values();
     let ranking = preset.ranking(RewardKind::AnswerAndRewardModel);
-    let decoding = Decoding { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 16 };
+    let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(16) };
     ImproveSettings {
         method,
         seed: 7,
@@ -37,7 +37,7 @@ fn settings(method: Method) -> ImproveSettings {
             stop_at_accuracy: Some(0.4),
             validate_every: 5,
             validation_queries: 10,
-            max_tokens: 16,
+            decoding: decoding.clone(),
         },
         queries_per_iteration: 60,
         samples_per_query: 8,
@@ -47,7 +47,7 @@ fn settings(method: Method) -> ImproveSettings {
         empty_queries: EmptyQueries::Zero,
         probe_queries: 20,
         redraw_probe: false,
-        decoding,
+        decoding: decoding.clone(),
         ranking,
         gold_solutions: GoldSolutions::Exclude,
         controller: Controller {
@@ -75,6 +75,7 @@ fn settings(method: Method) -> ImproveSettings {
             reward: ranking.reward,
             key: RngKey::from_seed(99),
         },
+        most_ungradable: 0.25,
         most_empty_iterations: 2,
     }
 }
@@ -84,7 +85,14 @@ fn base() -> ScriptedPolicy {
 }
 
 fn run(settings: &ImproveSettings, ledger: &mut Memory) -> Result<ScriptedPolicy, Fault> {
-    let task = EchoTask::new(100);
+    run_on(&EchoTask::new(100), settings, ledger)
+}
+
+fn run_on(
+    task: &EchoTask,
+    settings: &ImproveSettings,
+    ledger: &mut Memory,
+) -> Result<ScriptedPolicy, Fault> {
     let mut policy = base();
     let mut reward = TableReward(vec![3.0, -2.0, 0.5]);
     let example = |index: usize| bstar_core::ports::Example {
@@ -94,7 +102,7 @@ fn run(settings: &ImproveSettings, ledger: &mut Memory) -> Result<ScriptedPolicy
     let supervised: Vec<_> = (0..30).map(example).collect();
     improve(&mut Improver {
         settings,
-        task: &task,
+        task,
         supervised: &supervised,
         policy: &mut policy,
         reward_model: Some(&mut reward as &mut dyn RewardModel),
@@ -287,6 +295,35 @@ fn the_first_iteration_that_trains_starts_optimizer_and_schedule() {
         steps.first().is_some_and(|(iteration, _)| *iteration > 1)
     });
     assert!(late_starts.count() > 3, "no run began with an empty iteration");
+}
+
+#[test]
+fn a_checker_that_cannot_tell_stops_the_run_with_everything_safe() {
+    let task = EchoTask::new(100).that_cannot_tell();
+    let mut settings = settings(Method::BStar);
+    let mut ledger = Memory::new(base());
+    let stopped = |settings: &ImproveSettings, ledger: &mut Memory| {
+        let fault = run_on(&task, settings, ledger).expect_err("most answers are wrong");
+        assert_eq!(fault.class, FaultClass::Training);
+        assert!(fault.message.contains("cannot be graded: cannot parse"), "{fault}");
+        assert!(fault.hint.expect("advice").contains("run.most_ungradable"));
+        events(ledger)
+    };
+    let before = stopped(&settings, &mut ledger);
+    let Some(Event::Graded { counts, reasons, .. }) =
+        before.iter().rfind(|event| matches!(event, Event::Graded { .. }))
+    else {
+        panic!("the verdicts are on record");
+    };
+    assert_eq!(reasons["cannot parse"], counts.ungradable);
+    assert_eq!(reasons["the same answer"], counts.correct);
+    assert_eq!(reasons.values().sum::<u64>(), counts.total());
+    assert_eq!(stopped(&settings, &mut ledger), before, "the same stop, nothing drawn again");
+    settings.most_ungradable = 1.0;
+    run_on(&task, &settings, &mut ledger).expect("it goes on where it stands");
+    let mut whole = Memory::new(base());
+    run_on(&task, &settings, &mut whole).expect("a run that never stopped");
+    assert_eq!(events(&ledger), events(&whole));
 }
 
 #[test]

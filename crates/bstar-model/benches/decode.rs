@@ -68,7 +68,7 @@ fn measure(criterion: &mut Criterion, workload: &Workload, threads: usize) {
         .enumerate()
         .map(|(number, prompt)| DecodeRequest { prompt, keys: keys(number) })
         .collect();
-    let decoding = Decoding { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: *new_tokens };
+    let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(*new_tokens) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.expect("a pool of two threads");
     let generate = || {

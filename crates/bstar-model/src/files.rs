@@ -28,6 +28,13 @@ pub struct FileError {
     source: io::Error,
 }
 
+impl FileError {
+    /// A file that could not be read.
+    pub(crate) fn reading(path: &Path, source: io::Error) -> Self {
+        Self { action: Action::Read, path: path.into(), source }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Read,
@@ -56,11 +63,7 @@ impl From<FileError> for Fault {
 
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    std::fs::read(path).map_err(|source| FileError {
-        action: Action::Read,
-        path: path.into(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| FileError::reading(path, source))
 }
 
 /// Writes a whole file and flushes it to the disk.

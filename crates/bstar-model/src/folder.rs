@@ -2,19 +2,18 @@
 //!
 //! Reads `config.json` and `model.safetensors`, or the shards that `model.safetensors.index.json`
 //! lists, of `f32`, `bf16` or `f16` numbers; writes one file of `f32`. Files come from strangers:
-//! headers are checked by the `safetensors` crate, names and shapes here, and what does not fit is
-//! an error with file and tensor in it. A file is written whole and flushed; renaming the folder
+//! `tensor_file` checks headers and reads tensors one at a time, names and shapes are checked here,
+//! and what does not fit is an error with file and tensor in it. A file is written whole and flushed; renaming the folder
 //! into place is the caller's part.
 
 use crate::config::{ConfigError, ModelConfig, all_finite};
 use crate::files::{self, FileError};
+use crate::tensor_file::{read_tensors, write_tensors};
 use crate::trainer::DIVERGED_HINT;
-use crate::weights::{WeightTensor, Weights, little_endian_bytes};
+use crate::weights::Weights;
 use bstar_core::{Fault, FaultClass};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -48,8 +47,8 @@ pub enum FolderError {
         /// The file or folder that should hold it.
         path: PathBuf,
     },
-    /// A tensor that no config of this family has: the arithmetic would differ.
-    #[error("tensor `{tensor}` of {} has no place in a Llama model", path.display())]
+    /// A tensor that no model of this config has: the arithmetic would differ.
+    #[error("tensor `{tensor}` of {} has no place in a model of this config", path.display())]
     UnknownTensor {
         /// The tensor.
         tensor: String,
@@ -72,14 +71,14 @@ pub enum FolderError {
         expected: Vec<usize>,
     },
     /// A tensor has numbers of a type that is not read.
-    #[error("tensor `{tensor}` of {} has type {found:?}, not F32, F16 or BF16", path.display())]
+    #[error("tensor `{tensor}` of {} has type {found}, not F32, F16 or BF16", path.display())]
     NumberType {
         /// The tensor.
         tensor: String,
         /// The file that holds it.
         path: PathBuf,
-        /// Its type.
-        found: Dtype,
+        /// Its type, as the file writes it.
+        found: String,
     },
     /// A tensor to be written holds numbers that are infinite or not numbers.
     #[error("the weights `{tensor}` are not finite")]
@@ -105,7 +104,7 @@ impl From<FolderError> for Fault {
                 Self::new(FaultClass::Training, message).hint(DIVERGED_HINT)
             }
             _ => Self::new(FaultClass::Data, message)
-                .hint("check that config.json and the tensors are of the same Llama model"),
+                .hint("check that config.json and the tensors are of the same model"),
         }
     }
 }
@@ -120,7 +119,10 @@ impl Weights {
             for (name, tensor) in read_tensors(&path, |name, found| {
                 expected_shape(&config, &shapes, name, found, &path)
             })? {
-                tensors.insert(name, tensor);
+                if tensors.insert(name.clone(), tensor).is_some() {
+                    let reason = format!("tensor `{name}` is also in another file of the folder");
+                    return Err(FolderError::Broken { path, reason });
+                }
             }
         }
         if let Some(missing) = shapes.into_keys().find(|name| !tensors.contains_key(name)) {
@@ -148,49 +150,6 @@ impl Weights {
     }
 }
 
-/// Reads every tensor of a safetensors file as `f32`. `check` is asked about each name and shape
-/// first: `Ok(false)` leaves a tensor out.
-pub(crate) fn read_tensors(
-    path: &Path,
-    mut check: impl FnMut(&str, &[usize]) -> Result<bool, FolderError>,
-) -> Result<Vec<(String, WeightTensor)>, FolderError> {
-    let bytes = files::read(path)?;
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|error| FolderError::Broken { path: path.into(), reason: error.to_string() })?;
-    let mut read = Vec::new();
-    for (name, view) in tensors.iter() {
-        if check(name, view.shape())? {
-            let data = numbers(&view).ok_or_else(|| FolderError::NumberType {
-                tensor: name.into(),
-                path: path.into(),
-                found: view.dtype(),
-            })?;
-            read.push((name.into(), WeightTensor { shape: view.shape().to_vec(), data }));
-        }
-    }
-    Ok(read)
-}
-
-/// Writes a safetensors file of `f32` tensors and flushes it to the disk.
-pub(crate) fn write_tensors<'a>(
-    path: &Path,
-    tensors: impl Iterator<Item = (String, Vec<usize>, &'a [f32])>,
-) -> Result<(), FolderError> {
-    let bytes: Vec<_> =
-        tensors.map(|(name, shape, data)| (name, shape, little_endian_bytes(data))).collect();
-    let views: Vec<_> = bytes
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            (name.as_str(), view.expect("four bytes for each number"))
-        })
-        .collect();
-    // `transformers` refuses files without it.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
-    Ok(files::write_synced(path, &file)?)
-}
-
 const CONFIG_FILE: &str = "config.json";
 const GENERATION_FILE: &str = "generation_config.json";
 const MODEL_FILE: &str = "model.safetensors";
@@ -199,7 +158,7 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The config, with what the generation config adds to it.
 fn load_config(dir: &Path) -> Result<ModelConfig, FolderError> {
     let path = dir.join(CONFIG_FILE);
-    let mut config = ModelConfig::from_json(&files::read(&path)?)
+    let mut config = ModelConfig::from_json(&read_text(&path)?)
         .map_err(|problem| FolderError::Config { path, problem })?;
     let path = dir.join(GENERATION_FILE);
     if path.exists() {
@@ -257,39 +216,22 @@ fn expected_shape(
     }
 }
 
-/// The numbers of a tensor as `f32`; nothing for other types.
-fn numbers(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    let halves = || bytes.as_chunks::<2>().0.iter().map(|&half| u16::from_le_bytes(half));
-    match view.dtype() {
-        Dtype::F32 => {
-            Some(bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect())
-        }
-        Dtype::BF16 => Some(halves().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
-        Dtype::F16 => Some(halves().map(f32_from_f16).collect()),
-        _ => None,
-    }
-}
-
-/// An IEEE half-precision number; every one of them is an `f32`.
-fn f32_from_f16(bits: u16) -> f32 {
-    let magnitude = u32::from(bits & 0x7fff);
-    let sign = u32::from(bits & 0x8000) << 16;
-    let value = match magnitude >> 10 {
-        // Infinity and not-a-number keep their mark and payload.
-        31 => f32::from_bits(0x7f80_0000 | (magnitude & 0x3ff) << 13),
-        // Subnormal: the fraction counts units of 2^-24.
-        0 => magnitude as f32 / 16_777_216.0,
-        // The exponent's bias goes from 15 to 127.
-        _ => f32::from_bits((magnitude << 13) + ((127 - 15) << 23)),
-    };
-    f32::from_bits(value.to_bits() | sign)
-}
-
 fn read_json(path: &Path) -> Result<Value, FolderError> {
-    serde_json::from_slice(&files::read(path)?)
+    serde_json::from_slice(&read_text(path)?)
         .map_err(|error| FolderError::Broken { path: path.into(), reason: error.to_string() })
 }
+
+/// The bytes of a JSON file, which no model has larger than [`LARGEST_TEXT`].
+fn read_text(path: &Path) -> Result<Vec<u8>, FolderError> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > LARGEST_TEXT) {
+        let reason = format!("it is larger than {LARGEST_TEXT} bytes");
+        return Err(FolderError::Broken { path: path.into(), reason });
+    }
+    Ok(files::read(path)?)
+}
+
+/// Bytes of the largest JSON file that is read.
+const LARGEST_TEXT: u64 = 1 << 26;
 
 fn pretty(value: &Value) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).expect("a JSON value can be written");
@@ -454,29 +396,6 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_numbers_are_widened_exactly() {
-        for (bits, expected) in [
-            (0x0000_u16, 0.0_f32),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0001, 5.960_464_5e-8),
-            (0x83ff, -6.097_555e-5),
-            (0x0400, 6.103_515_6e-5),
-            (0x3555, 0.333_251_95),
-            (0x7c00, f32::INFINITY),
-        ] {
-            assert_eq!(f32_from_f16(bits), expected, "{bits:#x}");
-        }
-        assert!(f32_from_f16(0x7e00).is_nan());
-        assert!(f32_from_f16(0x8000).is_sign_negative());
-        let bytes: Vec<u8> = [0x3f80_u16, 0xc049].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::BF16, vec![2], &bytes).unwrap();
-        assert_eq!(numbers(&view).unwrap(), [1.0, -3.140_625]);
-        assert!(numbers(&TensorView::new(Dtype::I32, vec![1], &bytes).unwrap()).is_none());
-    }
-
-    #[test]
     fn end_tokens_may_come_from_the_generation_config() {
         let (dir, _) = saved();
         let text = fs::read_to_string(dir.path().join(CONFIG_FILE)).unwrap();
@@ -525,12 +444,5 @@ mod tests {
                 &[""],
             );
         }
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_full_disk_is_a_resource_fault() {
-        let error = write_tensors(Path::new("/dev/full"), std::iter::empty()).unwrap_err();
-        assert_eq!(Fault::from(error).class, FaultClass::Resource);
     }
 }

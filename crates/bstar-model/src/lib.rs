@@ -1,4 +1,4 @@
-//! The embedded engine: tokenizer, Llama-family transformer, sampling and training.
+//! The embedded engine: tokenizer, transformer (Llama, Mistral, Qwen), sampling and training.
 //!
 //! | module | its job |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! This crate knows nothing of thresholds, balance scores or run folders. Every result depends on
 //! its inputs and keys only, never on the number of threads.
 
+mod chat;
 pub mod config;
 pub mod decode;
 pub mod files;
@@ -24,6 +25,8 @@ pub mod optimizer;
 pub mod parameters;
 pub mod policy;
 pub mod size;
+mod stops;
+mod tensor_file;
 pub mod tokenizer;
 pub mod trainer;
 pub mod trainer_state;

@@ -10,28 +10,30 @@ use std::ops::Range;
 /// A stretch of the flat buffer that training treats as one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterGroup {
-    /// Its shape: `[out, in]`, or `[width]` for a norm.
+    /// Its shape: `[out, in]`, or `[width]` for a norm or a bias.
     pub shape: Vec<usize>,
     /// Where it lies in the flat buffer.
     pub range: Range<usize>,
 }
 
 impl ParameterGroup {
-    /// Whether weight decay pulls it to zero: matrices yes, norms no.
+    /// Whether weight decay pulls it to zero: matrices yes, norms and biases no.
     pub fn decays(&self) -> bool {
         self.shape.len() > 1
     }
 }
 
 /// The groups of a model: embedding; norm, query-key-value, output, norm, gate-up, down of each
-/// layer; last norm; head unless tied.
+/// layer, then its query-key-value bias, query norm and key norm where the family has them; last
+/// norm; head unless tied.
 pub fn parameter_groups(config: &ModelConfig) -> Vec<ParameterGroup> {
     let mut groups: Vec<ParameterGroup> = Vec::new();
     let mut end = 0;
     for (name, shape) in config.tensor_shapes() {
         let start = end;
         end += shape.iter().product::<usize>();
-        let joins = ["k_proj.weight", "v_proj.weight", "up_proj.weight"];
+        let joins =
+            ["k_proj.weight", "v_proj.weight", "up_proj.weight", "k_proj.bias", "v_proj.bias"];
         match groups.last_mut() {
             Some(group) if joins.iter().any(|suffix| name.ends_with(suffix)) => {
                 group.shape[0] += shape[0];

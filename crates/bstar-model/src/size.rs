@@ -6,6 +6,8 @@
 //! `"pico"` or as `96` in a config file.
 
 use crate::config::ModelConfig;
+use crate::config::family::Family;
+use crate::config::rope::RopeScaling;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
@@ -64,6 +66,7 @@ impl ModelSize {
         let row = self.row();
         let heads = self.width / row.head_dim;
         ModelConfig {
+            family: Family::Llama,
             vocab_size,
             hidden_size: self.width,
             intermediate_size: self.inner_width(),
@@ -78,6 +81,8 @@ impl ModelSize {
             rms_norm_eps: 1e-5,
             // A short context needs only short wavelengths.
             rope_theta: if self.width < Self::SMALL.width { 1000.0 } else { 10_000.0 },
+            rope_scaling: RopeScaling::Unscaled,
+            sliding_window: None,
             max_position_embeddings: context_length,
             tie_word_embeddings: false,
             bos_token_id: None,

@@ -6,6 +6,7 @@
 //! beginning-of-sequence token, say), responses without; the end-of-sequence token is added by
 //! whoever trains. Decoding leaves special tokens and unknown ids out.
 
+use crate::chat;
 use crate::files::{self, FileError};
 use bstar_core::{Fault, FaultClass};
 use serde_json::{Map, Value, json};
@@ -47,6 +48,17 @@ pub enum TokenizerError {
         /// What it says.
         reason: String,
     },
+    /// A chat was asked for, and the model has no template for one.
+    #[error("the model of {} has no chat template", .0.display())]
+    NoChatTemplate(PathBuf),
+    /// The chat template cannot be rendered.
+    #[error("broken chat template in {}: {reason}", dir.display())]
+    BrokenChatTemplate {
+        /// The folder.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The library refuses a tokenizer of our own making.
     #[error("the tokenizer fails: {0}")]
     Library(String),
@@ -63,6 +75,10 @@ impl From<TokenizerError> for Fault {
                 .hint("set `eos_token_id` in config.json or `eos_token` in tokenizer_config.json"),
             TokenizerError::Refused { .. } => Self::new(FaultClass::Data, message)
                 .hint("use a tokenizer that can encode any text, such as a byte-level one"),
+            TokenizerError::NoChatTemplate(_) => Self::new(FaultClass::Usage, message)
+                .hint("use a model that was taught to chat, or `task.files.style = \"paper\"`"),
+            TokenizerError::BrokenChatTemplate { .. } => Self::new(FaultClass::Data, message)
+                .hint("correct the template, or use `task.files.style = \"paper\"`"),
             TokenizerError::TooSmall(_) => Self::new(FaultClass::Usage, message)
                 .hint("raise the vocabulary size, or use a character tokenizer"),
             TokenizerError::Library(_) => Self::new(FaultClass::Bug, message),
@@ -80,6 +96,8 @@ pub struct Tokenizer {
     files: BTreeMap<&'static str, Vec<u8>>,
     /// Where it was loaded from, if it is not of our own making.
     dir: Option<PathBuf>,
+    /// The tokens before and after a prompt that is a message of a chat.
+    chat: Option<[Vec<u32>; 2]>,
 }
 
 impl Tokenizer {
@@ -209,9 +227,44 @@ impl Tokenizer {
         self.pad
     }
 
+    /// From now on a prompt is a user's message, put into the chat template of the model.
+    pub fn use_chat_template(&mut self) -> Result<(), TokenizerError> {
+        let dir = self.dir.clone().unwrap_or_default();
+        let broken =
+            |reason: String| TokenizerError::BrokenChatTemplate { dir: dir.clone(), reason };
+        let text = |name| match self.files.get(name) {
+            Some(bytes) => std::str::from_utf8(bytes).map(Some),
+            None => Ok(None),
+        };
+        let config = text(TOKENIZER_CONFIG).map_err(|error| broken(error.to_string()))?;
+        let config = config.map_or(Ok(Value::Null), serde_json::from_str);
+        let config = config.map_err(|error| broken(error.to_string()))?;
+        let file = text(CHAT_TEMPLATE).map_err(|error| broken(error.to_string()))?;
+        let (before, after) = chat::around(&config, file)
+            .ok_or_else(|| TokenizerError::NoChatTemplate(dir.clone()))?
+            .map_err(broken)?;
+        // Only here may text be a special token: a template is the model's own.
+        let mut inner = self.inner.clone();
+        inner.set_encode_special_tokens(false);
+        let encode = |text: &str| match inner.encode_fast(text, false) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(self.refused(&error)),
+        };
+        self.chat = Some([encode(&before)?, encode(&after)?]);
+        Ok(())
+    }
+
+    /// Whether prompts are messages of a chat.
+    pub fn is_chat(&self) -> bool {
+        self.chat.is_some()
+    }
+
     /// The tokens of a prompt, with what the tokenizer puts before a text; an end-of-sequence
     /// token that it would put after it is left out.
     pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>, TokenizerError> {
+        if let Some([before, after]) = &self.chat {
+            return Ok([&before[..], &self.encode(prompt, false)?, after].concat());
+        }
         let mut tokens = self.encode(prompt, true)?;
         if tokens.last().is_some_and(|last| self.eos.contains(last)) {
             tokens.pop();
@@ -284,7 +337,7 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation is always valid");
-        Self { inner, eos, pad, files, dir: None }
+        Self { inner, eos, pad, files, dir: None, chat: None }
     }
 }
 
@@ -296,15 +349,11 @@ const SPECIAL_TOKENS: [&str; 3] = [PAD, EOS, UNK];
 const TOKENIZER_JSON: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
 /// What may make up a tokenizer; only the first is needed.
-const FILES: [&str; 5] = [
-    TOKENIZER_JSON,
-    TOKENIZER_CONFIG,
-    SPECIAL_TOKENS_MAP,
-    "added_tokens.json",
-    "chat_template.jinja",
-];
+const FILES: [&str; 5] =
+    [TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "added_tokens.json", CHAT_TEMPLATE];
 
 /// All bytes and the special tokens.
 const SMALLEST_BPE: usize = 256 + SPECIAL_TOKENS.len();
@@ -406,6 +455,24 @@ mod tests {
                 tokenizer.encode_prompt(TEXTS[1]).unwrap()
             );
         }
+    }
+
+    #[test]
+    fn only_a_chat_template_makes_special_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        tokenizers()[1].save(dir.path()).unwrap();
+        let mut loaded = Tokenizer::load(dir.path(), &[]).unwrap();
+        assert!(matches!(loaded.use_chat_template(), Err(TokenizerError::NoChatTemplate(_))));
+        let template = "<pad>{{ messages[0].content }}<eos>\n";
+        std::fs::write(dir.path().join(CHAT_TEMPLATE), template).unwrap();
+        let mut loaded = Tokenizer::load(dir.path(), &[]).unwrap();
+        let plain = loaded.encode_prompt("1<eos>").unwrap();
+        loaded.use_chat_template().unwrap();
+        let tokens = loaded.encode_prompt("1<eos>").unwrap();
+        let (pad, eos) = (loaded.pad().unwrap(), loaded.eos());
+        assert_eq!((tokens[0], &tokens[1..=plain.len()]), (pad, &plain[..]));
+        assert_eq!(tokens[plain.len() + 1], eos);
+        assert!(!plain.contains(&eos));
     }
 
     #[test]

@@ -6,8 +6,9 @@
 
 use crate::config::ModelConfig;
 use crate::files::{self, FileError};
-use crate::folder::{FolderError, read_tensors, write_tensors};
+use crate::folder::FolderError;
 use crate::optimizer::{AdamW, OptimizerSettings};
+use crate::tensor_file::{read_tensors, write_tensors};
 use bstar_core::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The Llama transformer, forward and backward, for training.
+//! The transformer, forward and backward, for training.
 //!
 //! Sequences are packed: their tokens lie one after another in one `(tokens, width)` buffer, so no
 //! work is spent on padding; only attention knows where a sequence begins. The forward pass leaves
@@ -8,12 +8,15 @@
 //!
 //! The backward pass is written out by hand in the reverse order of the forward pass: `grad_x` is
 //! the gradient of the residual stream, to which each block adds its share. Everything runs on the
-//! calling thread. Departure from the usual layout: query, key and value weights are one matrix,
+//! calling thread. What some families add (biases, norms of heads, windows) is in `forward_attention`
+//! and `backward_attention`. Departure from the usual layout: query, key and value weights are one matrix,
 //! gate and up another; see [`crate::parameters`].
 
 use crate::config::ModelConfig;
 use crate::ops::attention::{Attention, Scratch};
+use crate::ops::bias::{bias_backward, fill_rows};
 use crate::ops::gather::{gather_rows, gather_rows_backward};
+use crate::ops::head_norms::{HeadNorms, HeadWeights};
 use crate::ops::linear::Linear;
 use crate::ops::matmul::Write;
 use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
@@ -64,8 +67,10 @@ struct LayerActivations {
     /// The residual stream before the layer.
     input: Vec<f32>,
     normed_input: Vec<f32>,
-    /// `(tokens, (heads + 2 kv_heads) head_dim)`.
+    /// `(tokens, (heads + 2 kv_heads) head_dim)`: what attention reads.
     qkv: Vec<f32>,
+    /// `qkv` before the norms of its heads, in families that have them.
+    raw_qkv: Vec<f32>,
     /// `(tokens, heads head_dim)`.
     attended: Vec<f32>,
     /// The residual stream between attention and feed-forward.
@@ -197,16 +202,29 @@ impl<'a> Transformer<'a> {
         activations: &mut LayerActivations,
         scratch: &mut Scratch,
     ) {
-        let LayerActivations { input, normed_input, qkv, attended, middle, .. } = activations;
+        let LayerActivations { input, normed_input, qkv, raw_qkv, attended, middle, .. } =
+            activations;
         let tokens = x.len() / self.config.hidden_size;
         copy(x, input);
         normed_input.resize(x.len(), 0.0);
         rms_norm(input, self.layer_weight(layer, NORM), self.epsilon, normed_input);
         let product = self.qkv_product(tokens);
         qkv.resize(tokens * product.outer, 0.0);
-        product.forward(normed_input, self.layer_weight(layer, QKV), Write::Replace, qkv);
+        let write = match self.bias_group() {
+            None => Write::Replace,
+            Some(group) => {
+                fill_rows(self.layer_weight(layer, group), qkv);
+                Write::Add
+            }
+        };
+        product.forward(normed_input, self.layer_weight(layer, QKV), write, qkv);
+        if let Some(groups) = self.head_norm_groups() {
+            copy(qkv, raw_qkv);
+            let weights = groups.map(|group| self.layer_weight(layer, group));
+            self.head_norms().forward(raw_qkv, HeadWeights(weights), qkv);
+        }
         attended.resize(tokens * self.config.query_width(), 0.0);
-        attention.forward(qkv, attended, scratch);
+        attention.forward(self.config.window(layer), qkv, attended, scratch);
         copy(input, middle);
         let product = self.output_product(tokens);
         product.forward(attended, self.layer_weight(layer, OUTPUT), Write::Add, middle);
@@ -255,7 +273,7 @@ impl<'a> Transformer<'a> {
         product.backward_weight(grad_gate_up, normed_middle, grad_weight);
         normed.resize(middle.len(), 0.0);
         product.backward_input(grad_gate_up, self.layer_weight(layer, GATE_UP), normed);
-        self.backward_norm(layer_group(layer, SECOND_NORM), middle, normed, x, gradients);
+        self.backward_norm(self.layer_group(layer, SECOND_NORM), middle, normed, x, gradients);
     }
 
     fn backward_attention(
@@ -267,7 +285,7 @@ impl<'a> Transformer<'a> {
         gradients: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let LayerActivations { input, normed_input, qkv, attended, .. } = activations;
+        let LayerActivations { input, normed_input, qkv, raw_qkv, attended, .. } = activations;
         let GradientRoom { x, normed, qkv: grad_qkv, attended: grad_attended, .. } = room;
         let tokens = input.len() / self.config.hidden_size;
         let product = self.output_product(tokens);
@@ -275,13 +293,24 @@ impl<'a> Transformer<'a> {
         grad_attended.resize(attended.len(), 0.0);
         product.backward_input(x, self.layer_weight(layer, OUTPUT), grad_attended);
         grad_qkv.resize(qkv.len(), 0.0);
-        attention.backward(qkv, attended, grad_attended, grad_qkv, scratch);
+        let window = self.config.window(layer);
+        attention.backward(window, qkv, attended, grad_attended, grad_qkv, scratch);
+        if let Some(groups) = self.head_norm_groups() {
+            let weights = HeadWeights(groups.map(|group| self.layer_weight(layer, group)));
+            // The two norms are neighbours in the buffer.
+            let [first, last] = groups.map(|group| self.layer_range(layer, group));
+            let grad_weights = &mut gradients[first.start..last.end];
+            self.head_norms().backward(raw_qkv, weights, grad_qkv, grad_weights);
+        }
+        if let Some(group) = self.bias_group() {
+            bias_backward(grad_qkv, &mut gradients[self.layer_range(layer, group)]);
+        }
         let product = self.qkv_product(tokens);
         let grad_weight = &mut gradients[self.layer_range(layer, QKV)];
         product.backward_weight(grad_qkv, normed_input, grad_weight);
         normed.resize(input.len(), 0.0);
         product.backward_input(grad_qkv, self.layer_weight(layer, QKV), normed);
-        self.backward_norm(layer_group(layer, NORM), input, normed, x, gradients);
+        self.backward_norm(self.layer_group(layer, NORM), input, normed, x, gradients);
     }
 
     /// Adds to the gradient of the input `x` of a norm; writes that of its weight.
@@ -296,6 +325,26 @@ impl<'a> Transformer<'a> {
         let grad_weight = &mut gradients[self.ranges[group].clone()];
         grad_weight.fill(0.0);
         rms_norm_backward(x, self.weight(group), self.epsilon, grad_y, grad_x, grad_weight);
+    }
+
+    /// The group of the biases, in families that have them.
+    fn bias_group(&self) -> Option<usize> {
+        self.config.family.has_attention_bias().then_some(PLAIN_GROUPS)
+    }
+
+    /// The groups of the norms of query and key heads, in families that have them.
+    fn head_norm_groups(&self) -> Option<[usize; 2]> {
+        let first = PLAIN_GROUPS + usize::from(self.config.family.has_attention_bias());
+        self.config.family.has_head_norms().then_some([first, first + 1])
+    }
+
+    fn head_norms(&self) -> HeadNorms {
+        HeadNorms {
+            heads: self.config.num_attention_heads,
+            kv_heads: self.config.num_key_value_heads,
+            head_dim: self.config.head_dim,
+            epsilon: self.epsilon,
+        }
     }
 
     fn qkv_product(&self, rows: usize) -> Linear {
@@ -321,15 +370,21 @@ impl<'a> Transformer<'a> {
     }
 
     fn layer_weight(&self, layer: usize, group: usize) -> &'a [f32] {
-        self.weight(layer_group(layer, group))
+        self.weight(self.layer_group(layer, group))
     }
 
     fn layer_range(&self, layer: usize, group: usize) -> Range<usize> {
-        self.ranges[layer_group(layer, group)].clone()
+        self.ranges[self.layer_group(layer, group)].clone()
     }
 
     fn final_norm(&self) -> usize {
-        layer_group(self.config.num_hidden_layers, 0)
+        self.layer_group(self.config.num_hidden_layers, 0)
+    }
+
+    fn layer_group(&self, layer: usize, group: usize) -> usize {
+        let biases = usize::from(self.config.family.has_attention_bias());
+        let norms = 2 * usize::from(self.config.family.has_head_norms());
+        EMBEDDING + 1 + layer * (PLAIN_GROUPS + biases + norms) + group
     }
 }
 
@@ -376,13 +431,10 @@ const OUTPUT: usize = 2;
 const SECOND_NORM: usize = 3;
 const GATE_UP: usize = 4;
 const DOWN: usize = 5;
-const LAYER_GROUPS: usize = 6;
+/// Groups that every family has; biases and norms of heads follow them.
+const PLAIN_GROUPS: usize = 6;
 
 const EMBEDDING: usize = 0;
-
-fn layer_group(layer: usize, group: usize) -> usize {
-    EMBEDDING + 1 + layer * LAYER_GROUPS + group
-}
 
 fn copy(from: &[f32], to: &mut Vec<f32>) {
     to.clear();

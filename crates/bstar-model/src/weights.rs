@@ -31,7 +31,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Fresh weights: norms are 1, embeddings are normal with a small deviation, matrices with
+    /// Fresh weights: norms are 1, biases 0, embeddings are normal with a small deviation, matrices with
     /// 1/sqrt(3 · inputs) — the usual 0.02 at a width of 768, and large enough for narrow models to
     /// leave the start — those that
     /// write into the residual stream divided by the root of twice the number of layers, so that
@@ -41,7 +41,7 @@ impl Weights {
         let draw = |name: &str, shape: &[usize]| {
             let size = shape.iter().product();
             if shape.len() == 1 {
-                return vec![1.0; size];
+                return vec![if name.ends_with("bias") { 0.0 } else { 1.0 }; size];
             }
             let residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
             let own = match (name == EMBEDDING, shape) {
@@ -115,6 +115,21 @@ impl Weights {
     /// If there is no such tensor.
     pub fn layer(&self, layer: usize, name: &str) -> &[f32] {
         self.get(&format!("model.layers.{layer}.{name}.weight"))
+    }
+
+    /// The biases of queries, keys and values of a layer, one after another; none in families
+    /// without them.
+    pub fn attention_bias(&self, layer: usize) -> Option<Vec<f32>> {
+        self.config.family.has_attention_bias().then(|| {
+            let bias = |name| self.get(&format!("model.layers.{layer}.self_attn.{name}.bias"));
+            ["q_proj", "k_proj", "v_proj"].map(bias).concat()
+        })
+    }
+
+    /// The norms of query and key heads of a layer; none in families without them.
+    pub fn head_norms(&self, layer: usize) -> Option<[&[f32]; 2]> {
+        let norms = ["self_attn.q_norm", "self_attn.k_norm"];
+        self.config.family.has_head_norms().then(|| norms.map(|name| self.layer(layer, name)))
     }
 
     /// The token embedding, `[vocab, width]`.

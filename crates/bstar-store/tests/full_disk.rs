@@ -11,6 +11,7 @@ use bstar_core::event::Piece;
 use bstar_core::event::{Event, VerdictCounts};
 use bstar_core::{Fault, FaultClass, Rollout, Stage, Verdict};
 use bstar_store::{RunIdentity, RunStore};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -74,7 +75,8 @@ fn fill_and_recover(disk: &Path) {
     let ballast = disk.join("ballast");
     let _ = std::fs::write(&ballast, vec![1; 2 << 20]);
     let counts = VerdictCounts::default();
-    let event = Event::Graded { iteration: 1, stage: Stage::Eval, counts };
+    let reasons = BTreeMap::new();
+    let event = Event::Graded { iteration: 1, stage: Stage::Eval, counts, reasons };
     let error = (0..100_000).find_map(|_| run.append(&event).err()).expect("the disk fills up");
     assert_eq!(Fault::from(error).class, FaultClass::Resource);
     drop(run);
@@ -100,6 +102,7 @@ fn rollouts(count: u32) -> Vec<Rollout> {
             response: format!("{:x}{:x}", scrambled(index), scrambled(!index)).into(),
             answer: None,
             verdict: Verdict::NoAnswer,
+            reason: None,
             reward_model_score: None,
             step_scores: None,
             iteration: None,

@@ -89,6 +89,7 @@ fn rollout_strategy() -> impl Strategy<Value = Rollout> {
         option::of(float()),
         option::of(any::<bool>()),
         option::of("[vw]"),
+        option::of("[rs]"),
     );
     (first, second).prop_map(|(first, second)| Rollout {
         query_id: first.0.into(),
@@ -97,6 +98,7 @@ fn rollout_strategy() -> impl Strategy<Value = Rollout> {
         response: first.2.into(),
         answer: first.3,
         verdict: first.4,
+        reason: second.9.map(Into::into),
         reward_model_score: first.5,
         step_scores: first.6,
         iteration: first.7,
@@ -435,7 +437,7 @@ fn a_parquet_file_of_a_newer_format_is_refused() {
         let read = read_scored(std::slice::from_ref(&path), StepReduction::Min, Wanted::default());
         assert_eq!(read.is_ok(), readable, "{format}");
         if let Err(error) = read {
-            assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.0");
+            assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.1");
         }
     }
 }

@@ -13,7 +13,7 @@ use bstar_store::{
     FindError, Opened, RunError, RunIdentity, RunState, RunStore, RunView, find_run, list_runs,
 };
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -38,6 +38,7 @@ fn rollouts(count: u32) -> Vec<Rollout> {
             response: format!("response {index}").into(),
             answer: Some(index.to_string()),
             verdict: Verdict::Incorrect,
+            reason: None,
             reward_model_score: None,
             step_scores: None,
             iteration: Some(1),
@@ -67,7 +68,8 @@ fn started() -> Event {
 }
 
 fn graded(iteration: u32, stage: Stage) -> Event {
-    Event::Graded { iteration, stage, counts: VerdictCounts { correct: 1, ..Default::default() } }
+    let counts = VerdictCounts { correct: 1, ..VerdictCounts::default() };
+    Event::Graded { iteration, stage, counts, reasons: BTreeMap::new() }
 }
 
 fn publish_checkpoint(run: &mut RunStore, iteration: u32, weights: &str) {

@@ -45,6 +45,22 @@ pub enum TableError {
         /// What the parser said.
         problem: String,
     },
+    /// A row of a CSV file cannot be read.
+    #[error("broken CSV at {}:{line}: {problem}", path.display())]
+    BrokenCsv {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line on which the row begins.
+        line: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A CSV file where rows of JSON are needed.
+    #[error("{} is CSV, and rows of JSON are needed here", path.display())]
+    NoCsvHere {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is JSON, but not an object.
     #[error("expected a JSON object at {}:{line}, found {found}", path.display())]
     NotAnObject {
@@ -155,6 +171,8 @@ impl TableError {
             Self::BrokenJson { .. } | Self::NotAnObject { .. } => {
                 Some("every line must be one JSON object; correct or remove the line")
             }
+            Self::BrokenCsv { .. } => Some("correct the line; cells with commas stand in quotes"),
+            Self::NoCsvHere { .. } => Some("convert it to JSON Lines"),
             Self::NotUtf8 { .. } => Some("convert the file to UTF-8"),
             Self::LongLine { .. } => {
                 Some("every line must be one JSON object; is this another format?")
@@ -183,6 +201,8 @@ impl TableError {
             Self::Missing { .. }
             | Self::Empty { .. }
             | Self::BrokenJson { .. }
+            | Self::BrokenCsv { .. }
+            | Self::NoCsvHere { .. }
             | Self::NotAnObject { .. }
             | Self::NotUtf8 { .. }
             | Self::LongLine { .. }

@@ -5,6 +5,7 @@
 //! downloads often keep `.jsonl` while the content is compressed. A file is opened once, and the bytes
 //! that were looked at are read again, so that text may come from a pipe.
 
+use crate::comma::CommaRows;
 use crate::error::TableError;
 use crate::lines::Lines;
 use crate::parquet_file::ParquetFile;
@@ -41,6 +42,8 @@ pub enum TableFormat {
     JsonLines(Compression),
     /// Apache Parquet.
     Parquet,
+    /// Comma-separated values; read only, and only as rows.
+    Csv,
 }
 
 impl TableFormat {
@@ -52,6 +55,7 @@ impl TableFormat {
             "gz" => Self::JsonLines(Compression::Gzip),
             "zst" | "zstd" => Self::JsonLines(Compression::Zstd),
             "parquet" => Self::Parquet,
+            "csv" => Self::Csv,
             _ => return None,
         })
     }
@@ -94,17 +98,23 @@ impl TableFile {
         self.format
     }
 
-    /// The lines of the file, as text whatever its format.
+    /// The lines of the file, as text; a CSV file, whose rows are no lines, is refused.
     pub fn lines(self) -> Result<Lines, TableError> {
         let compression = match self.format {
             TableFormat::JsonLines(compression) => compression,
             TableFormat::Parquet => Compression::Plain,
+            TableFormat::Csv => return Err(TableError::NoCsvHere { path: self.path }),
         };
         let about = self.file.metadata().map_err(|error| TableError::open(&self.path, error))?;
         if about.is_dir() {
             return Err(TableError::open(&self.path, io::ErrorKind::IsADirectory.into()));
         }
         Lines::of(self.path, compression, Cursor::new(self.head).chain(self.file))
+    }
+
+    /// The rows of the file as CSV, whatever its format.
+    pub(crate) fn comma_rows(self) -> Result<CommaRows, TableError> {
+        CommaRows::of(&self.path, Box::new(Cursor::new(self.head).chain(self.file)))
     }
 
     /// The file as Parquet, whatever its format.

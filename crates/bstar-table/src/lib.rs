@@ -1,4 +1,4 @@
-//! Rows out of JSON Lines and Parquet files, compressed or not.
+//! Rows out of JSON Lines, Parquet and CSV files, compressed or not.
 //!
 //! [`read_rows`] gives JSON objects whatever the format; [`TableFile`], [`Lines`] and [`ParquetFile`] are the
 //! lower level for readers that know their columns. Every error names the file and, where there is
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+mod comma;
 mod error;
 mod format;
 mod lines;

@@ -5,6 +5,7 @@
 //! it. Who can do without a column asks for all.
 
 use crate::cell::column_values;
+use crate::comma::CommaRows;
 use crate::error::TableError;
 use crate::format::{TableFile, TableFormat};
 use crate::lines::Lines;
@@ -30,6 +31,7 @@ pub struct Rows {
 
 enum Source {
     Text(Lines),
+    Comma(CommaRows),
     Parquet { batches: Batches, pending: std::vec::IntoIter<Map<String, Value>>, number: u64 },
     Ended,
 }
@@ -46,6 +48,7 @@ impl TableFile {
     pub fn rows(self, columns: Option<&[&str]>) -> Result<Rows, TableError> {
         let source = match self.format() {
             TableFormat::JsonLines(_) => Source::Text(self.lines()?),
+            TableFormat::Csv => Source::Comma(self.comma_rows()?),
             TableFormat::Parquet => return self.parquet()?.rows(columns),
         };
         let columns = columns.map(|columns| columns.iter().map(|&name| name.to_owned()).collect());
@@ -72,6 +75,7 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         let row = match &mut self.source {
             Source::Text(lines) => next_text(lines, self.columns.as_deref()),
+            Source::Comma(rows) => next_comma(rows, self.columns.as_deref()),
             Source::Parquet { batches, pending, number } => next_parquet(batches, pending, number),
             Source::Ended => Ok(None),
         };
@@ -93,12 +97,29 @@ fn next_text(lines: &mut Lines, columns: Option<&[String]>) -> Result<Option<Row
         }
         Err(error) => return Err(TableError::json(&path, number, &error)),
     };
-    let Some(columns) = columns else { return Ok(Some(Row { number, value })) };
+    choose(&path, number, value, columns).map(Some)
+}
+
+fn next_comma(rows: &mut CommaRows, columns: Option<&[String]>) -> Result<Option<Row>, TableError> {
+    match rows.next_row()? {
+        Some(Row { number, value }) => choose(rows.path(), number, value, columns).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A row with the wanted columns, all of which it must have.
+fn choose(
+    path: &Path,
+    number: u64,
+    value: Map<String, Value>,
+    columns: Option<&[String]>,
+) -> Result<Row, TableError> {
+    let Some(columns) = columns else { return Ok(Row { number, value }) };
     let mut chosen = Map::with_capacity(columns.len());
     for column in columns {
         let Some(cell) = value.get(column) else {
             return Err(TableError::MissingColumn {
-                path,
+                path: path.to_owned(),
                 line: Some(number),
                 column: column.clone(),
                 present: value.keys().cloned().collect(),
@@ -106,7 +127,7 @@ fn next_text(lines: &mut Lines, columns: Option<&[String]>) -> Result<Option<Row
         };
         chosen.insert(column.clone(), cell.clone());
     }
-    Ok(Some(Row { number, value: chosen }))
+    Ok(Row { number, value: chosen })
 }
 
 fn next_parquet(
@@ -180,6 +201,26 @@ mod tests {
         let rows = rows_of("a.jsonl", "{\"a\":1,\"b\":[2]}\n\n{\"a\":3}\n", Some(&["a"])).unwrap();
         let shown: Vec<_> = rows.into_iter().map(|row| (row.number, row.value.into())).collect();
         assert_eq!(shown, [(1, json!({"a": 1})), (3, json!({"a": 3}))]);
+    }
+
+    #[test]
+    fn rows_of_csv_are_text_by_the_names_of_the_first_line() {
+        let text = "\u{feff}a,b\r\n1,\"x, y\"\n2,\n\"l\nm\",3\n\r\n\n";
+        let rows = rows_of("a.csv", text, None).unwrap();
+        let shown: Vec<_> = rows.into_iter().map(|row| (row.number, row.value.into())).collect();
+        let expected = [
+            (2, json!({"a": "1", "b": "x, y"})),
+            (3, json!({"a": "2", "b": null})),
+            (4, json!({"a": "l\nm", "b": "3"})),
+        ];
+        assert_eq!(shown, expected);
+        let uneven = rows_of("a.csv", "a,b\n1,2\n3\n", None).unwrap_err();
+        assert_eq!(uneven, "broken CSV at a.csv:3: 1 cells, and the first line names 2 columns");
+        assert_eq!(rows_of("a.csv", "a,b\n", None).unwrap_err(), "no rows in a.csv");
+        assert_eq!(
+            rows_of("a.csv", "a\n1\n", Some(&["b"])).unwrap_err(),
+            "no column `b` in a.csv:2 (columns present: a)"
+        );
     }
 
     #[test]

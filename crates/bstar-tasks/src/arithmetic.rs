@@ -86,11 +86,15 @@ pub(crate) fn generate(
 pub(crate) fn grade(query: &Query, response: &str) -> Grade {
     let answer = response.rsplit_once(ANSWER).map(|(_, answer)| answer.trim());
     match answer.filter(|answer| !answer.is_empty()) {
-        None => Grade { answer: None, verdict: Verdict::NoAnswer },
+        None => Grade::no_answer(),
         Some(answer) => {
             let is_correct = answer == query.gold_answer;
-            let verdict = if is_correct { Verdict::Correct } else { Verdict::Incorrect };
-            Grade { answer: Some(answer.to_owned()), verdict }
+            let (verdict, reason) = if is_correct {
+                (Verdict::Correct, "the same answer")
+            } else {
+                (Verdict::Incorrect, "different value")
+            };
+            Grade { answer: Some(answer.to_owned()), verdict, reason }
         }
     }
 }

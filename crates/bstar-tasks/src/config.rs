@@ -5,6 +5,7 @@
 //! read or checked in this file.
 
 use crate::arithmetic::ArithmeticConfig;
+use crate::programs::ProgramsConfig;
 use bstar_verify::{Rule, Verifier};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct TaskConfig {
     /// Only with the kinds that read files. Keys that are not set mean what fits the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesConfig>,
+    /// How programs are run; only with the kinds whose answers are programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramsConfig>,
 }
 
 /// What becomes of queries whose prompt, or worked solution, does not fit into the context.
@@ -59,8 +63,29 @@ pub enum TaskKind {
     Math,
     /// ARC-Challenge files as published.
     ArcChallenge,
+    /// APPS files as published: programs, tested by runs or by calls.
+    Apps,
+    /// The HumanEval file as published: functions to complete.
+    #[serde(rename = "humaneval")]
+    HumanEval,
+    /// MBPP files as published: functions to write.
+    Mbpp,
+    /// Puzzles of four numbers that make 24.
+    #[serde(rename = "game24")]
+    Game24,
     /// Any file of questions and answers.
     Records,
+}
+
+/// Who a prompt is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptStyle {
+    /// A model that goes on from text: the format of the paper, or of those who published the set.
+    #[default]
+    Paper,
+    /// A model that was taught to chat: an instruction, wrapped in the model's own chat template.
+    Chat,
 }
 
 impl TaskKind {
@@ -71,8 +96,19 @@ impl TaskKind {
             Self::Gsm8k => "gsm8k",
             Self::Math => "math",
             Self::ArcChallenge => "arc_challenge",
+            Self::Apps => "apps",
+            Self::HumanEval => "humaneval",
+            Self::Mbpp => "mbpp",
+            Self::Game24 => "game24",
             Self::Records => "records",
         }
+    }
+}
+
+impl TaskKind {
+    /// Whether answers are programs, judged by running them.
+    pub fn is_programs(self) -> bool {
+        matches!(self, Self::Apps | Self::HumanEval | Self::Mbpp)
     }
 }
 
@@ -110,6 +146,8 @@ pub struct FilesConfig {
     pub test_limit: Option<usize>,
     /// How the columns of the files are called.
     pub columns: ColumnsConfig,
+    /// Whether prompts are for a model that goes on from text or for one that chats.
+    pub style: PromptStyle,
     /// The prompt, with `{question}` and, where there are options, `{choices}`; `{{` and `}}` are
     /// braces.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +166,10 @@ pub struct FilesConfig {
     /// training file have an empty box.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable_rows: Option<usize>,
+    /// Keep up to this many gold solutions of a query for supervised fine-tuning, where the data has
+    /// several; the paper takes 5 for APPS (appendix B.3). By default 5 for APPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solutions_per_query: Option<usize>,
     /// Remove the calculator annotations `<<48/2=24>>` from GSM8K solutions. Diversity counts
     /// them as equations, so they are kept by default.
     pub drop_calculator_annotations: bool,
@@ -152,6 +194,12 @@ pub struct ColumnsConfig {
     /// Options of a multiple-choice question: a list of texts, or `{text: […], label: […]}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choices: Option<String>,
+    /// Tests of a program: inputs and outputs, a list of assertions, or code that defines `check`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tests: Option<String>,
+    /// Code that a program starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starter: Option<String>,
 }
 
 #[cfg(test)]
@@ -201,6 +249,10 @@ mod tests {
             TaskKind::Gsm8k,
             TaskKind::Math,
             TaskKind::ArcChallenge,
+            TaskKind::Apps,
+            TaskKind::HumanEval,
+            TaskKind::Mbpp,
+            TaskKind::Game24,
             TaskKind::Records,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());

@@ -5,6 +5,7 @@
 //! class data.
 
 use crate::arithmetic::ArithmeticError;
+use crate::programs::ProgramsError;
 use crate::records::RecordError;
 use crate::splits::SplitError;
 use crate::template::TemplateError;
@@ -34,6 +35,9 @@ pub enum TaskError {
     /// The splits do not fit together.
     #[error(transparent)]
     Split(#[from] SplitError),
+    /// Programs cannot be run.
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
 }
 
 impl TaskError {
@@ -50,6 +54,7 @@ impl From<TaskError> for Fault {
             TaskError::Template(error) => error.into(),
             TaskError::Record(error) => error.into(),
             TaskError::Split(error) => error.into(),
+            TaskError::Programs(error) => error.into(),
         }
     }
 }

@@ -1,27 +1,39 @@
 //! Loading a task, and the task once loaded.
 //!
 //! Loading is where everything that can be wrong with settings and files is found; afterwards only
-//! responses vary, and grading them cannot fail. A task holds its queries in memory.
+//! responses vary, and grading them cannot fail unless the sandbox breaks. A task holds its queries
+//! in memory.
 
 use crate::arithmetic::{self, ArithmeticConfig};
-use crate::config::{FilesConfig, TaskConfig, TaskKind};
+use crate::check::{Check, grade_text};
+use crate::config::{FilesConfig, PromptStyle, TaskConfig, TaskKind};
 use crate::equations as marked_equations;
 use crate::error::TaskError;
 use crate::format::Format;
-use crate::records::{File, RecordError, read_file};
-use crate::splits::{check_ids, check_settings, split, tell_ids_apart};
-use crate::steps;
-use bstar_core::ports::{Example, Task};
-use bstar_core::{Fault, Grade, Query, RngKey, Verdict};
-use bstar_verify::{Rule, Sameness, Verifier, extract};
+use crate::programs::Judge;
+use crate::records::{File, Record, RecordError, read_file};
+use crate::splits::{Splits, check_ids, check_settings, split, tell_ids_apart};
+use bstar_core::ports::{Example, GradeRequest, Task, Tick};
+use bstar_core::{Fault, Grade, Query, RngKey};
+use bstar_sandbox::Launcher;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a task needs of the program that it is loaded in.
+#[derive(Clone, Debug)]
+pub struct Host<'a> {
+    /// Where relative paths start.
+    pub base_dir: &'a Path,
+    /// Starts the child of the sandbox that programs run in.
+    pub launcher: Launcher,
+}
 
 /// Loads the task that `config` describes. What is drawn at random is drawn with `key`, unless the
-/// configuration has a seed of its own; relative paths start at `base_dir`.
-pub fn load(config: &TaskConfig, key: RngKey, base_dir: &Path) -> Result<LoadedTask, TaskError> {
+/// configuration has a seed of its own.
+pub fn load(config: &TaskConfig, key: RngKey, host: &Host<'_>) -> Result<LoadedTask, TaskError> {
     let name = config.name.as_deref().unwrap_or(config.kind.name());
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || !name.chars().all(is_word) {
@@ -29,23 +41,37 @@ pub fn load(config: &TaskConfig, key: RngKey, base_dir: &Path) -> Result<LoadedT
         return Err(TaskError::config(format!("invalid task.name {name:?}"), hint));
     }
     let key = config.seed.map_or(key, RngKey::from_seed).child("task");
-    match (config.kind, &config.arithmetic, &config.files) {
-        (TaskKind::Arithmetic, settings, None) => {
-            load_arithmetic(settings.clone().unwrap_or_default(), name, key)
+    check_tables(config)?;
+    match config.kind {
+        TaskKind::Arithmetic => {
+            load_arithmetic(config.arithmetic.clone().unwrap_or_default(), name, key)
         }
-        (TaskKind::Arithmetic, _, Some(_)) => Err(TaskError::config(
+        _ => load_files(config, name, key, host),
+    }
+}
+
+/// Refuses tables that the kind of task has no use for.
+fn check_tables(config: &TaskConfig) -> Result<(), TaskError> {
+    let kind = config.kind.name();
+    if config.kind == TaskKind::Arithmetic && config.files.is_some() {
+        return Err(TaskError::config(
             "task.files is set, but an arithmetic task is generated",
             "remove task.files, or set task.kind",
-        )),
-        (kind, Some(_), _) => Err(TaskError::config(
-            format!("task.arithmetic is set, but task.kind is {}", kind.name()),
-            "remove task.arithmetic, or set task.kind to arithmetic",
-        )),
-        (kind, None, files) => {
-            let files = files.clone().unwrap_or_default();
-            load_files(kind, &files, name, key, base_dir)
-        }
+        ));
     }
+    if config.kind != TaskKind::Arithmetic && config.arithmetic.is_some() {
+        return Err(TaskError::config(
+            format!("task.arithmetic is set, but task.kind is {kind}"),
+            "remove task.arithmetic, or set task.kind to arithmetic",
+        ));
+    }
+    if !config.kind.is_programs() && config.programs.is_some() {
+        return Err(TaskError::config(
+            format!("task.programs is set, but the answers of {kind} are no programs"),
+            "remove task.programs, or set task.kind to apps, humaneval or mbpp",
+        ));
+    }
+    Ok(())
 }
 
 /// A task that is ready to be asked.
@@ -57,14 +83,8 @@ pub struct LoadedTask {
     validation: Vec<Query>,
     test: Vec<Query>,
     notices: Vec<String>,
+    style: PromptStyle,
     check: Check,
-}
-
-/// How responses are read.
-#[derive(Clone, Debug)]
-enum Check {
-    Arithmetic(ArithmeticConfig),
-    Text { rules: Vec<Rule>, verifier: Verifier },
 }
 
 impl LoadedTask {
@@ -121,6 +141,19 @@ impl LoadedTask {
         (self, left_out)
     }
 
+    /// Whom the prompts are written for.
+    pub fn style(&self) -> PromptStyle {
+        self.style
+    }
+
+    /// How programs are run and confined, where answers are programs.
+    pub fn judge(&self) -> Option<&Judge> {
+        match &self.check {
+            Check::Programs { judge, .. } => Some(judge),
+            _ => None,
+        }
+    }
+
     /// What the user should know about the data: sentences without a full stop.
     pub fn notices(&self) -> &[String] {
         &self.notices
@@ -132,9 +165,12 @@ impl LoadedTask {
 pub fn equations(kind: TaskKind, response: &str) -> Vec<String> {
     match kind {
         TaskKind::Arithmetic => arithmetic::equations(response),
-        TaskKind::Gsm8k | TaskKind::Math | TaskKind::ArcChallenge | TaskKind::Records => {
-            marked_equations::in_response(response)
-        }
+        TaskKind::Apps | TaskKind::HumanEval | TaskKind::Mbpp => Vec::new(),
+        TaskKind::Gsm8k
+        | TaskKind::Math
+        | TaskKind::ArcChallenge
+        | TaskKind::Game24
+        | TaskKind::Records => marked_equations::in_response(response),
     }
 }
 
@@ -156,31 +192,27 @@ impl Task for LoadedTask {
     }
 
     fn grade(&self, query: &Query, response: &str) -> Result<Grade, Fault> {
-        Ok(match &self.check {
-            Check::Arithmetic(_) => arithmetic::grade(query, response),
-            Check::Text { rules, verifier } => grade_text(rules, *verifier, query, response),
-        })
+        self.check.grade(query, response)
+    }
+
+    fn grade_all(
+        &self,
+        requests: &[GradeRequest<'_>],
+        tick: Tick<'_>,
+    ) -> Result<Vec<Grade>, Fault> {
+        self.check.grade_all(requests, tick)
     }
 
     fn steps(&self, response: &str) -> Vec<Range<usize>> {
-        match &self.check {
-            Check::Arithmetic(_) => arithmetic::steps(response),
-            Check::Text { .. } => steps::paragraphs(response),
-        }
+        self.check.steps(response)
     }
 
     fn equations(&self, response: &str) -> Vec<String> {
-        match &self.check {
-            Check::Arithmetic(_) => arithmetic::equations(response),
-            Check::Text { .. } => marked_equations::in_response(response),
-        }
+        self.check.equations(response)
     }
 
     fn check_steps(&self, query: &Query, response: &str) -> Option<bool> {
-        match &self.check {
-            Check::Arithmetic(config) => Some(arithmetic::check_steps(config, query, response)),
-            Check::Text { .. } => None,
-        }
+        self.check.check_steps(query, response)
     }
 }
 
@@ -197,27 +229,70 @@ fn load_arithmetic(
         validation: generated.validation,
         test: generated.test,
         notices: Vec::new(),
+        style: PromptStyle::Paper,
         check: Check::Arithmetic(config),
     })
 }
 
 fn load_files(
-    kind: TaskKind,
-    config: &FilesConfig,
+    task: &TaskConfig,
     name: &str,
     key: RngKey,
-    base_dir: &Path,
+    host: &Host<'_>,
 ) -> Result<LoadedTask, TaskError> {
-    let format = Format::new(kind, config)?;
-    check_settings(config)?;
+    let TaskConfig { kind, files, programs, .. } = task;
+    let (kind, config) = (*kind, files.clone().unwrap_or_default());
+    let format = Format::new(kind, &config)?;
+    check_settings(&config)?;
     if config.train.is_none() && config.validation.is_none() && config.test.is_none() {
         let problem = format!("no data files for task {name}");
         return Err(TaskError::config(problem, "set task.files.train and task.files.test"));
     }
+    // Without an interpreter or a sandbox nothing can be graded: found before files are read.
+    let judge = if kind.is_programs() {
+        Some(Judge::new(&programs.clone().unwrap_or_default(), host.launcher.clone())?)
+    } else {
+        None
+    };
+    let Splits { train, validation, test, notices } =
+        read_splits(&config, &format, name, key, host.base_dir)?;
+    let check = match judge {
+        Some(judge) => {
+            let records = [&train, &validation, &test].into_iter().flatten();
+            let suites =
+                records.filter_map(|record| Some((record.query.id.clone(), record.suite.clone()?)));
+            Check::Programs { judge, suites: Arc::new(suites.collect()) }
+        }
+        None if kind == TaskKind::Game24 => Check::Game24,
+        None => Check::Text { rules: format.rules, verifier: format.verifier },
+    };
+    let queries = |records: Vec<Record>| -> Vec<Query> {
+        records.into_iter().map(|record| record.query).collect()
+    };
+    Ok(LoadedTask {
+        name: name.to_owned(),
+        supervised: train.iter().flat_map(examples).collect(),
+        train: queries(train),
+        validation: queries(validation),
+        test: queries(test),
+        notices,
+        style: config.style,
+        check,
+    })
+}
+
+/// The records of each split.
+fn read_splits(
+    config: &FilesConfig,
+    format: &Format,
+    name: &str,
+    key: RngKey,
+    base_dir: &Path,
+) -> Result<Splits, TaskError> {
     let read = |path: &Option<PathBuf>, key, split| match path {
         Some(path) => {
-            let file = read_file(&base_dir.join(path), key, &format!("{name}/{split}"), &format)?;
-            check_targets(&file, &format)?;
+            let file = read_file(&base_dir.join(path), key, &format!("{name}/{split}"), format)?;
+            check_targets(&file, format)?;
             Ok(Some(file))
         }
         None => Ok::<_, TaskError>(None),
@@ -236,27 +311,24 @@ fn load_files(
         let notice = "several files use the same ids, so each id has its split before it";
         splits.notices.push(notice.into());
     }
-    let queries = |records: Vec<crate::records::Record>| -> Vec<Query> {
-        records.into_iter().map(|record| record.query).collect()
-    };
-    let train = queries(splits.train);
-    let with_solution = train.iter().filter_map(|query| {
-        let response = query.gold_solution.as_deref()?.into();
-        Some(Example { prompt: query.prompt.as_str().into(), response })
-    });
-    Ok(LoadedTask {
-        name: name.to_owned(),
-        supervised: with_solution.collect(),
-        train,
-        validation: queries(splits.validation),
-        test: queries(splits.test),
-        notices: splits.notices,
-        check: Check::Text { rules: format.rules, verifier: format.verifier },
+    Ok(splits)
+}
+
+/// What supervised fine-tuning learns from a record.
+fn examples(record: &Record) -> impl Iterator<Item = Example> {
+    let solutions = record.query.gold_solution.iter().chain(&record.more_solutions);
+    solutions.map(|solution| Example {
+        prompt: record.query.prompt.as_str().into(),
+        response: solution.as_str().into(),
     })
 }
 
-/// A policy that learns targets which are not graded correct would learn to fail.
+/// A policy that learns targets which are not graded correct would learn to fail. Programs are not
+/// tried: thousands of them would take hours.
 fn check_targets(file: &File, format: &Format) -> Result<(), RecordError> {
+    if format.rules.is_empty() {
+        return Ok(());
+    }
     for record in &file.records {
         let Some(solution) = &record.query.gold_solution else { continue };
         let grade = grade_text(&format.rules, format.verifier, &record.query, solution);
@@ -269,16 +341,4 @@ fn check_targets(file: &File, format: &Format) -> Result<(), RecordError> {
         }
     }
     Ok(())
-}
-
-fn grade_text(rules: &[Rule], verifier: Verifier, query: &Query, response: &str) -> Grade {
-    let Some(answer) = extract(response, rules) else {
-        return Grade { answer: None, verdict: Verdict::NoAnswer };
-    };
-    let verdict = match verifier.compare(answer, &query.gold_answer) {
-        Sameness::Same => Verdict::Correct,
-        Sameness::Different => Verdict::Incorrect,
-        Sameness::CannotTell => Verdict::Ungradable,
-    };
-    Grade { answer: Some(answer.to_owned()), verdict }
 }

@@ -7,7 +7,9 @@
 
 use crate::config::TaskKind;
 use crate::format::{Column, Format};
-use bstar_core::{Fault, FaultClass, Query};
+use crate::game24;
+use crate::programs::Suite;
+use bstar_core::{Fault, FaultClass, Query, QueryId};
 use bstar_table::TableError;
 use bstar_verify::{Verifier, choice, extraction};
 use regex::Regex;
@@ -30,7 +32,14 @@ pub(crate) struct File {
 pub(crate) struct Record {
     pub(crate) line: u64,
     pub(crate) query: Query,
+    /// Gold solutions beyond that of the query, in the form of a response.
+    pub(crate) more_solutions: Vec<String>,
+    /// The tests, where answers are programs.
+    pub(crate) suite: Option<Suite>,
 }
+
+/// Rows left out that are named one by one.
+const MOST_NAMED: usize = 3;
 
 /// Reads all rows of the file of a split. `key` is the setting that names the file.
 pub(crate) fn read_file(
@@ -42,18 +51,30 @@ pub(crate) fn read_file(
     let table = |source| RecordError::Table { key, source };
     let mut records = Vec::new();
     let mut left_out = Vec::new();
+    let mut unreadable = 0;
+    let mut last_error = None;
     for row in bstar_table::read_rows(path, None).map_err(table)? {
         let row = row.map_err(table)?;
         let source = Source { path, line: row.number, row: &row.value };
-        match source.query(id_prefix, format) {
-            Ok(query) => records.push(Record { line: row.number, query }),
-            Err(error @ RecordError::GoldAnswer { .. })
-                if left_out.len() < format.unreadable_rows =>
-            {
-                left_out.push(format!("left out a row: {error}"));
+        match source.record(id_prefix, format) {
+            Ok(record) => records.push(record),
+            Err(error @ RecordError::GoldAnswer { .. }) if unreadable < format.unreadable_rows => {
+                unreadable += 1;
+                if unreadable <= MOST_NAMED {
+                    left_out.push(format!("left out a row: {error}"));
+                }
+                last_error = Some(error);
             }
             Err(error) => return Err(error),
         }
+    }
+    if unreadable > MOST_NAMED {
+        let more = unreadable - MOST_NAMED;
+        left_out.push(format!("left out {more} more such rows of {}", path.display()));
+    }
+    // Where no row can be read, the fault is not in the rows.
+    if let Some(error) = last_error.filter(|_| records.is_empty()) {
+        return Err(error);
     }
     if records.is_empty() {
         return Err(table(TableError::Empty { path: path.to_owned() }));
@@ -62,19 +83,25 @@ pub(crate) fn read_file(
 }
 
 /// A row with its place, for messages.
-struct Source<'a> {
+pub(crate) struct Source<'a> {
     path: &'a Path,
     line: u64,
-    row: &'a Map<String, Value>,
+    pub(crate) row: &'a Map<String, Value>,
 }
 
 impl Source<'_> {
-    fn query(&self, id_prefix: &str, format: &Format) -> Result<Query, RecordError> {
+    fn record(&self, id_prefix: &str, format: &Format) -> Result<Record, RecordError> {
         let columns = &format.columns;
         let id = match self.optional(columns.id.as_ref())? {
             Some(id) if !id.trim().is_empty() => id,
             _ => format!("{id_prefix}/{}", self.line),
         };
+        let id = id.into();
+        match format.kind {
+            kind if kind.is_programs() => return self.program(id, format),
+            TaskKind::Game24 => return self.puzzle(id, format),
+            _ => {}
+        }
         let question = self.needed(&columns.question)?;
         let options = match &columns.choices {
             Some(column) => self.options(column)?,
@@ -90,7 +117,21 @@ impl Source<'_> {
         let gold_solution = solution.filter(|solution| !solution.is_empty()).map(|solution| {
             format.target.render(&[("solution", &solution), ("answer", &gold_answer)])
         });
-        Ok(Query { id: id.into(), prompt, gold_answer, gold_solution })
+        let query = Query { id, prompt, gold_answer, gold_solution };
+        Ok(Record { line: self.line, query, more_solutions: Vec::new(), suite: None })
+    }
+
+    /// A puzzle: the numbers are both what is asked and what an answer is checked against.
+    fn puzzle(&self, id: QueryId, format: &Format) -> Result<Record, RecordError> {
+        let column = &format.columns.question;
+        let numbers = self.needed(column)?.trim().to_owned();
+        if game24::numbers(&numbers).is_none() {
+            let problem = format!("{numbers:?} is no list of four whole numbers");
+            return Err(self.gold_error(problem, Some(column)));
+        }
+        let prompt = format.prompt.render(&[("question", &numbers)]);
+        let query = Query { id, prompt, gold_answer: numbers, gold_solution: None };
+        Ok(Record { line: self.line, query, more_solutions: Vec::new(), suite: None })
     }
 
     /// The gold answer, and a solution with its steps separated by blank lines.
@@ -141,12 +182,17 @@ impl Source<'_> {
         }
     }
 
-    fn needed(&self, column: &Column) -> Result<String, RecordError> {
+    /// The line, or row, in the file.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
+    pub(crate) fn needed(&self, column: &Column) -> Result<String, RecordError> {
         self.text(column)?.ok_or_else(|| self.missing(column))
     }
 
     /// The text in a column; none if the row lacks it and may.
-    fn optional(&self, column: Option<&Column>) -> Result<Option<String>, RecordError> {
+    pub(crate) fn optional(&self, column: Option<&Column>) -> Result<Option<String>, RecordError> {
         let Some(column) = column else { return Ok(None) };
         if column.is_needed {
             return self.needed(column).map(Some);
@@ -218,7 +264,7 @@ impl Source<'_> {
         }
     }
 
-    fn gold_error(&self, problem: String, column: Option<&Column>) -> RecordError {
+    pub(crate) fn gold_error(&self, problem: String, column: Option<&Column>) -> RecordError {
         let key = column.map_or("task.files.columns.answer", |column| column.key);
         RecordError::GoldAnswer { path: self.path.to_owned(), line: self.line, problem, key }
     }

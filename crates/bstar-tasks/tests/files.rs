@@ -4,8 +4,9 @@
 
 use bstar_core::ports::Task as _;
 use bstar_core::{Fault, FaultClass, Query, RngKey, Verdict};
+use bstar_sandbox::Launcher;
 use bstar_tasks::{
-    ArithmeticConfig, ColumnsConfig, FilesConfig, LoadedTask, TaskConfig, TaskKind, load,
+    ArithmeticConfig, ColumnsConfig, FilesConfig, Host, LoadedTask, TaskConfig, TaskKind, load,
 };
 use bstar_tasks::{Rule, Verifier};
 use std::fmt::Write as _;
@@ -37,7 +38,8 @@ fn train(path: &str) -> FilesConfig {
 }
 
 fn load_in(folder: &Path, config: &TaskConfig) -> Result<LoadedTask, Fault> {
-    load(config, RngKey::from_seed(1), folder).map_err(Fault::from)
+    let host = Host { base_dir: folder, launcher: Launcher::new("no-sandbox".into(), Vec::new()) };
+    load(config, RngKey::from_seed(1), &host).map_err(Fault::from)
 }
 
 fn rows(count: usize, from: usize) -> String {
@@ -89,7 +91,7 @@ fn gsm8k_rows_take_the_form_of_the_paper() {
         ("so\n\n# Answer\n\n1050", Verdict::Correct),
         ("so\n#### $1,050.00", Verdict::Correct),
         ("# Answer\n\n1050.5", Verdict::Incorrect),
-        ("# Answer\n\nmany", Verdict::Ungradable),
+        ("# Answer\n\nmany", Verdict::NoAnswer),
         ("it is 1050", Verdict::NoAnswer),
     ] {
         assert_eq!(task.grade(query, response).unwrap().verdict, verdict, "{response:?}");
@@ -174,7 +176,7 @@ fn records_follow_the_column_mapping_and_templates() {
             question: Some("q".into()),
             answer: Some("a".into()),
             solution: Some("why".into()),
-            choices: None,
+            ..ColumnsConfig::default()
         },
         prompt: Some("Q: {question}\n".into()),
         target: Some("{solution} A: {answer}".into()),

@@ -7,7 +7,8 @@
 
 use bstar_core::ports::Task as _;
 use bstar_core::{Query, RngKey};
-use bstar_tasks::{FilesConfig, LoadedTask, TaskConfig, TaskKind, load};
+use bstar_sandbox::Launcher;
+use bstar_tasks::{FilesConfig, Host, LoadedTask, TaskConfig, TaskKind, load};
 use std::path::{Path, PathBuf};
 
 fn shared() -> Option<PathBuf> {
@@ -26,7 +27,8 @@ fn shared() -> Option<PathBuf> {
 
 fn load_files(kind: TaskKind, folder: &Path, files: FilesConfig) -> LoadedTask {
     let config = TaskConfig { kind, files: Some(files), ..Default::default() };
-    load(&config, RngKey::from_seed(1), folder).unwrap()
+    let launcher = Launcher::new("no-sandbox".into(), Vec::new());
+    load(&config, RngKey::from_seed(1), &Host { base_dir: folder, launcher }).unwrap()
 }
 
 /// Counts the queries whose gold solution is graded correct.

@@ -20,9 +20,14 @@ pub fn normalize_math(text: &str) -> String {
     {
         plain = replace_command(&plain, from, to);
     }
-    let bare = plain.trim_end_matches('.');
+    let bare = without_full_stop(&plain);
     let inner = bare.strip_prefix('$').and_then(|rest| rest.strip_suffix('$'));
-    inner.unwrap_or(bare).trim_end_matches('.').to_owned()
+    without_full_stop(inner.unwrap_or(bare)).to_owned()
+}
+
+/// Without a final full stop; three of them are an ellipsis and stay.
+fn without_full_stop(text: &str) -> &str {
+    text.strip_suffix('.').filter(|bare| !bare.ends_with('.')).unwrap_or(text)
 }
 
 /// Without white space, but for single spaces between digits that are not thousands.

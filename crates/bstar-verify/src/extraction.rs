@@ -83,7 +83,7 @@ static ANSWER_IS: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The end of a response, cut at a character boundary.
-fn tail(response: &str) -> &str {
+pub(crate) fn tail(response: &str) -> &str {
     let mut start = response.len().saturating_sub(MAX_RESPONSE);
     while !response.is_char_boundary(start) {
         start += 1;

@@ -3,6 +3,7 @@
 //! A comparison never fails: where it does not understand an answer it says so, and the caller
 //! decides what that means for a reward.
 
+use crate::math::{Judgement, Reason};
 use crate::{choice, exact, extraction, math, number};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,15 +48,26 @@ pub enum Verifier {
 impl Verifier {
     /// Compares an answer with the gold answer.
     pub fn compare(self, answer: &str, gold: &str) -> Sameness {
+        self.judge(answer, gold).sameness
+    }
+
+    /// Compares an answer with the gold answer, and says why.
+    pub fn judge(self, answer: &str, gold: &str) -> Judgement {
         if answer.len() > MAX_ANSWER || gold.len() > MAX_ANSWER {
-            return Sameness::CannotTell;
+            return Judgement { sameness: Sameness::CannotTell, reason: Reason::TooLong };
         }
-        match self {
-            Self::Exact => exact::compare(answer, gold),
-            Self::Number => compare_last_numbers(answer, gold),
-            Self::Choice => choice::compare(answer, gold),
-            Self::Math => compare_math(answer, gold),
-        }
+        let (sameness, equal) = match self {
+            Self::Exact => (exact::compare(answer, gold), Reason::EqualText),
+            Self::Number => (compare_last_numbers(answer, gold), Reason::EqualNumbers),
+            Self::Choice => (choice::compare(answer, gold), Reason::EqualText),
+            Self::Math => return judge_math(answer, gold),
+        };
+        let reason = match sameness {
+            Sameness::Same => equal,
+            Sameness::Different => Reason::DifferentValue,
+            Sameness::CannotTell => Reason::CannotParse,
+        };
+        Judgement { sameness, reason }
     }
 
     /// Whether a gold answer is of the kind that this comparison understands.
@@ -75,9 +87,9 @@ fn compare_last_numbers(answer: &str, gold: &str) -> Sameness {
     }
 }
 
-fn compare_math(answer: &str, gold: &str) -> Sameness {
-    let answer = extraction::last_boxed(answer).unwrap_or(answer);
-    math::judge(answer, gold, &math::Options::default()).sameness
+fn judge_math(answer: &str, gold: &str) -> Judgement {
+    let [answer, gold] = [answer, gold].map(|text| extraction::last_boxed(text).unwrap_or(text));
+    math::judge(answer, gold, &math::Options::default())
 }
 
 #[cfg(test)]

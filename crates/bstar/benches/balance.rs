@@ -45,6 +45,7 @@ fn rollout(temperature: u32, query: u32, sample: u32, key: RngKey) -> Rollout {
         response: response.into(),
         answer: Some(answer.to_string()),
         verdict,
+        reason: None,
         reward_model_score: Some(number() as f64 / 100.0 - 5.0),
         step_scores: Some((0..4).map(|_| number() as f64 / 100.0 - 5.0).collect()),
         iteration: Some(1),

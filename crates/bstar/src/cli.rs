@@ -30,6 +30,8 @@ pub(crate) enum Verb {
     Balance(BalanceArgs),
     /// Grade answers that lie in files: the same rows with verdict, answer found and reason.
     Grade(GradeArgs),
+    /// Compare our verdicts on a file with a second opinion, and show where they differ.
+    Audit(AuditArgs),
     /// List runs, or show one.
     Runs {
         #[command(subcommand)]
@@ -141,21 +143,89 @@ pub(crate) struct BalanceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GradeArgs {
-    /// JSON Lines files (also .gz, .zst) of rows with an answer and a gold answer.
+    /// JSON Lines files (also .gz, .zst) of rows with an answer and a gold answer, or a program and
+    /// its tests.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) grading: GradingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// JSON Lines file (also .gz, .zst) of rows as `bstar grade` takes them.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) grading: GradingArgs,
+    #[command(flatten)]
+    pub(crate) second: SecondArgs,
+    /// Disagreements to show, the most frequent first.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) examples: usize,
+    /// Print JSON, with every disagreement.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Whose opinion ours is compared with.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SecondArgs {
+    /// Another comparison of the answers that we find.
+    #[arg(long, value_enum)]
+    pub(crate) against: Option<SecondCheck>,
+    /// A column of the file: true or false, 1 or 0, or a verdict.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) label: Option<String>,
+    /// A program of yours: it reads rows of `pred` and `gold` as JSON Lines and writes a line for
+    /// each, `true` or `false` (or `null` for none); it is stopped when it hangs, and started again.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+}
+
+/// Comparisons to hold ours against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecondCheck {
+    /// The same text, up to white space: what simple checkers do.
+    Exact,
+    /// The last number of each.
+    Number,
+    /// Our mathematics with the other strictness than `--strict` gives.
+    OtherStrictness,
+}
+
+/// How answers are found and checked.
+#[derive(Debug, Args)]
+pub(crate) struct GradingArgs {
     /// What the answers are.
     #[arg(long, value_enum, default_value_t = AnswerKind::Math)]
     pub(crate) kind: AnswerKind,
-    /// The column of the gold answer.
+    /// The column of the gold answer (for game24, of the four numbers).
     #[arg(long, value_name = "COLUMN", default_value = "gold")]
     pub(crate) gold: String,
-    /// The column of the answer: bare, or a whole response that holds it.
-    #[arg(long, value_name = "COLUMN", default_value = "pred")]
-    pub(crate) pred: String,
+    /// The column of the answer: bare, or a whole response that holds it; `pred` if not given, and
+    /// for code `program` or `pred`.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) pred: Option<String>,
+    /// The column of a program's tests: an object of inputs and outputs (APPS), a list of assertions
+    /// (MBPP), or code that defines `check`, beside `entry_point` and `prompt` (HumanEval).
+    #[arg(long, value_name = "COLUMN", default_value = "tests")]
+    pub(crate) tests: String,
     /// Forgive nothing in mathematics: percent signs, units, rounding and order all count.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// The Python that runs programs; `python3` on the PATH if not given.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+    /// Seconds for each test case of a program, or for all its assertions [default: 4].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) time_limit: Option<f64>,
+    /// Memory of a program in MiB [default: 1024].
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory_mib: Option<u64>,
+    /// Run programs even where this machine cannot confine them well.
+    #[arg(long)]
+    pub(crate) allow_weak_sandbox: bool,
 }
 
 /// Kinds of answers.
@@ -169,6 +239,10 @@ pub(crate) enum AnswerKind {
     Choice,
     /// The text itself, up to white space.
     Exact,
+    /// A Python program, judged by running its tests in the sandbox.
+    Code,
+    /// An expression that makes 24 of four numbers.
+    Game24,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,11 @@
 mod cli;
 mod commands;
 mod config;
+mod countdown;
 mod exit;
+mod grading;
 mod ledger;
+mod opinion;
 mod output;
 mod progress;
 
@@ -23,6 +26,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Not a verb: the sandbox starts it once for each program, so it comes before everything else.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == grading::SANDBOX_CHILD) {
+        return bstar_sandbox::child::main();
+    }
     match dispatch(Cli::parse()) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(fault) => exit::report(&fault),
@@ -37,6 +44,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Verb::Analyze(args) => commands::analyze::analyze(&args, notes),
         Verb::Balance(args) => commands::balance::balance(&args, notes),
         Verb::Grade(args) => commands::grade::grade(&args, notes),
+        Verb::Audit(args) => commands::audit::audit(&args, notes),
         Verb::Runs { verb: RunsVerb::List { dir, json } } => {
             commands::runs::list(&dir, json, notes)
         }

@@ -143,6 +143,9 @@ impl View {
             Activity::Score { iteration, stage } => {
                 format!("{}scoring {}", self.place(iteration), stage.name())
             }
+            Activity::Grade { iteration, stage } => {
+                format!("{}checking {}", self.place(iteration), stage.name())
+            }
             Activity::Train { iteration } => format!("{}fine-tuning", self.place(iteration)),
         }
     }
@@ -237,7 +240,10 @@ pub(crate) fn short(number: f64) -> f64 {
 fn unit(activity: Activity) -> &'static str {
     match activity {
         Activity::Supervise | Activity::Train { .. } | Activity::TrainRewardModel => "steps",
-        Activity::Validate | Activity::Sample { .. } | Activity::Score { .. } => "responses",
+        Activity::Validate
+        | Activity::Sample { .. }
+        | Activity::Grade { .. }
+        | Activity::Score { .. } => "responses",
     }
 }
 

@@ -1,15 +1,18 @@
 //! Tests of the sampler as a whole: agreement with the reference, independence of the batch, ends
 //! of responses, progress and faults.
 
-use super::reference::{log_probabilities, model};
-use super::{DecodeRequest, Decoder, Generation};
+use super::reference::{draw, log_probabilities, model};
+use super::{DecodeRequest, Decoder, Ends, Generation};
+use crate::config::ModelConfig;
+use crate::config::family::{Family, SlidingWindow};
+use crate::config::rope::RopeScaling;
 use crate::weights::Weights;
 use bstar_core::ports::{Decoding, Progress};
 use bstar_core::{Fault, FaultClass, FinishReason, RngKey};
 use pulp::Arch;
 
 fn sampling(max_tokens: usize) -> Decoding {
-    Decoding { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens }
+    Decoding { temperature: 1.0, ..Decoding::greedy(max_tokens) }
 }
 
 fn prompt(number: usize, len: usize) -> Vec<u32> {
@@ -81,19 +84,78 @@ fn responses_match_the_reference() {
     check_reference(&model([17, 20, 1], [2, 2, 2], true), 17);
 }
 
+/// A model of each family, with windows shorter than the responses.
+fn family_models() -> Vec<Weights> {
+    let plain = model([19, 16, 2], [4, 2, 6], false).config;
+    let scaling = RopeScaling::Llama3 {
+        factor: 4.0,
+        low_frequency_factor: 1.0,
+        high_frequency_factor: 4.0,
+        original_context: 24,
+    };
+    let window = |first_layer| Some(SlidingWindow { tokens: 7, first_layer });
+    let configs = [
+        ModelConfig { rope_scaling: scaling, tie_word_embeddings: true, ..plain.clone() },
+        ModelConfig { rope_scaling: RopeScaling::Linear { factor: 3.0 }, ..plain.clone() },
+        ModelConfig { family: Family::Mistral, sliding_window: window(0), ..plain.clone() },
+        ModelConfig { family: Family::Qwen2, sliding_window: window(1), ..plain.clone() },
+        ModelConfig { family: Family::Qwen3, ..plain },
+    ];
+    configs.iter().map(draw).collect()
+}
+
+#[test]
+fn every_family_matches_the_reference() {
+    for weights in family_models() {
+        check_reference(&weights, 5);
+        check_reference(&weights, 40);
+    }
+}
+
+#[test]
+fn responses_of_every_family_depend_on_their_keys_only() {
+    for weights in family_models() {
+        let decoder = Decoder::new(&weights);
+        let requests: Vec<_> = (0..9).map(|i| (prompt(i, 1 + 5 * i), keys(i, 12))).collect();
+        let together = on_threads(2, || run(&decoder, &requests, &sampling(30)));
+        let mut sequences = Vec::new();
+        for ((prompt, keys), generations) in requests.iter().zip(&together) {
+            let alone = run(&decoder, &[(prompt.clone(), vec![keys[7]])], &sampling(30));
+            assert_eq!(alone[0][0], generations[7]);
+            sequences.push((prompt.clone(), generations[7].tokens.clone()));
+        }
+        let drawn: Vec<_> = together.iter().map(|samples| samples[7].logprobs.clone()).collect();
+        assert_eq!(decoder.logprobs(&sequences).unwrap(), drawn);
+    }
+}
+
 #[test]
 fn a_response_depends_on_its_key_only() {
     let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
-    let decoding = sampling(24);
+    check_independence(&decoder, &sampling(24));
+    let everything = Decoding {
+        temperature: 0.9,
+        top_p: 0.95,
+        top_k: 15,
+        min_p: 0.02,
+        repetition_penalty: 1.3,
+        stop_tokens: vec![4, 11],
+        ..sampling(24)
+    };
+    check_independence(&decoder, &everything);
+}
+
+/// Responses in a batch, with others in flight, have the bits that they have alone.
+fn check_independence(decoder: &Decoder, decoding: &Decoding) {
     let alone = |number: usize, sample: usize| {
         let request = (prompt(number, 3 + number % 29), vec![keys(number, 600)[sample]]);
-        run(&decoder, &[request], &decoding).remove(0).remove(0)
+        run(decoder, &[request], decoding).remove(0).remove(0)
     };
     for (samples, count) in [(1, 40), (7, 12), (64, 3), (512, 2)] {
         for threads in [1, 2, 3] {
             let requests: Vec<_> =
                 (0..count).map(|i| (prompt(i, 3 + i % 29), keys(i, samples))).collect();
-            let together = on_threads(threads, || run(&decoder, &requests, &decoding));
+            let together = on_threads(threads, || run(decoder, &requests, decoding));
             assert!(together.iter().all(|generations| generations.len() == samples));
             for (number, generations) in together.iter().enumerate() {
                 for sample in (0..samples).step_by(1 + samples / 9) {
@@ -110,7 +172,7 @@ fn a_response_depends_on_its_key_only() {
 fn the_order_of_requests_changes_nothing() {
     let decoder = Decoder::new(&model([19, 24, 2], [4, 4, 6], false));
     let mut requests: Vec<_> = (0..50).map(|i| (prompt(i, 1 + i % 23), keys(i, i % 4))).collect();
-    let decoding = Decoding { temperature: 0.8, top_p: 0.9, top_k: 12, max_tokens: 15 };
+    let decoding = Decoding { temperature: 0.8, top_p: 0.9, top_k: 12, ..sampling(15) };
     let forwards = on_threads(2, || run(&decoder, &requests, &decoding));
     requests.reverse();
     let mut backwards = on_threads(1, || run(&decoder, &requests, &decoding));
@@ -246,6 +308,45 @@ fn what_cannot_be_drawn_is_refused_by_name() {
     check_fault(&[3], &hot, usage, "temperature is NaN, but it must be at least 0");
     let narrow = Decoding { top_p: 0.0, ..sampling(5) };
     check_fault(&[3], &narrow, usage, "top_p is 0, but it must be above 0 and at most 1");
+    let all = Decoding { min_p: 1.5, ..sampling(5) };
+    check_fault(&[3], &all, usage, "min_p is 1.5, but it must be from 0 to 1");
+    let none = Decoding { repetition_penalty: 0.0, ..sampling(5) };
+    check_fault(&[3], &none, usage, "repetition_penalty is 0, but it must be above 0");
+    let unknown = Decoding { stop_tokens: vec![1, 19], ..sampling(5) };
+    let message = "the vocabulary has 19 tokens, but a stop token is 19";
+    check_fault(&[3], &unknown, usage, message);
+    let empty = Decoding { stop: vec![String::new()], ..sampling(5) };
+    check_fault(&[3], &empty, usage, "a stop string is empty");
+}
+
+#[test]
+fn a_stop_token_ends_a_response() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let requests: Vec<_> = (0..10).map(|i| (prompt(i, 6), keys(i, 20))).collect();
+    let decoding = Decoding { stop_tokens: vec![5, 9], ..sampling(18) };
+    let free = run(&decoder, &requests, &sampling(18));
+    for (stopped, free) in
+        run(&decoder, &requests, &decoding).iter().flatten().zip(free.iter().flatten())
+    {
+        let end = free.tokens.iter().position(|token| [5, 9].contains(token));
+        let tokens = &free.tokens[..end.map_or(free.tokens.len(), |end| end + 1)];
+        assert_eq!(stopped.tokens, tokens);
+        assert!(end.is_none() || stopped.finish_reason == FinishReason::Stop);
+    }
+}
+
+#[test]
+fn a_condition_on_the_response_ends_it() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let prompt = prompt(0, 6);
+    let requests = [DecodeRequest { prompt: &prompt, keys: keys(0, 30) }];
+    let three = |tokens: &[u32]| tokens.len() == 3;
+    let ends = Ends { tokens: &[1], condition: Some(&three) };
+    let drawn = decoder.generate_until(&requests, &sampling(18), ends, &mut |_| Ok(())).unwrap();
+    for generation in &drawn[0] {
+        assert!(generation.tokens.len() <= 3);
+        assert_eq!(generation.finish_reason, FinishReason::Stop);
+    }
 }
 
 #[test]

@@ -11,8 +11,9 @@ use super::body::{Activations, Body, Until};
 use super::cache::{LaneCache, PromptCache};
 use super::context::{LaneContext, run_sequences};
 use super::lanes::{Buffer, MAX_LANES};
+use super::repetition::Penalty;
 use super::sampling::Distribution;
-use super::{DecodeRequest, Generation};
+use super::{DecodeRequest, Ends, Generation};
 use bstar_core::ports::{Decoding, Progress, Tick};
 use bstar_core::rng::{Rng, uniform};
 use bstar_core::{Fault, FaultClass, FinishReason};
@@ -30,7 +31,7 @@ pub(super) struct Queue<'a> {
     pub(super) body: &'a Body,
     pub(super) requests: &'a [DecodeRequest<'a>],
     pub(super) decoding: &'a Decoding,
-    pub(super) eos: &'a [u32],
+    ends: Ends<'a>,
     workers: usize,
     pieces: Vec<Piece>,
     /// The first piece that nobody took.
@@ -55,7 +56,7 @@ impl<'a> Queue<'a> {
         body: &'a Body,
         requests: &'a [DecodeRequest<'a>],
         decoding: &'a Decoding,
-        eos: &'a [u32],
+        ends: Ends<'a>,
         workers: usize,
     ) -> Self {
         let total = requests.iter().map(|request| request.keys.len()).sum::<usize>();
@@ -72,7 +73,7 @@ impl<'a> Queue<'a> {
             body,
             requests,
             decoding,
-            eos,
+            ends,
             workers,
             pieces,
             next: AtomicUsize::new(0),
@@ -95,6 +96,14 @@ impl<'a> Queue<'a> {
         }
         let mut finished = self.finished.lock().expect("no worker panics with the lock");
         finished.append(&mut worker.finished);
+    }
+
+    /// Whether a response ends with the last of its tokens, apart from its limit.
+    fn is_end(&self, tokens: &[u32]) -> bool {
+        let last = tokens.last().expect("a token was drawn");
+        self.ends.tokens.contains(last)
+            || self.decoding.stop_tokens.contains(last)
+            || self.ends.condition.is_some_and(|condition| condition(tokens))
     }
 
     /// Every response, or what failed.
@@ -194,6 +203,8 @@ struct Worker<'a> {
     numbers: Activations,
     scores: Buffer,
     distribution: Distribution,
+    /// None where tokens may repeat freely.
+    penalty: Option<Penalty>,
     /// Samples whose prompt was run.
     ready: VecDeque<(Piece, Rc<PromptCache>)>,
     finished: Vec<Placed>,
@@ -211,6 +222,7 @@ impl<'a> Worker<'a> {
             numbers: Activations::new(body, groups),
             scores: Buffer::zeroed(0),
             distribution: Distribution::new(body.config.vocab_size, body.lanes()),
+            penalty: Penalty::new(queue.decoding, body.config.vocab_size, body.lanes()),
             ready: VecDeque::new(),
             finished: Vec::new(),
         }
@@ -348,7 +360,18 @@ impl<'a> Worker<'a> {
         }
         let logits = self.numbers.logits.group(group);
         self.distribution.load(body.arch, logits);
-        let drawn = self.distribution.draw(body.arch, logits, decoding, &uniforms, &active);
+        let drawn = match &mut self.penalty {
+            None => self.distribution.draw(body.arch, logits, decoding, &uniforms, &active),
+            Some(penalty) => {
+                let samples = self.lanes[group * lanes..][..lanes].iter().map(Option::as_ref);
+                let tokens = samples.map(|lane| {
+                    let lane = lane?;
+                    let prompt = self.queue.requests[lane.request].prompt;
+                    Some([prompt, &lane.generation.tokens])
+                });
+                penalty.draw(body.arch, logits, tokens, decoding, &uniforms, &active)
+            }
+        };
         for (place, token) in drawn.into_iter().enumerate().take(lanes) {
             let Some(lane) = &mut self.lanes[group * lanes + place] else { continue };
             if !self.distribution.is_finite(place) {
@@ -361,7 +384,7 @@ impl<'a> Worker<'a> {
             generation.entropies.push(self.distribution.entropy(place));
             lane.token = token;
             lane.position += 1;
-            let stopped = self.queue.eos.contains(&token);
+            let stopped = self.queue.is_end(&generation.tokens);
             if stopped || generation.tokens.len() == lane.limit {
                 if stopped {
                     generation.finish_reason = FinishReason::Stop;

@@ -1,4 +1,4 @@
-//! The Llama forward pass over groups of lanes.
+//! The forward pass over groups of lanes.
 //!
 //! Every lane is one token with its position; where its keys and values are kept and which ones it
 //! sees is the business of a [`Context`]. Weights are packed once, when a [`Body`] is made. Follows
@@ -6,7 +6,7 @@
 //! halves of a head, `SwiGLU`, a final norm and a head that may be the embedding.
 
 use super::cache::CacheShape;
-use super::kernels::{RmsNorm, Rotate, SwiGlu};
+use super::kernels::{AddBias, NormHeads, RmsNorm, Rotate, SwiGlu};
 use super::lanes::{Slab, lane_count};
 use super::matrix::PackedMatrix;
 use crate::config::ModelConfig;
@@ -51,6 +51,10 @@ pub(super) struct Body {
 struct Layer {
     attention_norm: Vec<f32>,
     queries_keys_values: PackedMatrix,
+    /// Of queries, keys and values, where the family has them.
+    bias: Option<Vec<f32>>,
+    /// Of query and key heads, where the family has them.
+    head_norms: Option<[Vec<f32>; 2]>,
     attention_output: PackedMatrix,
     mlp_norm: Vec<f32>,
     gates_ups: PackedMatrix,
@@ -113,6 +117,8 @@ impl Body {
             Layer {
                 attention_norm: get("input_layernorm").to_vec(),
                 queries_keys_values: PackedMatrix::stack(width, &attention),
+                bias: weights.attention_bias(layer),
+                head_norms: weights.head_norms(layer).map(|norms| norms.map(<[f32]>::to_vec)),
                 attention_output: PackedMatrix::stack(heads_width, &[get("self_attn.o_proj")]),
                 mlp_norm: get("post_attention_layernorm").to_vec(),
                 gates_ups: PackedMatrix::stack(width, &gates_ups),
@@ -125,7 +131,7 @@ impl Body {
             embedding: weights.embedding().to_vec(),
             norm: weights.get("model.norm.weight").to_vec(),
             head: PackedMatrix::stack(width, &[weights.head()]),
-            frequencies: rotary_frequencies(&config),
+            frequencies: config.rotary_frequencies(),
             config,
         }
     }
@@ -166,6 +172,7 @@ impl Body {
             layer.queries_keys_values.apply(self.arch, groups, normed, queries_keys_values);
             for &group in groups {
                 let heads = queries_keys_values.group_mut(group);
+                self.prepare_heads(layer, heads);
                 let rotated = config.num_attention_heads + config.num_key_value_heads;
                 self.arch.dispatch(Rotate {
                     cosines: numbers.cosines.group(group),
@@ -190,6 +197,26 @@ impl Body {
         self.head.apply(self.arch, groups, &numbers.normed, &mut numbers.logits);
     }
 
+    /// What some families do to queries, keys and values before they are turned.
+    fn prepare_heads(&self, layer: &Layer, heads: &mut [f32]) {
+        if let Some(bias) = &layer.bias {
+            self.arch.dispatch(AddBias { bias, features: heads });
+        }
+        if let Some([query_norm, key_norm]) = &layer.head_norms {
+            let queries = self.config.query_width() * self.lanes();
+            let keys = self.config.key_value_width() * self.lanes();
+            let (queries, rest) = heads.split_at_mut(queries);
+            let epsilon = self.epsilon();
+            self.arch.dispatch(NormHeads { weight: query_norm, epsilon, heads: queries });
+            self.arch.dispatch(NormHeads { weight: key_norm, epsilon, heads: &mut rest[..keys] });
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
+    fn epsilon(&self) -> f32 {
+        self.config.rms_norm_eps as f32
+    }
+
     fn feed_forward(&self, layer: &Layer, numbers: &mut Activations, groups: &[usize]) {
         self.normalise(&layer.mlp_norm, numbers, groups);
         let Activations { normed, gates_ups, residual, .. } = numbers;
@@ -202,11 +229,9 @@ impl Body {
 
     fn normalise(&self, weight: &[f32], numbers: &mut Activations, groups: &[usize]) {
         for &group in groups {
-            #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
-            let epsilon = self.config.rms_norm_eps as f32;
             self.arch.dispatch(RmsNorm {
                 weight,
-                epsilon,
+                epsilon: self.epsilon(),
                 input: numbers.residual.group(group),
                 output: numbers.normed.group_mut(group),
             });
@@ -248,9 +273,4 @@ impl Body {
             angles.extend(self.frequencies.iter().map(|f| pair(position as f64 * f)));
         }
     }
-}
-
-fn rotary_frequencies(config: &ModelConfig) -> Vec<f64> {
-    let half = config.head_dim / 2;
-    (0..half).map(|i| config.rope_theta.powf(-(i as f64) / half as f64)).collect()
 }

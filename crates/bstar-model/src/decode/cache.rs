@@ -149,26 +149,31 @@ impl LaneCache {
         }
     }
 
-    /// Keys and values of a layer.
-    pub(super) fn memory(&self, layer: usize) -> [Memory<'_>; 2] {
+    /// Keys and values of a layer, from slot `oldest` on.
+    pub(super) fn memory(&self, layer: usize, oldest: usize) -> [Memory<'_>; 2] {
         let size = self.shape.heads * self.capacity * self.shape.head_dim * self.lanes;
         [0, 1].map(|which| Memory::Lanes {
             numbers: &self.numbers[(2 * layer + which) * size..][..size],
-            oldest: self.oldest(),
+            oldest,
             capacity: self.capacity,
         })
     }
 
-    /// Slots from the oldest token of any lane to the present one.
-    pub(super) fn window(&self) -> usize {
-        self.now + 1 - self.oldest()
+    /// The slot of the oldest token of any lane that is within `window` slots of the present one,
+    /// which is one of them.
+    pub(super) fn oldest_within(&self, window: usize) -> usize {
+        self.oldest().max((self.now + 1).saturating_sub(window))
     }
 
-    /// Writes for each lane the slot of the window with its first token.
-    pub(super) fn first_slots(&self, first: &mut [f32]) {
-        let oldest = self.oldest();
+    /// Slots from `oldest` to the present one.
+    pub(super) fn slots_from(&self, oldest: usize) -> usize {
+        self.now + 1 - oldest
+    }
+
+    /// Writes for each lane the slot of its first token, counted from `oldest`; 0 for earlier ones.
+    pub(super) fn first_slots(&self, oldest: usize, first: &mut [f32]) {
         for (slot, first) in first.iter_mut().zip(&self.first) {
-            *slot = (first.unwrap_or(self.now) - oldest) as f32;
+            *slot = first.unwrap_or(self.now).saturating_sub(oldest) as f32;
         }
     }
 
@@ -184,7 +189,7 @@ impl LaneCache {
 
     /// Makes the ring long enough for the window.
     fn reserve(&mut self) {
-        let capacity = self.window().next_power_of_two();
+        let capacity = self.slots_from(self.oldest()).next_power_of_two();
         if capacity <= self.capacity {
             return;
         }

@@ -29,11 +29,20 @@ impl Context for LaneContext<'_> {
         out: &mut [f32],
     ) {
         let cache = &self.caches[group];
-        let window = cache.window();
+        let oldest = cache.oldest_within(body.config.window(layer));
+        let window = cache.slots_from(oldest);
         let mut first = [0.0; MAX_LANES];
-        cache.first_slots(&mut first[..body.lanes()]);
+        cache.first_slots(oldest, &mut first[..body.lanes()]);
         let last = [(window - 1) as f32; MAX_LANES];
-        attend(body, queries, cache.memory(layer), window, [&first, &last], self.scores, out);
+        attend(
+            body,
+            queries,
+            cache.memory(layer, oldest),
+            window,
+            [&first, &last],
+            self.scores,
+            out,
+        );
     }
 }
 
@@ -74,8 +83,11 @@ impl Context for SequenceContext<'_> {
         let Chunk { sequence, first, tokens } = self.chunks[group];
         let window = first + tokens;
         let last = std::array::from_fn(|lane| (first + lane).min(window - 1) as f32);
+        let reach = body.config.window(layer);
+        let oldest = |lane: usize| (first + lane + 1).min(window).saturating_sub(reach) as f32;
+        let first = std::array::from_fn(oldest);
         let memory = self.caches[sequence].memory(layer);
-        attend(body, queries, memory, window, [&[0.0; MAX_LANES], &last], self.scores, out);
+        attend(body, queries, memory, window, [&first, &last], self.scores, out);
     }
 }
 

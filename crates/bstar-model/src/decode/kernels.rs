@@ -1,4 +1,4 @@
-//! The element-wise parts of a Llama layer, on groups of lanes: RMS norm, rotary embedding and
+//! The element-wise parts of a layer, on groups of lanes: RMS norms, biases, rotary embedding and
 //! `SwiGLU`.
 //!
 //! Each kernel does the same to every lane, in an order that depends on shapes only.
@@ -25,27 +25,75 @@ impl WithSimd for RmsNorm<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let input = pairs::<S>(self.input);
-        // Four partial sums, so that one addition need not wait for the last.
-        let mut sums = [splat(simd, 0.0); 4];
-        let (blocks, rest) = input.as_chunks::<4>();
-        for block in blocks {
-            for (sum, x) in sums.iter_mut().zip(block) {
-                *sum = mul_add(simd, *x, *x, *sum);
-            }
-        }
-        for (sum, x) in sums.iter_mut().zip(rest) {
-            *sum = mul_add(simd, *x, *x, *sum);
-        }
-        let square = add(simd, add(simd, sums[0], sums[1]), add(simd, sums[2], sums[3]));
-        let share = splat(simd, 1.0 / self.weight.len() as f32);
-        let mean = mul_add(simd, square, share, splat(simd, self.epsilon));
-        let root: Pair<S> = [simd.sqrt_f32s(mean[0]), simd.sqrt_f32s(mean[1])];
-        let scale = div(simd, splat(simd, 1.0), root);
+        let scale = inverse_rms(simd, input, self.epsilon);
         let output = pairs_mut::<S>(self.output);
         for ((output, x), weight) in output.iter_mut().zip(input).zip(self.weight) {
             *output = mul(simd, mul(simd, *x, scale), splat(simd, *weight));
         }
     }
+}
+
+/// The RMS norm of each head, in place.
+pub(super) struct NormHeads<'a> {
+    /// Of every head; its length is that of a head.
+    pub(super) weight: &'a [f32],
+    pub(super) epsilon: f32,
+    /// `[head][feature][lane]`.
+    pub(super) heads: &'a mut [f32],
+}
+
+impl WithSimd for NormHeads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for head in pairs_mut::<S>(self.heads).chunks_exact_mut(self.weight.len()) {
+            let scale = inverse_rms(simd, head, self.epsilon);
+            for (x, weight) in head.iter_mut().zip(self.weight) {
+                *x = mul(simd, mul(simd, *x, scale), splat(simd, *weight));
+            }
+        }
+    }
+}
+
+/// Adds a bias to every lane.
+pub(super) struct AddBias<'a> {
+    /// `[feature]`.
+    pub(super) bias: &'a [f32],
+    /// `[feature][lane]`.
+    pub(super) features: &'a mut [f32],
+}
+
+impl WithSimd for AddBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (feature, bias) in pairs_mut::<S>(self.features).iter_mut().zip(self.bias) {
+            *feature = add(simd, *feature, splat(simd, *bias));
+        }
+    }
+}
+
+/// One over the root of the mean square of the features of each lane.
+#[inline(always)]
+fn inverse_rms<S: Simd>(simd: S, input: &[Pair<S>], epsilon: f32) -> Pair<S> {
+    // Four partial sums, so that one addition need not wait for the last.
+    let mut sums = [splat(simd, 0.0); 4];
+    let (blocks, rest) = input.as_chunks::<4>();
+    for block in blocks {
+        for (sum, x) in sums.iter_mut().zip(block) {
+            *sum = mul_add(simd, *x, *x, *sum);
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum = mul_add(simd, *x, *x, *sum);
+    }
+    let square = add(simd, add(simd, sums[0], sums[1]), add(simd, sums[2], sums[3]));
+    let share = splat(simd, 1.0 / input.len() as f32);
+    let mean = mul_add(simd, square, share, splat(simd, epsilon));
+    let root: Pair<S> = [simd.sqrt_f32s(mean[0]), simd.sqrt_f32s(mean[1])];
+    div(simd, splat(simd, 1.0), root)
 }
 
 /// Rotates query and key heads by the angles of their positions, in place. The first half of a
@@ -141,6 +189,26 @@ mod tests {
             for i in 0..7 {
                 let exact = row(i) / (square + 1e-5).sqrt() * f64::from(weight[i]);
                 check("norm", output[i * lanes + lane], exact);
+            }
+        }
+    }
+
+    #[test]
+    fn heads_are_normalised_one_by_one_after_their_bias() {
+        let arch = Arch::new();
+        let lanes = lane_count(arch);
+        let (weight, bias, input) = (wave(6, 0.3), wave(12, 0.8), wave(12 * lanes, 0.7));
+        let mut output = input.clone();
+        arch.dispatch(AddBias { bias: &bias, features: &mut output });
+        arch.dispatch(NormHeads { weight: &weight, epsilon: 1e-5, heads: &mut output });
+        for (head, lane) in (0..2).flat_map(|head| (0..lanes).map(move |lane| (head, lane))) {
+            let row = |i: usize| {
+                f64::from(input[(head * 6 + i) * lanes + lane]) + f64::from(bias[head * 6 + i])
+            };
+            let square = (0..6).map(|i| row(i) * row(i)).sum::<f64>() / 6.0;
+            for i in 0..6 {
+                let exact = row(i) / (square + 1e-5).sqrt() * f64::from(weight[i]);
+                check("head", output[(head * 6 + i) * lanes + lane], exact);
             }
         }
     }

@@ -21,6 +21,7 @@ mod lanes;
 mod matrix;
 #[cfg(test)]
 mod reference;
+mod repetition;
 mod sampling;
 
 use crate::weights::Weights;
@@ -44,12 +45,24 @@ pub struct DecodeRequest<'a> {
     pub keys: Vec<RngKey>,
 }
 
+/// Whether these tokens are a whole response.
+pub type Condition<'a> = dyn Fn(&[u32]) -> bool + Sync + 'a;
+
+/// What ends a response beside its limits and the stop tokens of its decoding.
+#[derive(Clone, Copy)]
+pub struct Ends<'a> {
+    /// End-of-sequence tokens.
+    pub tokens: &'a [u32],
+    /// Asked after each token with all tokens of the response so far: whether they are the last.
+    pub condition: Option<&'a Condition<'a>>,
+}
+
 /// One response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generation {
     /// The tokens drawn; the end-of-sequence token, if drawn, is the last.
     pub tokens: Vec<u32>,
-    /// [`FinishReason::Stop`] if an end-of-sequence token ended it.
+    /// [`FinishReason::Stop`] if an end-of-sequence token, a stop token or a condition ended it.
     pub finish_reason: FinishReason,
     /// For each token, its log-probability (nats) at temperature 1 without truncation.
     pub logprobs: Vec<f32>,
@@ -89,8 +102,12 @@ impl Decoder {
     /// Progress counts responses, in strides that are the same in every run; it is told on the
     /// calling thread, and an error from `tick` ends the work and is returned.
     ///
+    /// Stop strings need a tokenizer and are the business of the caller of
+    /// [`Decoder::generate_until`].
+    ///
     /// Faults: a prompt that is empty, longer than the context or has unknown token ids (class
-    /// Data), a temperature or top-p out of range (Usage), logits that are not finite (Training).
+    /// Data), a setting of the decoding out of range (Usage), logits that are not finite
+    /// (Training).
     pub fn generate(
         &self,
         requests: &[DecodeRequest<'_>],
@@ -98,14 +115,25 @@ impl Decoder {
         eos: &[u32],
         tick: Tick<'_>,
     ) -> Result<Vec<Vec<Generation>>, Fault> {
-        check_decoding(decoding)?;
+        self.generate_until(requests, decoding, Ends { tokens: eos, condition: None }, tick)
+    }
+
+    /// The same with a condition that ends a response.
+    pub fn generate_until(
+        &self,
+        requests: &[DecodeRequest<'_>],
+        decoding: &Decoding,
+        ends: Ends<'_>,
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<Generation>>, Fault> {
+        check_decoding(decoding, self.body.config.vocab_size)?;
         for (number, request) in requests.iter().enumerate() {
             self.check_tokens(&format!("prompt {number}"), request.prompt)?;
         }
         let total = requests.iter().map(|request| request.keys.len()).sum::<usize>();
         let workers = rayon::current_num_threads().min(total).max(1);
         let groups = self.groups(requests, decoding, total, workers);
-        let queue = Queue::new(&self.body, requests, decoding, eos, workers);
+        let queue = Queue::new(&self.body, requests, decoding, ends, workers);
         let mut announcer = Announcer::new(tick);
         // The caller is one of the workers: `tick` must run on its thread, and a pool of one
         // thread has no other.
@@ -237,8 +265,8 @@ const MOST_GROUPS: usize = 4;
 /// allowed).
 const CACHE_BYTES: usize = 1 << 30;
 
-fn check_decoding(decoding: &Decoding) -> Result<(), Fault> {
-    let Decoding { temperature, top_p, .. } = *decoding;
+fn check_decoding(decoding: &Decoding, vocabulary: usize) -> Result<(), Fault> {
+    let Decoding { temperature, top_p, min_p, repetition_penalty, .. } = *decoding;
     if !(temperature >= 0.0 && temperature.is_finite()) {
         let message = format!("temperature is {temperature}, but it must be at least 0");
         return Err(Fault::new(FaultClass::Usage, message));
@@ -246,6 +274,23 @@ fn check_decoding(decoding: &Decoding) -> Result<(), Fault> {
     if !(top_p > 0.0 && top_p <= 1.0) {
         let message = format!("top_p is {top_p}, but it must be above 0 and at most 1");
         return Err(Fault::new(FaultClass::Usage, message));
+    }
+    if !(0.0..=1.0).contains(&min_p) {
+        let message = format!("min_p is {min_p}, but it must be from 0 to 1");
+        return Err(Fault::new(FaultClass::Usage, message));
+    }
+    if !(repetition_penalty > 0.0 && repetition_penalty.is_finite()) {
+        let message = format!("repetition_penalty is {repetition_penalty}, but it must be above 0");
+        return Err(Fault::new(FaultClass::Usage, message));
+    }
+    if decoding.stop.iter().any(String::is_empty) {
+        return Err(Fault::new(FaultClass::Usage, "a stop string is empty"));
+    }
+    if let Some(token) = decoding.stop_tokens.iter().find(|&&token| token as usize >= vocabulary) {
+        let message =
+            format!("the vocabulary has {vocabulary} tokens, but a stop token is {token}");
+        return Err(Fault::new(FaultClass::Usage, message)
+            .hint("use token ids of this model's tokenizer in `sample.stop_tokens`"));
     }
     Ok(())
 }

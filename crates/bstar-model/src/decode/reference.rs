@@ -2,6 +2,8 @@
 //! from the definitions, with nothing shared with the code under test but the weights.
 
 use crate::config::ModelConfig;
+use crate::config::family::Family;
+use crate::config::rope::RopeScaling;
 use crate::weights::Weights;
 use bstar_core::RngKey;
 use bstar_core::rng::normal;
@@ -13,6 +15,7 @@ pub(super) fn model(
     tied: bool,
 ) -> Weights {
     let config = ModelConfig {
+        family: Family::Llama,
         vocab_size: vocabulary,
         hidden_size: width,
         intermediate_size: 2 * width + 3,
@@ -22,6 +25,8 @@ pub(super) fn model(
         head_dim,
         rms_norm_eps: 1e-5,
         rope_theta: 1000.0,
+        rope_scaling: RopeScaling::Unscaled,
+        sliding_window: None,
         max_position_embeddings: 96,
         tie_word_embeddings: tied,
         bos_token_id: None,
@@ -29,6 +34,11 @@ pub(super) fn model(
         pad_token_id: None,
         generation: serde_json::Map::new(),
     };
+    draw(&config)
+}
+
+/// A model of that shape with weights large enough for peaked distributions.
+pub(super) fn draw(config: &ModelConfig) -> Weights {
     let mut rng = RngKey::from_seed(42).child("reference").rng();
     let mut flat = Vec::new();
     for (_, shape) in config.tensor_shapes() {
@@ -37,7 +47,7 @@ pub(super) fn model(
         #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
         flat.extend((0..size).map(|_| (mean + deviation * normal(&mut rng)) as f32));
     }
-    Weights::from_flat(&config, &flat)
+    Weights::from_flat(config, &flat)
 }
 
 /// Log-probabilities `[position][token]` of the token after each position.
@@ -74,13 +84,26 @@ pub(super) fn log_probabilities(weights: &Weights, tokens: &[u32]) -> Vec<Vec<f6
 fn attention(weights: &Weights, layer: usize, normed: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let config = &weights.config;
     let dim = config.head_dim;
-    let mut queries = project(normed, weights.layer(layer, "self_attn.q_proj"));
-    let mut keys = project(normed, weights.layer(layer, "self_attn.k_proj"));
-    let values = project(normed, weights.layer(layer, "self_attn.v_proj"));
-    for rows in [&mut queries, &mut keys] {
+    let project = |name: &str| {
+        let mut rows = project(normed, weights.layer(layer, &format!("self_attn.{name}")));
+        if config.family.has_attention_bias() {
+            let bias = widen(weights.get(&format!("model.layers.{layer}.self_attn.{name}.bias")));
+            let count = rows.len();
+            add(&mut rows, &vec![bias; count]);
+        }
+        rows
+    };
+    let mut queries = project("q_proj");
+    let mut keys = project("k_proj");
+    let values = project("v_proj");
+    for (rows, name) in [(&mut queries, "self_attn.q_norm"), (&mut keys, "self_attn.k_norm")] {
         for (position, row) in rows.iter_mut().enumerate() {
             for head in row.chunks_exact_mut(dim) {
-                rotate(head, position, config.rope_theta);
+                if config.family.has_head_norms() {
+                    let normed = norm(&[head.to_vec()], weights.layer(layer, name), config);
+                    head.copy_from_slice(&normed[0]);
+                }
+                rotate(head, position, config);
             }
         }
     }
@@ -89,11 +112,12 @@ fn attention(weights: &Weights, layer: usize, normed: &[Vec<f64>]) -> Vec<Vec<f6
         let query = &queries[position][head * dim..][..dim];
         let shared = head / shared_by * dim;
         let score = |key: &Vec<f64>| dot(query, &key[shared..][..dim]) / (dim as f64).sqrt();
-        let scores: Vec<f64> = keys[..=position].iter().map(|key| score(key).exp()).collect();
+        let first = (position + 1).saturating_sub(config.window(layer));
+        let scores: Vec<f64> = keys[first..=position].iter().map(|key| score(key).exp()).collect();
         let total: f64 = scores.iter().sum();
         let mixed = |i: usize| {
             let products =
-                scores.iter().zip(&values).map(|(score, value)| score * value[shared + i]);
+                scores.iter().zip(&values[first..]).map(|(score, value)| score * value[shared + i]);
             products.sum::<f64>() / total
         };
         (0..dim).map(mixed).collect::<Vec<f64>>()
@@ -103,10 +127,11 @@ fn attention(weights: &Weights, layer: usize, normed: &[Vec<f64>]) -> Vec<Vec<f6
         .collect()
 }
 
-fn rotate(head: &mut [f64], position: usize, theta: f64) {
+fn rotate(head: &mut [f64], position: usize, config: &ModelConfig) {
     let half = head.len() / 2;
     for i in 0..half {
-        let angle = position as f64 / theta.powf(i as f64 / half as f64);
+        let frequency = 1.0 / config.rope_theta.powf(i as f64 / half as f64);
+        let angle = position as f64 * config.rope_scaling.apply(frequency);
         let (a, b) = (head[i], head[i + half]);
         head[i] = a * angle.cos() - b * angle.sin();
         head[i + half] = b * angle.cos() + a * angle.sin();

@@ -4,8 +4,9 @@
 //! whatever the token was drawn from. A token is drawn by inverting the cumulative distribution: of
 //! the tokens in order of their ids, the first whose cumulative weight exceeds a uniform number
 //! times the total. The weights are `exp((logit - largest) / temperature)`; top-k then keeps the k
-//! largest weights, and top-p the smallest set of the largest of those that holds its share of what
-//! top-k kept (ties in both: the lower ids stay). Temperature 0 takes the largest logit (ties: the
+//! largest weights, top-p the smallest set of the largest of those that holds its share of what
+//! top-k kept (ties in both: the lower ids stay), and min-p of those the ones that are at least its
+//! share of the largest. Temperature 0 takes the largest logit (ties: the
 //! lowest id). Sums are `f64` in the order of ids, so a lane's draw depends on its logits alone.
 
 #![expect(
@@ -91,7 +92,7 @@ impl Distribution {
         let vocabulary = self.exponentials.len() / self.lanes;
         let top_k = if decoding.top_k == 0 { vocabulary } else { decoding.top_k.min(vocabulary) };
         let truncates = top_k < vocabulary || decoding.top_p < 1.0;
-        if decoding.temperature == 1.0 && !truncates {
+        if decoding.temperature == 1.0 && !truncates && decoding.min_p == 0.0 {
             return arch.dispatch(Walk { weights: &self.exponentials, uniform });
         }
         if self.weights.is_empty() {
@@ -108,6 +109,14 @@ impl Distribution {
         if truncates {
             for lane in (0..self.lanes).filter(|&lane| active[lane]) {
                 truncate(&mut self.weights, self.lanes, lane, top_k, decoding.top_p);
+            }
+        }
+        if decoding.min_p > 0.0 {
+            // The largest weight is exactly 1.
+            #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
+            let least = decoding.min_p as f32;
+            for weight in &mut *self.weights {
+                *weight = if *weight < least { 0.0 } else { *weight };
             }
         }
         arch.dispatch(Walk { weights: &self.weights, uniform })
@@ -259,7 +268,7 @@ mod tests {
     }
 
     fn decoding(temperature: f64, top_k: usize, top_p: f64) -> Decoding {
-        Decoding { temperature, top_p, top_k, max_tokens: 1 }
+        Decoding { temperature, top_p, top_k, ..Decoding::greedy(1) }
     }
 
     /// Which tokens are drawn at all.
@@ -287,6 +296,27 @@ mod tests {
         // Of what top-3 keeps (0.8), 0.7 is 0.56: two tokens; of all, three would be needed.
         check_support(3, 0.7, &[1, 3]);
         check_support(0, 0.7, &[1, 3, 4]);
+    }
+
+    #[test]
+    fn min_p_keeps_the_tokens_that_are_at_least_its_share_of_the_largest() {
+        let logits = [0.1_f32, 0.3, 0.05, 0.3, 0.2, 0.05].map(f32::ln);
+        for (temperature, top_k, min_p, expected) in [
+            (1.0, 0, 0.9, vec![1, 3]),
+            (1.0, 0, 0.6, vec![1, 3, 4]),
+            (1.0, 0, 0.3, vec![0, 1, 3, 4]),
+            (1.0, 0, 0.1, vec![0, 1, 2, 3, 4, 5]),
+            (1.0, 1, 0.6, vec![1]),
+            // At temperature 1/2 probabilities are squared: 0.2 is 4/9 of the largest.
+            (0.5, 0, 0.6, vec![1, 3]),
+            (1.0, 0, 1.0, vec![1, 3]),
+        ] {
+            let decoding = Decoding { min_p, ..decoding(temperature, top_k, 1.0) };
+            let mut drawn = draws(&logits, &decoding, 4000);
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn, expected, "temperature {temperature}, min-p {min_p}");
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! Input `(tokens, (heads + 2 · kv_heads) · d)`: queries, keys and values of a token side by side,
 //! as one product gives them. Output `(tokens, heads · d)`. A token sees itself and the tokens
-//! before it in its own sequence. Queries are taken in tiles of rows, so that little above the
-//! diagonal is computed and no more than a tile of scores is held; the backward pass computes the
-//! probabilities again instead of keeping them.
+//! before it in its own sequence, or the last of them where a layer has a window. Queries are taken
+//! in tiles of rows, so that little above the diagonal or outside a window is computed and no more
+//! than a tile of scores is held; the backward pass computes the probabilities again instead of
+//! keeping them.
 //!
 //! With S = q kᵀ / √d (after turning), P = softmax(S), O = P v: dv = Pᵀ dO, dP = dO vᵀ,
 //! dS = P ∘ (dP − rowsum(dO ∘ O)), dq = dS k / √d, dk = dSᵀ q / √d, then turned back.
@@ -39,17 +40,24 @@ impl<'a> Attention<'a> {
         }
     }
 
-    /// Fills `output (tokens, heads · d)`.
-    pub(crate) fn forward(&self, qkv: &[f32], output: &mut [f32], scratch: &mut Scratch) {
+    /// Fills `output (tokens, heads · d)`. A token sees `window` tokens, itself included.
+    pub(crate) fn forward(
+        &self,
+        window: usize,
+        qkv: &[f32],
+        output: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         scratch.fit(self);
         for sequence in self.sequences {
-            self.forward_sequence(sequence, qkv, output, scratch);
+            self.forward_sequence(sequence, window, qkv, output, scratch);
         }
     }
 
     /// Fills `grad_qkv`, the gradient of the input.
     pub(crate) fn backward(
         &self,
+        window: usize,
         qkv: &[f32],
         output: &[f32],
         grad_output: &[f32],
@@ -60,7 +68,8 @@ impl<'a> Attention<'a> {
         // Queries and keys are written; the heads of a group add to the values they share.
         grad_qkv.fill(0.0);
         for sequence in self.sequences {
-            self.backward_sequence(sequence, (qkv, output, grad_output), grad_qkv, scratch);
+            let inputs = (qkv, output, grad_output);
+            self.backward_sequence(sequence, window, inputs, grad_qkv, scratch);
         }
     }
 }
@@ -97,6 +106,7 @@ impl Attention<'_> {
     fn forward_sequence(
         &self,
         sequence: &Range<usize>,
+        window: usize,
         qkv: &[f32],
         output: &mut [f32],
         scratch: &mut Scratch,
@@ -109,9 +119,9 @@ impl Attention<'_> {
             let values = &qkv[self.value_column(kv_head)..];
             for head in self.query_heads(kv_head) {
                 self.turn_head(qkv, head * d, self.scale(), &mut scratch.queries);
-                for rows in tiles(sequence.len()) {
-                    let seen = rows.end;
-                    self.probabilities(&rows, scratch);
+                for tile in tiles(sequence.len(), window) {
+                    let Tile { rows, seen, .. } = &tile;
+                    self.probabilities(&tile, scratch);
                     matmul(
                         MatrixMut::strided(
                             &mut output[rows.start * out_width + head * d..],
@@ -120,8 +130,8 @@ impl Attention<'_> {
                             out_width,
                         ),
                         Write::Replace,
-                        Matrix::new(&scratch.scores, rows.len(), seen),
-                        Matrix::strided(values, seen, d, width),
+                        Matrix::new(&scratch.scores, rows.len(), seen.len()),
+                        Matrix::strided(&values[seen.start * width..], seen.len(), d, width),
                     );
                 }
             }
@@ -131,6 +141,7 @@ impl Attention<'_> {
     fn backward_sequence(
         &self,
         sequence: &Range<usize>,
+        window: usize,
         (qkv, output, grad_output): (&[f32], &[f32], &[f32]),
         grad_qkv: &mut [f32],
         scratch: &mut Scratch,
@@ -145,12 +156,13 @@ impl Attention<'_> {
             let column = self.value_column(kv_head);
             for head in self.query_heads(kv_head) {
                 self.turn_head(qkv, head * d, self.scale(), &mut scratch.queries);
-                for rows in tiles(sequence.len()) {
+                for tile in tiles(sequence.len(), window) {
                     let heads = (&output[head * d..], &grad_output[head * d..]);
-                    self.probabilities(&rows, scratch);
-                    self.backward_values(&rows, heads.1, &mut grad_qkv[column..], scratch);
-                    self.backward_scores(&rows, &qkv[column..], heads, scratch);
-                    self.backward_queries_and_keys(&rows, scratch);
+                    let values = column + tile.seen.start * width;
+                    self.probabilities(&tile, scratch);
+                    self.backward_values(&tile, heads.1, &mut grad_qkv[values..], scratch);
+                    self.backward_scores(&tile, &qkv[values..], heads, scratch);
+                    self.backward_queries_and_keys(&tile, scratch);
                 }
                 self.turn_back_head(&scratch.grad_queries, self.scale(), head * d, grad_qkv);
             }
@@ -158,17 +170,20 @@ impl Attention<'_> {
         }
     }
 
-    /// `scores (rows, rows.end)` = softmax of queries times keys, zero above the diagonal.
-    fn probabilities(&self, rows: &Range<usize>, scratch: &mut Scratch) {
-        let (d, seen) = (self.head_dim, rows.end);
+    /// `scores (rows, seen)` = softmax of queries times keys, zero where a row sees nothing.
+    fn probabilities(&self, tile: &Tile, scratch: &mut Scratch) {
+        let (d, Tile { rows, seen, window }) = (self.head_dim, tile);
         matmul(
-            MatrixMut::new(&mut scratch.scores, rows.len(), seen),
+            MatrixMut::new(&mut scratch.scores, rows.len(), seen.len()),
             Write::Replace,
             Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
-            Matrix::new(&scratch.keys, seen, d).transposed(),
+            Matrix::new(&scratch.keys[seen.start * d..], seen.len(), d).transposed(),
         );
-        for (row, scores) in rows.clone().zip(scratch.scores.chunks_exact_mut(seen)) {
-            let (visible, hidden) = scores.split_at_mut(row + 1);
+        for (row, scores) in rows.clone().zip(scratch.scores.chunks_exact_mut(seen.len())) {
+            let (visible, hidden) = scores.split_at_mut(row + 1 - seen.start);
+            let (outside, visible) = visible
+                .split_at_mut((row + 1).saturating_sub(*window).max(seen.start) - seen.start);
+            outside.fill(0.0);
             softmax(visible);
             hidden.fill(0.0);
         }
@@ -177,30 +192,30 @@ impl Attention<'_> {
     /// Adds Pᵀ dO to the gradient of the values.
     fn backward_values(
         &self,
-        rows: &Range<usize>,
+        Tile { rows, seen, .. }: &Tile,
         grad_output: &[f32],
         grad_values: &mut [f32],
         scratch: &Scratch,
     ) {
         let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
         matmul(
-            MatrixMut::strided(grad_values, rows.end, d, width),
+            MatrixMut::strided(grad_values, seen.len(), d, width),
             Write::Add,
-            Matrix::new(&scratch.scores, rows.len(), rows.end).transposed(),
+            Matrix::new(&scratch.scores, rows.len(), seen.len()).transposed(),
             Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
         );
     }
 
-    /// `grad_scores (rows, rows.end)` = P ∘ (dO vᵀ − rowsum(dO ∘ O)).
+    /// `grad_scores (rows, seen)` = P ∘ (dO vᵀ − rowsum(dO ∘ O)).
     fn backward_scores(
         &self,
-        rows: &Range<usize>,
+        Tile { rows, seen, .. }: &Tile,
         values: &[f32],
         (output, grad_output): (&[f32], &[f32]),
         scratch: &mut Scratch,
     ) {
         let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
-        let seen = rows.end;
+        let seen = seen.len();
         matmul(
             MatrixMut::new(&mut scratch.grad_scores, rows.len(), seen),
             Write::Replace,
@@ -219,17 +234,17 @@ impl Attention<'_> {
     }
 
     /// dq = dS k for these rows; dk += dSᵀ q.
-    fn backward_queries_and_keys(&self, rows: &Range<usize>, scratch: &mut Scratch) {
-        let (d, seen) = (self.head_dim, rows.end);
-        let grad_scores = Matrix::new(&scratch.grad_scores, rows.len(), seen);
+    fn backward_queries_and_keys(&self, tile: &Tile, scratch: &mut Scratch) {
+        let (d, Tile { rows, seen, .. }) = (self.head_dim, tile);
+        let grad_scores = Matrix::new(&scratch.grad_scores, rows.len(), seen.len());
         matmul(
             MatrixMut::new(&mut scratch.grad_queries[rows.start * d..], rows.len(), d),
             Write::Replace,
             grad_scores,
-            Matrix::new(&scratch.keys, seen, d),
+            Matrix::new(&scratch.keys[seen.start * d..], seen.len(), d),
         );
         matmul(
-            MatrixMut::new(&mut scratch.grad_keys, seen, d),
+            MatrixMut::new(&mut scratch.grad_keys[seen.start * d..], seen.len(), d),
             Write::Add,
             grad_scores.transposed(),
             Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
@@ -285,8 +300,20 @@ fn longest(sequences: &[Range<usize>]) -> usize {
     sequences.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
 }
 
-fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows).step_by(TILE).map(move |start| start..rows.min(start + TILE))
+/// Rows of queries with the keys that some of them see.
+struct Tile {
+    rows: Range<usize>,
+    seen: Range<usize>,
+    /// Tokens that a row sees, itself included.
+    window: usize,
+}
+
+fn tiles(rows: usize, window: usize) -> impl Iterator<Item = Tile> {
+    (0..rows).step_by(TILE).map(move |start| {
+        let rows = start..rows.min(start + TILE);
+        let seen = (start + 1).saturating_sub(window)..rows.end;
+        Tile { rows, seen, window }
+    })
 }
 
 fn softmax(scores: &mut [f32]) {
@@ -303,6 +330,8 @@ mod tests {
     use super::*;
     use crate::ops::gradient_check::{check_gradients, draw};
     use crate::size::ModelSize;
+
+    const FULL: usize = usize::MAX;
 
     fn config(heads: usize, kv_heads: usize) -> ModelConfig {
         let mut config = ModelSize::PICO.config(20, 256, 1);
@@ -321,19 +350,20 @@ mod tests {
         lengths.iter().map(sequence).collect()
     }
 
-    fn forward(attention: &Attention<'_>, qkv: &[f32]) -> Vec<f32> {
+    fn forward(attention: &Attention<'_>, window: usize, qkv: &[f32]) -> Vec<f32> {
         let tokens = qkv.len() / attention.packed_width();
         let mut output = vec![f32::NAN; tokens * attention.query_width()];
-        attention.forward(qkv, &mut output, &mut Scratch::default());
+        attention.forward(window, qkv, &mut output, &mut Scratch::default());
         output
     }
 
     /// The definition, token by token.
-    fn reference(attention: &Attention<'_>, qkv: &[f32]) -> Vec<f32> {
+    fn reference(attention: &Attention<'_>, window: usize, qkv: &[f32]) -> Vec<f32> {
         let (d, width) = (attention.head_dim, attention.packed_width());
         let mut output = Vec::new();
         for sequence in attention.sequences {
             for row in sequence.clone() {
+                let first = (row + 1).saturating_sub(window).max(sequence.start);
                 for head in 0..attention.heads {
                     let kv_head = head * attention.kv_heads / attention.heads;
                     let turned = |token: usize, column: usize| {
@@ -344,7 +374,7 @@ mod tests {
                         turned
                     };
                     let query = turned(row, head * d);
-                    let weights: Vec<f32> = (sequence.start..=row)
+                    let weights: Vec<f32> = (first..=row)
                         .map(|token| {
                             let key = turned(token, attention.key_column(kv_head));
                             (dot(&query, &key) * attention.scale()).exp()
@@ -353,7 +383,7 @@ mod tests {
                     let total: f32 = weights.iter().sum();
                     for component in 0..d {
                         let column = attention.value_column(kv_head) + component;
-                        let tokens = (sequence.start..=row).zip(&weights);
+                        let tokens = (first..=row).zip(&weights);
                         let sum: f32 =
                             tokens.map(|(token, w)| w * qkv[token * width + column]).sum();
                         output.push(sum / total);
@@ -364,28 +394,29 @@ mod tests {
         output
     }
 
-    fn check(heads: usize, kv_heads: usize, lengths: &[usize]) {
+    fn check(heads: usize, kv_heads: usize, window: usize, lengths: &[usize]) {
         let sequences = sequences(lengths);
         let attention = Attention::new(&config(heads, kv_heads), &sequences);
         let qkv = draw(5, lengths.iter().sum::<usize>() * attention.packed_width());
-        let (found, expected) = (forward(&attention, &qkv), reference(&attention, &qkv));
+        let found = forward(&attention, window, &qkv);
+        let expected = reference(&attention, window, &qkv);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
         }
     }
 
-    fn check_slopes(heads: usize, kv_heads: usize, lengths: &[usize]) {
+    fn check_slopes(heads: usize, kv_heads: usize, window: usize, lengths: &[usize]) {
         let sequences = sequences(lengths);
         let attention = Attention::new(&config(heads, kv_heads), &sequences);
         check_gradients(
             &[draw(6, lengths.iter().sum::<usize>() * attention.packed_width())],
-            |inputs| forward(&attention, &inputs[0]),
+            |inputs| forward(&attention, window, &inputs[0]),
             |inputs, grad_output| {
-                let output = forward(&attention, &inputs[0]);
+                let output = forward(&attention, window, &inputs[0]);
                 let mut grad = vec![f32::NAN; inputs[0].len()];
                 let scratch = &mut Scratch::default();
-                attention.backward(&inputs[0], &output, grad_output, &mut grad, scratch);
+                attention.backward(window, &inputs[0], &output, grad_output, &mut grad, scratch);
                 vec![grad]
             },
         );
@@ -393,21 +424,26 @@ mod tests {
 
     #[test]
     fn the_output_is_that_of_the_definition() {
-        check(2, 2, &[5, 1, 7]);
-        check(4, 2, &[6]);
-        check(3, 1, &[130, 64, 65]);
+        check(2, 2, FULL, &[5, 1, 7]);
+        check(4, 2, FULL, &[6]);
+        check(3, 1, FULL, &[130, 64, 65]);
+        check(2, 1, 3, &[5, 1, 7]);
+        check(2, 1, 40, &[200, 41]);
+        check(2, 1, 70, &[140]);
     }
 
     #[test]
     fn gradients_are_right() {
-        check_slopes(1, 1, &[3, 2]);
-        check_slopes(2, 1, &[4, 1]);
-        check_slopes(4, 2, &[2, 3]);
+        check_slopes(1, 1, FULL, &[3, 2]);
+        check_slopes(2, 1, FULL, &[4, 1]);
+        check_slopes(4, 2, FULL, &[2, 3]);
+        check_slopes(2, 1, 2, &[5, 3]);
     }
 
     #[test]
     fn gradients_are_right_across_tiles() {
-        check_slopes(1, 1, &[TILE + 5]);
+        check_slopes(1, 1, FULL, &[TILE + 5]);
+        check_slopes(1, 1, 3, &[TILE + 5]);
     }
 
     #[test]
@@ -416,9 +452,9 @@ mod tests {
         let attention = Attention::new(&config(2, 1), &sequences);
         let (width, out_width) = (attention.packed_width(), attention.query_width());
         let mut qkv = draw(8, 7 * width);
-        let before = forward(&attention, &qkv);
+        let before = forward(&attention, FULL, &qkv);
         qkv[2 * width..3 * width].fill(9.0);
-        let after = forward(&attention, &qkv);
+        let after = forward(&attention, FULL, &qkv);
         let rows = before.chunks_exact(out_width).zip(after.chunks_exact(out_width));
         let changed: Vec<usize> =
             rows.enumerate().filter(|(_, (b, a))| b != a).map(|(row, _)| row).collect();

@@ -9,9 +9,11 @@
 //! There is no tape. `docs/design/engine.md` has the measurements that led here.
 
 pub(crate) mod attention;
+pub(crate) mod bias;
 pub(crate) mod cross_entropy;
 pub(crate) mod exponential;
 pub(crate) mod gather;
+pub(crate) mod head_norms;
 pub(crate) mod linear;
 pub(crate) mod matmul;
 pub(crate) mod rms_norm;

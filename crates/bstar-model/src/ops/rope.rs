@@ -1,7 +1,8 @@
 //! Rotary position embedding, in the half-split form of Hugging Face's Llama.
 //!
 //! Component i and component i + d/2 of a head are a pair, turned by the angle position · θ^(-2i/d).
-//! Turning back (the transpose) is the backward pass.
+//! Turning back (the transpose) is the backward pass. A config may scale the angles
+//! ([`crate::config::rope`]).
 
 use crate::config::ModelConfig;
 
@@ -30,7 +31,8 @@ impl RotaryTable {
         let half = config.head_dim / 2;
         let frequency = |pair| {
             let exponent = (2 * pair) as f32 / config.head_dim as f32;
-            1.0 / (config.rope_theta as f32).powf(exponent)
+            let frequency = 1.0 / (config.rope_theta as f32).powf(exponent);
+            config.rope_scaling.apply(f64::from(frequency)) as f32
         };
         let frequencies: Vec<f32> = (0..half).map(frequency).collect();
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());

@@ -34,7 +34,7 @@ type Decode<T> = Result<T, RolloutFileError>;
 
 impl Cells<'_> {
     /// Decodes the row, counting in `notes` what it assumes. Text that repeats the row before
-    /// (prompt, policy version) shares its memory.
+    /// (prompt, reason, policy version) shares its memory.
     pub(super) fn decode(
         &self,
         notes: &mut ReadNotes,
@@ -66,6 +66,7 @@ impl Cells<'_> {
             response,
             answer,
             verdict: self.verdict()?,
+            reason: shared("reason", |rollout| &rollout.reason)?,
             reward_model_score: self.float("reward_model_score")?,
             step_scores: self.floats("step_scores")?,
             iteration: self.whole("iteration")?,

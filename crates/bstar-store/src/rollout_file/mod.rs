@@ -23,7 +23,7 @@ mod scored_columns;
 use crate::disk::{self, DiskError};
 use crate::manifest::FormatVersion;
 use bstar_core::{Fault, FaultClass, Rollout};
-use bstar_table::{Compression, TableError, TableFormat};
+use bstar_table::{Compression, TableError, TableFile, TableFormat};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -32,7 +32,7 @@ pub use reading::{ReadRollouts, read_rollouts};
 pub use scored::{ScoredRollouts, Wanted, read_scored};
 
 /// The version of the row format, kept in the metadata of Parquet files that we write.
-pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
+pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 1 };
 
 /// What a reader assumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,6 +156,15 @@ impl From<RolloutFileError> for Fault {
     }
 }
 
+/// Opens a file of rollouts: not CSV, in which a number is text.
+fn open(path: &Path) -> Result<TableFile, RolloutFileError> {
+    let table = TableFile::open(path)?;
+    if table.format() == TableFormat::Csv {
+        return Err(TableError::NoCsvHere { path: path.to_owned() }.into());
+    }
+    Ok(table)
+}
+
 /// Refuses a name that does not say in which format to write.
 pub fn check_name(path: &Path) -> Result<(), RolloutFileError> {
     format_of_name(path).map(drop)
@@ -163,6 +172,7 @@ pub fn check_name(path: &Path) -> Result<(), RolloutFileError> {
 
 fn format_of_name(path: &Path) -> Result<TableFormat, RolloutFileError> {
     TableFormat::claimed(path)
+        .filter(|format| *format != TableFormat::Csv)
         .ok_or_else(|| RolloutFileError::UnknownFormat { path: path.to_owned() })
 }
 
@@ -179,6 +189,7 @@ fn write_as(
     sink: disk::Sink<'_>,
 ) -> std::io::Result<()> {
     match format {
+        TableFormat::Csv => unreachable!("refused by its name"),
         TableFormat::Parquet => parquet::write(rollouts, sink),
         TableFormat::JsonLines(Compression::Plain) => json_lines::write(rollouts, sink),
         TableFormat::JsonLines(Compression::Gzip) => {
@@ -208,6 +219,7 @@ mod tests {
             response: format!("response {index}").into(),
             answer: None,
             verdict: Verdict::NoAnswer,
+            reason: None,
             reward_model_score: None,
             step_scores: None,
             iteration: None,

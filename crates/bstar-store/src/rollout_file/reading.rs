@@ -4,19 +4,20 @@ use super::cells::{Cells, Decoded};
 use super::parquet::FORMAT_KEY;
 use super::{ROLLOUT_FORMAT, ReadNotes, RolloutFileError};
 use bstar_core::{QueryId, Rollout, Stage};
-use bstar_table::{ParquetFile, Row, TableError, TableFile, TableFormat};
+use bstar_table::{ParquetFile, Row, TableError, TableFormat};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every column that a rollout row may have.
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
     "query_id",
     "sample_index",
     "temperature",
     "response",
     "answer",
     "verdict",
+    "reason",
     "correct",
     "reward_model_score",
     "step_scores",
@@ -98,7 +99,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read_file(&mut self, file: usize) -> Result<(), RolloutFileError> {
         let path = &self.paths[file];
-        let table = TableFile::open(path)?;
+        let table = super::open(path)?;
         let is_text = table.format() != TableFormat::Parquet;
         let rows = if is_text {
             table.rows(None)?

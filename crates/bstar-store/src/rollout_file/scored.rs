@@ -13,7 +13,7 @@ use super::{ReadNotes, RolloutFileError};
 use bstar_core::pool::Pool;
 use bstar_core::reward::StepReduction;
 use bstar_core::{QueryId, Stage};
-use bstar_table::{ParquetFile, Row, Rows, TableError, TableFile, TableFormat};
+use bstar_table::{ParquetFile, Row, Rows, TableError, TableFormat};
 use std::path::{Path, PathBuf};
 
 /// The scored responses of some files.
@@ -52,7 +52,7 @@ pub fn read_scored(
 ) -> Result<ScoredRollouts, RolloutFileError> {
     let mut gathered = Gathered::new(wanted);
     for (file, path) in paths.iter().enumerate() {
-        let table = TableFile::open(path)?;
+        let table = super::open(path)?;
         if table.format() == TableFormat::Parquet {
             read_parquet(table.parquet()?, path, (file, reduction), &mut gathered)?;
         } else {

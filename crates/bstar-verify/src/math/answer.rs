@@ -1,12 +1,14 @@
 //! Finding the answer in free text: which part of a response is what it answers.
 //!
-//! The rules, in order: what stands in boxes, unless a sentence "the final answer is …" comes after
-//! them; such a sentence; the rest of the line after "answer:" or "answer is"; the last formula; a
-//! text that is understood as a whole; the last number. Boxes side by side are several answers.
-//! Only the end of a long text is looked at, and thinking between `<think>` tags is passed over.
+//! The rules, in order: the field "answer" of a JSON object; what stands in boxes, unless a sentence
+//! "the final answer is …" comes after them; the rest of a line after `####` or `A:`; such a
+//! sentence; the rest of the line after "answer:" or "answer is"; what a tool printed at the end; the
+//! number in a sentence "Therefore …" after the last formula; the last formula; a text that is
+//! understood as a whole; the last number. Boxes side by side are several answers. Only the end of a
+//! long text is looked at, and thinking between `<think>` tags is passed over.
 
+use super::{marks, parses};
 use crate::extraction::MAX_RESPONSE;
-use crate::math::parses;
 use crate::number;
 use regex::Regex;
 use std::sync::LazyLock;
@@ -18,6 +20,14 @@ const MAX_BOXES: usize = 16;
 pub fn find(response: &str) -> Option<String> {
     let text = told(response);
     let boxed = last_boxes(text);
+    if let Some((at, value)) = marks::json_answer(text)
+        && boxed.as_ref().is_none_or(|&(start, _)| start < at || value.contains("boxed"))
+    {
+        return within(&value).or(Some(value));
+    }
+    if let Some(line) = marks::after_last_block(text).filter(|line| number::parse(line).is_some()) {
+        return Some(line.to_owned());
+    }
     let phrase = last_phrase(&FINAL_ANSWER_IS, text);
     if let (Some((start, line)), Some((at, _))) = (&phrase, &boxed)
         && start > at
@@ -26,24 +36,56 @@ pub fn find(response: &str) -> Option<String> {
         return Some(answer);
     }
     if let Some((_, answers)) = boxed {
-        return Some(answers);
+        return Some(told_in_words(&answers).unwrap_or(answers));
     }
     let is_short = text.len() < 200 && !text.contains('\n');
     if is_short && is_formula(text) {
         return Some(text.trim().to_owned());
+    }
+    if let Some(answer) = marks::marked_line(text).and_then(within) {
+        return Some(answer);
     }
     for pattern in [&FINAL_ANSWER_IS, &ANSWER_IS] {
         if let Some(answer) = last_phrase(pattern, text).and_then(|(_, line)| within(line)) {
             return Some(answer);
         }
     }
-    if let Some(formula) = last_formula(text) {
-        return Some(formula);
+    if let Some(line) = marks::output(text).filter(|line| is_formula(line)) {
+        return Some(line.to_owned());
     }
-    if is_short && parses(text) {
+    let formula = last_formula_at(text);
+    if let Some((start, sentence)) = last_phrase(&CONCLUSION, text)
+        && formula.is_none_or(|(end, _)| start >= end)
+        && let Some(number) = last_number(sentence)
+    {
+        return Some(number);
+    }
+    if let Some((_, formula)) = formula {
+        return Some(outcome(formula).to_owned());
+    }
+    if is_short && plain_words(text) < SENTENCE && parses(text) {
         return Some(text.trim().to_owned());
     }
     last_number(text)
+}
+
+/// Words from which on a text is a sentence.
+pub(super) const SENTENCE: usize = 5;
+
+/// Words of running text, which those of `\text{…}` are not.
+pub(super) fn plain_words(text: &str) -> usize {
+    text.split_whitespace()
+        .map(|word| word.trim_end_matches(['.', ',', '!', '?', ';', ':']))
+        .filter(|word| word.len() > 1 && word.chars().all(char::is_alphabetic))
+        .count()
+}
+
+/// The number in a box that holds a sentence: `\text{Adam loses \$16.}`.
+fn told_in_words(boxed: &str) -> Option<String> {
+    let held = boxed.trim().strip_prefix("\\text{")?.strip_suffix('}')?;
+    let words =
+        held.split_whitespace().filter(|word| word.bytes().all(|c| c.is_ascii_alphabetic()));
+    if words.count() >= 2 { last_number(held) } else { None }
 }
 
 /// Without thinking, chat markers and what comes long before the end.
@@ -67,11 +109,15 @@ fn is_formula(text: &str) -> bool {
     let words = text
         .split_whitespace()
         .filter(|word| word.chars().all(char::is_alphabetic) && word.len() > 2);
-    words.count() < 3 && !text.contains("nswer") && !is_dressed(text) && parses(text)
+    words.count() < 3
+        && plain_words(text) < SENTENCE
+        && !text.contains("nswer")
+        && !is_dressed(text)
+        && parses(text)
 }
 
 /// Whether formulas are marked in the text, so that what stands around them is prose.
-fn is_dressed(text: &str) -> bool {
+pub(super) fn is_dressed(text: &str) -> bool {
     let bare = text.trim();
     let inner = bare.strip_prefix('$').and_then(|rest| rest.strip_suffix('$')).unwrap_or(bare);
     inner.trim_matches('$').contains('$') || inner.contains("\\(") || inner.contains("\\[")
@@ -123,6 +169,11 @@ static FINAL_ANSWER_IS: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a valid pattern")
 });
 
+/// A sentence that concludes.
+static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\b(?:Therefore|Thus|Hence),?\s([^\r\n]+)").expect("a valid pattern")
+});
+
 static ANSWER_IS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?i)(?:\banswer(?:\*\*)?(?: is\b:?|:)|réponse(?: est|:)|答案[是为:：]+)\s*([^\r\n]+)",
@@ -153,12 +204,23 @@ fn within(sentence: &str) -> Option<String> {
     if let Some((_, boxed)) = last_boxes(bare) {
         return Some(boxed);
     }
+    if let Some(formulas) = undressed(bare) {
+        return Some(formulas);
+    }
     let formula = last_formula_at(bare);
     let number_after = formula.as_ref().and_then(|&(end, _)| last_number(&bare[end..]));
     number_after
         .or_else(|| formula.map(|(_, formula)| formula.to_owned()))
         .or_else(|| last_number(bare))
         .or_else(|| (!bare.is_empty() && parses(bare)).then(|| bare.to_owned()))
+}
+
+/// Formulas with little between them, without their dollar signs: `$3$ or $4$`, `$5$ inches`.
+fn undressed(sentence: &str) -> Option<String> {
+    let plain =
+        sentence.replace("\\$", "").replace("\\(", " ").replace("\\)", " ").replace('$', " ");
+    let is_dressed = sentence.matches('$').count() >= 2 || sentence.contains("\\(");
+    (is_dressed && is_formula(&plain)).then(|| plain.trim().to_owned())
 }
 
 /// What a calculation comes to: `(35 + 70 = 105)` is 105; other text is itself.
@@ -176,24 +238,35 @@ fn outcome(formula: &str) -> &str {
     }
 }
 
-/// The last marked formula of a text that is understood.
-fn last_formula(text: &str) -> Option<String> {
-    last_formula_at(text).map(|(_, formula)| formula.to_owned())
-}
-
+/// The last marked formula of a text that is understood, and where it ends.
 fn last_formula_at(text: &str) -> Option<(usize, &str)> {
     static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?s)\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+?)\$|\\\((.+?)\\\)")
             .expect("a valid pattern")
     });
-    let mut last = None;
-    for found in FORMULA.captures_iter(text) {
-        let Some(held) = found.iter().skip(1).flatten().next() else { continue };
-        if parses(held.as_str()) {
-            last = Some((found.get(0).map_or(0, |whole| whole.end()), held.as_str()));
+    let (mut formulas, mut from) = (Vec::new(), 0);
+    while let Some(found) = FORMULA.captures_at(text, from) {
+        let (Some(whole), Some(held)) = (found.get(0), found.iter().skip(1).flatten().next())
+        else {
+            break;
+        };
+        from = whole.end();
+        // Between two amounts of money or two formulas stands prose; the second sign may begin one.
+        if found.get(3).is_some() && is_between_amounts(held.as_str()) {
+            from -= 1;
+        } else {
+            formulas.push((whole.end(), held.as_str()));
         }
     }
-    last
+    formulas.into_iter().rev().find(|(_, held)| parses(held))
+}
+
+fn is_between_amounts(held: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let is_prose = plain_words(held) >= 2;
+    let is_spaced = held.starts_with(' ') && held.ends_with(' ');
+    (held.starts_with(is_digit) && (is_prose || held.ends_with(char::is_whitespace)))
+        || (is_spaced && is_prose)
 }
 
 /// The last number of a text, with its percent sign.
@@ -228,7 +301,15 @@ mod tests {
             ("il coûte 2,74 $ a..", "2,74"),
             ("a total of **25%**.", "25%"),
             ("\\sqrt{2} + 1", "\\sqrt{2} + 1"),
+            ("$d = \\frac{90}{n}$. Therefore, there are 12 of the three kinds. Good.", "12"),
             ("Answer \\[ 9 \\]", " 9 "),
+            ("She has $100 and spends $40, so $100 - $40 = $60 is left.", "$60"),
+            ("The answer is $\\frac{7}{2}$ or $4$.", "\\frac{7}{2}  or  4"),
+            ("It is $15.975$ inches. Final answer: $15.975$ inches.", "15.975  inches"),
+            ("{\"reasoning\": \"2+2\", \"answer\": \"4 feet\"}", "4 feet"),
+            ("2 + 2 = 4\n#### 4", "4"),
+            ("so $2 more\nA: 26", "26"),
+            ("\\boxed{\\text{Adam loses \\$16.}}", "\\$16"),
         ] {
             assert_eq!(find(response).as_deref(), Some(expected), "{response:?}");
         }

@@ -1,12 +1,27 @@
 //! Whether two trees are the same answer: structure first, then values.
 
 use super::budget::Budget;
-use super::expr::{Constant, Expr, Relation};
-use super::{Decimals, Options, Order, Percent, Units, modular, numeric, units};
+use super::expr::{Constant, Expr, Literal, Relation};
+use super::label::{are_named, named_value, settled, value_of};
+use super::words::{self, spelled};
+use super::{Decimals, Options, Order, Percent, Units};
+use super::{interval, matching, modular, numeric, units};
 
-/// Whether an answer is the gold answer; none where that cannot be told.
-pub(super) fn same(answer: &Expr, gold: &Expr, options: &Options) -> Option<bool> {
-    Comparison { options, budget: Budget::new() }.whole(&settled(answer), &settled(gold))
+/// Steps that comparing two items of lists takes at least.
+const COST_OF_PAIR: u64 = 40;
+
+/// Whether two answers are the same; none where that cannot be told.
+pub(super) fn same(first: &Expr, second: &Expr, options: &Options) -> Option<bool> {
+    Comparison { options, budget: Budget::new() }.whole(&settled(first), &settled(second))
+}
+
+/// The steps of work that comparing two answers takes; none where one is not understood.
+#[cfg(test)]
+pub(super) fn steps(answer: &str, gold: &str) -> Option<u64> {
+    let (answer, gold) = (super::parse::parse(answer)?, super::parse::parse(gold)?);
+    let comparison = Comparison { options: &Options::default(), budget: Budget::new() };
+    let _ = comparison.whole(&settled(&answer), &settled(&gold));
+    Some(super::budget::STEPS - comparison.budget.left())
 }
 
 struct Comparison<'a> {
@@ -18,7 +33,7 @@ impl Comparison<'_> {
     /// Two whole answers, either of which may name what it is the value of.
     fn whole(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
         if let (Expr::Related(..), Expr::Related(..)) = (answer, gold) {
-            if related_same(self, answer, gold)? {
+            if related_same(self, answer, gold)? || self.same_region(answer, gold)? {
                 return Some(true);
             }
             let (answer_value, gold_value) = (named_value(answer), named_value(gold));
@@ -37,7 +52,10 @@ impl Comparison<'_> {
     fn parts(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
         let (answer, gold) = (&spread(answer), &spread(gold));
         match (answer, gold) {
-            (Expr::List(left), Expr::List(right)) => self.items(left, right, self.is_ordered()),
+            (Expr::List(left), Expr::List(right)) => {
+                let is_same = self.items(left, right, self.is_ordered())?;
+                Some(is_same || self.same_region(answer, gold)?)
+            }
             (Expr::List(left) | Expr::Bracketed('{', left, _), Expr::Bracketed('{', right, _))
             | (Expr::Bracketed('{', left, _), Expr::List(right))
             | (Expr::Union(left), Expr::Union(right)) => self.items(left, right, false),
@@ -47,69 +65,147 @@ impl Comparison<'_> {
             (Expr::Bracketed('(', _, ')'), Expr::List(values)) if are_named(values) => {
                 self.parts(answer, &Expr::Bracketed('(', values.clone(), ')'))
             }
+            (Expr::Matrix(rows), Expr::Bracketed('(', items, ')'))
+            | (Expr::Bracketed('(', items, ')'), Expr::Matrix(rows)) => {
+                line(rows).map_or(Some(false), |line| self.items(&line, items, true))
+            }
             (Expr::Bracketed(o1, left, c1), Expr::Bracketed(o2, right, c2)) => {
                 if (o1, c1) != (o2, c2) {
                     return Some(false);
                 }
                 self.items(left, right, true)
             }
-            (Expr::List(cases), Expr::Union(parts)) | (Expr::Union(parts), Expr::List(cases)) => {
-                let intervals: Option<Vec<Expr>> = cases.iter().map(as_interval).collect();
-                match intervals {
-                    Some(intervals) => self.items(&intervals, parts, false),
-                    None => Some(false),
-                }
-            }
             (Expr::Ratio(left), Expr::Ratio(right)) => self.ratios(left, right),
             (Expr::Matrix(left), Expr::Matrix(right)) => self.matrices(left, right),
-            (Expr::Text(_), _) | (_, Expr::Text(_)) => Some(words_same(answer, gold)),
-            (Expr::Quantity(left, unit), Expr::Quantity(right, other))
-                if !left.is_scalar() || !right.is_scalar() =>
-            {
-                Some(units::canonical(unit) == units::canonical(other) && self.parts(left, right)?)
+            (Expr::Modulo(left, modulus), Expr::Modulo(right, other)) => {
+                self.residues((left, modulus), (right, other))
             }
-            (Expr::Quantity(inner, _), other) if !inner.is_scalar() => self.parts(inner, other),
-            (other, Expr::Quantity(inner, _)) if !inner.is_scalar() => self.parts(other, inner),
+            (Expr::Text(_), _) | (_, Expr::Text(_)) => self.words(answer, gold),
             (Expr::Related(..), Expr::Related(..)) => self.whole(answer, gold),
-            (Expr::Related(..), other) => self.interval_or_none(answer, other),
-            (other, Expr::Related(..)) => self.interval_or_none(gold, other),
+            (Expr::Related(..) | Expr::List(_), _) | (_, Expr::Related(..) | Expr::List(_)) => {
+                self.same_region(answer, gold)
+            }
             _ if answer.is_scalar() && gold.is_scalar() => self.scalars(answer, gold),
+            _ => self.unlike(answer, gold),
+        }
+    }
+
+    /// Answers of different kinds that may still mean the same.
+    fn unlike(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
+        let is_lenient = self.options.units == Units::Optional;
+        match (answer, gold) {
+            (Expr::Quantity(left, unit), Expr::Quantity(right, other)) => {
+                let is_same_unit = units::canonical(unit) == units::canonical(other);
+                Some(is_same_unit && self.times(left, right)?)
+            }
+            (Expr::Quantity(inner, _), other) if is_lenient && !inner.is_scalar() => {
+                self.parts(inner, other)
+            }
+            (other, Expr::Quantity(inner, _)) if is_lenient && !inner.is_scalar() => {
+                self.parts(other, inner)
+            }
+            (Expr::Modulo(inner, _), other) if is_lenient => self.parts(inner, other),
+            (other, Expr::Modulo(inner, _)) if is_lenient => self.parts(other, inner),
+            (Expr::Ratio(parts), other) | (other, Expr::Ratio(parts))
+                if parts.len() == 2 && !is_clock(parts) && other.is_scalar() =>
+            {
+                let quotient =
+                    Expr::Quotient(Box::new(parts[0].clone()), Box::new(parts[1].clone()));
+                self.values(&quotient, other)
+            }
+            (Expr::Bracketed('{', items, _), other) | (other, Expr::Bracketed('{', items, _))
+                if items.len() == 1 && other.is_scalar() && !self.is_ordered() =>
+            {
+                self.parts(&items[0], other)
+            }
             _ => Some(false),
         }
+    }
+
+    /// Values of one unit; `8 p.m.` is `8:00 p.m.`.
+    fn times(&self, left: &Expr, right: &Expr) -> Option<bool> {
+        match (left, right) {
+            (Expr::Ratio(clock), hour) | (hour, Expr::Ratio(clock)) if hour.is_scalar() => {
+                let is_full_hour = clock.len() == 2 && clock[1] == zero_minutes();
+                Some(is_full_hour && self.values(&clock[0], hour)?)
+            }
+            _ => self.parts(left, right),
+        }
+    }
+
+    /// Words against words, or against the values or names that they spell.
+    fn words(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
+        for side in [answer, gold] {
+            if let Expr::Text(text) = side {
+                self.budget.spend_on(8 * text.len())?;
+            }
+        }
+        if words_same(answer, gold) {
+            return Some(true);
+        }
+        let value = |expr: &Expr| match expr {
+            Expr::Text(text) => words::value(text),
+            other if other.is_scalar() => Some(other.clone()),
+            _ => None,
+        };
+        match (value(answer), value(gold)) {
+            (Some(answer), Some(gold)) => self.scalars(&answer, &gold),
+            _ => Some(false),
+        }
+    }
+
+    /// Residues of one modulus.
+    fn residues(&self, answer: (&Expr, &Expr), gold: (&Expr, &Expr)) -> Option<bool> {
+        if !self.values(answer.1, gold.1)? {
+            return Some(false);
+        }
+        let integer = modular::integer;
+        match (integer(answer.0), integer(gold.0), integer(gold.1)) {
+            (Some(left), Some(right), Some(modulus)) if modulus != 0 => {
+                Some((left - right) % modulus == 0)
+            }
+            _ => self.parts(answer.0, gold.0),
+        }
+    }
+
+    /// Inequalities against inequalities of another form, or against intervals.
+    fn same_region(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
+        let region = |expr: &Expr| match expr {
+            Expr::Related(..) | Expr::List(_) => {
+                interval::of(expr, &self.budget).map(|(name, region)| (Some(name), region))
+            }
+            Expr::Bracketed(..) | Expr::Union(_) => Some((None, expr.clone())),
+            _ => None,
+        };
+        let is_condition = |expr: &Expr| matches!(expr, Expr::Related(..) | Expr::List(_));
+        if !is_condition(answer) && !is_condition(gold) {
+            return Some(false);
+        }
+        let (Some((name, answer)), Some((other, gold))) = (region(answer), region(gold)) else {
+            return Some(false);
+        };
+        if name.is_some() && other.is_some() && name != other {
+            return Some(false);
+        }
+        self.parts(&answer, &gold)
     }
 
     fn is_ordered(&self) -> bool {
         self.options.order == Order::Kept
     }
 
-    /// An inequality against an interval; every other structure differs from a relation.
-    fn interval_or_none(&self, relation: &Expr, other: &Expr) -> Option<bool> {
-        match as_interval(relation) {
-            Some(interval) if !matches!(other, Expr::Related(..)) => self.parts(&interval, other),
-            _ => Some(false),
-        }
-    }
-
     fn items(&self, left: &[Expr], right: &[Expr], is_ordered: bool) -> Option<bool> {
         if left.len() != right.len() || left.len() > 64 {
             return Some(false);
         }
-        let pair = |left: &Expr, right: &Expr| self.whole(&settled(left), &settled(right));
+        let pair = |left: &Expr, right: &Expr| {
+            self.budget.spend(COST_OF_PAIR)?;
+            self.whole(&settled(left), &settled(right))
+        };
         if is_ordered {
             return all(left.iter().zip(right).map(|(left, right)| pair(left, right)));
         }
-        let mut open: Vec<&Expr> = right.iter().collect();
-        let mut is_unclear = false;
-        for item in left {
-            let found = open.iter().position(|other| {
-                let told = pair(item, other);
-                is_unclear |= told.is_none();
-                told == Some(true)
-            });
-            let Some(at) = found else { return if is_unclear { None } else { Some(false) } };
-            open.swap_remove(at);
-        }
-        Some(true)
+        matching::perfect(left.len(), |at, other| pair(&left[at], &right[other]))
     }
 
     /// Ratios may be scaled, but `12:00` and `1:00` are times.
@@ -138,8 +234,10 @@ impl Comparison<'_> {
 
     /// Two values, with what percent signs and units allow.
     fn scalars(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
-        let (answer, answer_unit) = without_unit(answer);
-        let (gold, gold_unit) = without_unit(gold);
+        let (mut answer, mut answer_unit) = without_unit(answer);
+        let (mut gold, mut gold_unit) = without_unit(gold);
+        take_letter(&mut answer, &mut answer_unit, gold_unit.as_deref());
+        take_letter(&mut gold, &mut gold_unit, answer_unit.as_deref());
         match (&answer_unit, &gold_unit, self.options.units) {
             (Some(left), Some(right), _) if left != right => return Some(false),
             (Some(_), None, Units::Strict)
@@ -147,6 +245,9 @@ impl Comparison<'_> {
                 return Some(false);
             }
             _ => {}
+        }
+        if is_based(&answer) != is_based(&gold) {
+            return Some(false);
         }
         match (&answer, &gold) {
             (Expr::Percent(_), _) if gold_unit.is_some() => Some(false),
@@ -162,7 +263,7 @@ impl Comparison<'_> {
                 let is_plain = self.options.units != Units::Strict && self.values(inner, other)?;
                 Some(is_plain || self.values(&Expr::Degrees(inner.clone()), other)?)
             }
-            _ => self.values(&answer, &gold),
+            _ => self.values(&with_i(&answer, &gold), &with_i(&gold, &answer)),
         }
     }
 
@@ -174,7 +275,8 @@ impl Comparison<'_> {
             (None, None) => {}
             (left, right) => return Some(left == right),
         }
-        let exact = modular::same(left, right, &self.budget);
+        let exact = modular::same_fraction(left, right)
+            .or_else(|| modular::same(left, right, &self.budget));
         let is_same = match exact {
             Some(is_same) => is_same,
             None => numeric::same(left, right, &self.budget)?,
@@ -218,6 +320,57 @@ impl Comparison<'_> {
     }
 }
 
+/// The letter behind a constant is a unit where the other side has that unit: `5 m`.
+fn take_letter(value: &mut Expr, unit: &mut Option<String>, other: Option<&str>) {
+    let (Expr::Product(parts), None, Some(other)) = (&*value, &*unit, other) else { return };
+    if let Some((Expr::Name(name), rest)) = parts.split_last()
+        && rest.iter().all(Expr::is_constant)
+        && units::canonical(name) == other
+    {
+        *value = Expr::Product(rest.to_vec());
+        *unit = Some(other.to_owned());
+    }
+}
+
+/// With `j` read as the imaginary unit, where that has a real part beside it and the other side has
+/// `i` instead.
+fn with_i(value: &Expr, other: &Expr) -> Expr {
+    let is_i = |node: &Expr| *node == Expr::Constant(Constant::I);
+    match value {
+        Expr::Sum(parts)
+            if value.only_name() == Some("j")
+                && parts.iter().any(Expr::is_constant)
+                && !value.any(&is_i)
+                && other.is_constant()
+                && other.any(&is_i) =>
+        {
+            value.with_name("j", &Expr::Constant(Constant::I))
+        }
+        _ => value.clone(),
+    }
+}
+
+/// Whether a number is written in a base of its own. Where one side is, that is what was asked for:
+/// the value in base ten is no answer.
+fn is_based(expr: &Expr) -> bool {
+    matches!(expr, Expr::Based(_, base) if *base != 10)
+}
+
+fn zero_minutes() -> Expr {
+    Expr::Number(Literal { digits: "00".into(), places: 0 })
+}
+
+/// A matrix of one row or one column as a list.
+fn line(rows: &[Vec<Expr>]) -> Option<Vec<Expr>> {
+    match rows {
+        [row] => Some(row.clone()),
+        rows if rows.iter().all(|row| row.len() == 1) => {
+            Some(rows.iter().flatten().cloned().collect())
+        }
+        _ => None,
+    }
+}
+
 fn all(mut parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut is_unclear = false;
     if parts.any(|part| {
@@ -229,115 +382,8 @@ fn all(mut parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     if is_unclear { None } else { Some(true) }
 }
 
-/// Without the brackets and signs of a wrapping that says nothing.
-fn settled(expr: &Expr) -> Expr {
-    match expr {
-        Expr::Bracketed('(', items, ')')
-            if items.len() == 1 && matches!(items[0], Expr::Text(_)) =>
-        {
-            items[0].clone()
-        }
-        // `x = 3 or x = 4` names its values more than once; so does `x=3, y=4`.
-        Expr::Related(..) => value_of_chain(expr),
-        other => other.clone(),
-    }
-}
-
-/// A chain `z = 1+1 = 2 ≈ 2.0` as `z = 2`.
-fn value_of_chain(expr: &Expr) -> Expr {
-    let Expr::Related(first, others) = expr else { return expr.clone() };
-    let is_chain =
-        others.iter().all(|(relation, _)| matches!(relation, Relation::Equal | Relation::About));
-    if !is_chain {
-        return expr.clone();
-    }
-    let exact = others.iter().rev().find(|(relation, _)| *relation == Relation::Equal);
-    let (_, last) = exact.or(others.last()).expect("a relation has another side");
-    Expr::Related(first.clone(), vec![(Relation::Equal, last.clone())])
-}
-
-/// What an equation with one name on a side says the name is; the name is none for tuples of names
-/// and the like.
-fn named_value(expr: &Expr) -> Option<(Label<'_>, &Expr)> {
-    let Expr::Related(first, others) = expr else { return None };
-    let [(Relation::Equal | Relation::Element, last)] = others.as_slice() else { return None };
-    if let Some(name) = name_of(first) {
-        return Some((name, last));
-    }
-    let name = name_of(last)?;
-    Some((name, first))
-}
-
-/// What an equation gives a value to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Label<'a> {
-    Name(&'a str),
-    /// A tuple, a ratio or a product of names, or words.
-    Other,
-}
-
-impl Label<'_> {
-    /// Whether both may stand for the same thing.
-    fn may_be(self, other: Self) -> bool {
-        self == other || self == Self::Other || other == Self::Other
-    }
-}
-
-/// Whether each item says what a name is: `x = 1, y = 2`.
-fn are_named(items: &[Expr]) -> bool {
-    items.iter().all(|item| matches!(named_value(item), Some((Label::Name(_), _))))
-}
-
-fn name_of(expr: &Expr) -> Option<Label<'_>> {
-    let is_name = |part: &Expr| matches!(part, Expr::Name(_));
-    match expr {
-        Expr::Name(name) => Some(Label::Name(name)),
-        Expr::Text(_) => Some(Label::Other),
-        Expr::Product(parts) if parts.iter().all(is_label) => Some(Label::Other),
-        Expr::Bracketed('(', parts, ')') | Expr::Ratio(parts)
-            if parts.iter().all(|part| is_name(part) || name_of_product(part)) =>
-        {
-            Some(Label::Other)
-        }
-        _ => None,
-    }
-}
-
-fn name_of_product(expr: &Expr) -> bool {
-    matches!(expr, Expr::Product(parts) if parts.iter().all(is_label))
-}
-
-/// A capital letter, as in `AB` or `APC`, or a function of a name, as in `f(x)`.
-fn is_label(expr: &Expr) -> bool {
-    matches!(expr, Expr::Name(name) if name.starts_with(|c: char| c.is_ascii_uppercase()))
-}
-
-fn value_of(expr: &Expr) -> Expr {
-    match named_value(expr) {
-        Some((_, value)) => value.clone(),
-        None => function_value(expr).unwrap_or_else(|| expr.clone()),
-    }
-}
-
-/// The right side of `f(x) = …`.
-fn function_value(expr: &Expr) -> Option<Expr> {
-    let Expr::Related(first, others) = expr else { return None };
-    let [(Relation::Equal, last)] = others.as_slice() else { return None };
-    let Expr::Product(parts) = &**first else { return None };
-    match parts.as_slice() {
-        [Expr::Name(name), _]
-            if matches!(name.as_str(), "f" | "g" | "h" | "p" | "q" | "P" | "Q" | "T") =>
-        {
-            Some(last.clone())
-        }
-        _ => None,
-    }
-}
-
 fn is_all_reals(text: &Expr) -> bool {
-    spelled(text).is_some_and(|words| {
-        matches!(words.as_str(), "allrealnumbers" | "allreals" | "realnumbers" | "thereals")
-    })
+    spelled(text).is_some_and(|words| words == "allreals")
 }
 
 /// All real numbers as an interval, and an answer with ± as the list of its two values.
@@ -437,44 +483,6 @@ fn inequality_same(comparison: &Comparison<'_>, answer: &Expr, gold: &Expr) -> O
     Some(numeric::same(answer, gold, &comparison.budget).unwrap_or(false))
 }
 
-/// `a < x ≤ b` or `x > a` as an interval.
-fn as_interval(expr: &Expr) -> Option<Expr> {
-    let Expr::Related(first, others) = expr else { return None };
-    let infinite = || Expr::Constant(Constant::Infinity);
-    let (low, high, low_end, high_end) = match others.as_slice() {
-        [(relation, last)] => {
-            let (relation, bound) = match (&**first, last) {
-                (Expr::Name(_), bound) => (*relation, bound),
-                (bound, Expr::Name(_)) => (relation.swapped(), bound),
-                _ => return None,
-            };
-            match relation {
-                Relation::Less | Relation::LessEqual => {
-                    (Expr::Negative(Box::new(infinite())), bound.clone(), Relation::Less, relation)
-                }
-                Relation::Greater | Relation::GreaterEqual => {
-                    (bound.clone(), infinite(), relation.swapped(), Relation::Less)
-                }
-                _ => return None,
-            }
-        }
-        [(left, Expr::Name(_)), (right, last)] => match (left, right) {
-            (Relation::Less | Relation::LessEqual, Relation::Less | Relation::LessEqual) => {
-                ((**first).clone(), last.clone(), *left, *right)
-            }
-            (
-                Relation::Greater | Relation::GreaterEqual,
-                Relation::Greater | Relation::GreaterEqual,
-            ) => (last.clone(), (**first).clone(), right.swapped(), left.swapped()),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    let open = if low_end == Relation::Less { '(' } else { '[' };
-    let close = if high_end == Relation::Less { ')' } else { ']' };
-    Some(Expr::Bracketed(open, vec![low, high], close))
-}
-
 /// Whether a ratio may be a time: whole numbers, all but the first of two digits.
 fn is_clock(parts: &[Expr]) -> bool {
     parts.iter().enumerate().all(|(at, part)| {
@@ -521,34 +529,4 @@ fn words_same(left: &Expr, right: &Expr) -> bool {
         (Some(left), Some(right)) => !left.is_empty() && left == right,
         _ => false,
     }
-}
-
-/// Letters and digits of a text in lower case; of a name as it is written; of a small number as a
-/// word.
-fn spelled(expr: &Expr) -> Option<String> {
-    const WORDS: [&str; 13] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-        "eleven", "twelve",
-    ];
-    let mut out = String::new();
-    match expr {
-        Expr::Text(text) => {
-            out.extend(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase));
-        }
-        Expr::Name(name) => out.push_str(&name.to_lowercase()),
-        Expr::Constant(Constant::E) => out.push('e'),
-        Expr::Constant(Constant::I) => out.push('i'),
-        Expr::Product(parts) => {
-            for part in parts {
-                out.push_str(&spelled(part)?);
-            }
-        }
-        Expr::Number(literal) => {
-            let value = usize::try_from(literal.integer()?).ok()?;
-            out.push_str(WORDS.get(value)?);
-        }
-        Expr::Bracketed('(', items, ')') if items.len() == 1 => return spelled(&items[0]),
-        _ => return None,
-    }
-    Some(out)
 }

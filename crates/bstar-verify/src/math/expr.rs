@@ -158,6 +158,8 @@ pub(super) enum Expr {
     Ratio(Vec<Expr>),
     Matrix(Vec<Vec<Expr>>),
     Related(Box<Expr>, Vec<(Relation, Expr)>),
+    /// A value and the modulus up to which it is meant.
+    Modulo(Box<Expr>, Box<Expr>),
 }
 
 impl Expr {
@@ -192,6 +194,9 @@ impl Expr {
 
     /// Whether this is a value rather than a structure.
     pub(super) fn is_scalar(&self) -> bool {
+        if let Self::Quantity(inner, _) = self {
+            return inner.is_scalar();
+        }
         !matches!(
             self,
             Self::Text(_)
@@ -201,6 +206,7 @@ impl Expr {
                 | Self::Ratio(_)
                 | Self::Matrix(_)
                 | Self::Related(..)
+                | Self::Modulo(..)
         )
     }
 
@@ -211,22 +217,67 @@ impl Expr {
 
     /// A copy in which every ± has become + (or −, with `is_negative`).
     pub(super) fn with_sign(&self, is_negative: bool) -> Self {
-        let of = |inner: &Self| Box::new(inner.with_sign(is_negative));
-        let all = |parts: &[Self]| parts.iter().map(|part| part.with_sign(is_negative)).collect();
+        self.changed(&|node| match node {
+            Self::PlusMinus(inner) if is_negative => {
+                Some(Self::Negative(Box::new(inner.with_sign(true))))
+            }
+            Self::PlusMinus(inner) => Some(inner.with_sign(false)),
+            _ => None,
+        })
+    }
+
+    /// A copy with something else in the place of a name.
+    pub(super) fn with_name(&self, name: &str, value: &Self) -> Self {
+        self.changed(&|node| match node {
+            Self::Name(found) if found == name => Some(value.clone()),
+            _ => None,
+        })
+    }
+
+    /// A copy of a scalar expression in which the nodes that `change` answers for are replaced.
+    fn changed(&self, change: &dyn Fn(&Self) -> Option<Self>) -> Self {
+        if let Some(changed) = change(self) {
+            return changed;
+        }
+        let of = |inner: &Self| Box::new(inner.changed(change));
+        let all = |parts: &[Self]| parts.iter().map(|part| part.changed(change)).collect();
         match self {
-            Self::PlusMinus(inner) if is_negative => Self::Negative(of(inner)),
-            Self::PlusMinus(inner) => inner.with_sign(false),
             Self::Sum(parts) => Self::Sum(all(parts)),
             Self::Product(parts) => Self::Product(all(parts)),
             Self::Negative(inner) => Self::Negative(of(inner)),
+            Self::PlusMinus(inner) => Self::PlusMinus(of(inner)),
             Self::Call(function, inner) => Self::Call(*function, of(inner)),
+            Self::Factorial(inner) => Self::Factorial(of(inner)),
             Self::Percent(inner) => Self::Percent(of(inner)),
             Self::Degrees(inner) => Self::Degrees(of(inner)),
             Self::Quantity(inner, unit) => Self::Quantity(of(inner), unit.clone()),
             Self::Quotient(left, right) => Self::Quotient(of(left), of(right)),
             Self::Power(left, right) => Self::Power(of(left), of(right)),
             Self::Root(left, right) => Self::Root(of(left), of(right)),
+            Self::Log(left, right) => Self::Log(of(left), of(right)),
+            Self::Binomial(left, right) => Self::Binomial(of(left), of(right)),
             other => other.clone(),
         }
+    }
+
+    /// The one name in a scalar expression; none where there are several or none.
+    pub(super) fn only_name(&self) -> Option<&str> {
+        let mut names = Vec::new();
+        self.collect_names(&mut names);
+        names.dedup();
+        if names.len() == 1 { names.pop() } else { None }
+    }
+
+    fn collect_names<'a>(&'a self, names: &mut Vec<&'a str>) {
+        if let Self::Name(name) = self {
+            names.push(name);
+        }
+        for child in self.children() {
+            child.collect_names(names);
+        }
+    }
+
+    pub(super) fn negated(self) -> Self {
+        Self::Negative(Box::new(self))
     }
 }

@@ -10,13 +10,24 @@ pub mod answer;
 mod ball;
 mod budget;
 mod compare;
+mod dressing;
 mod expr;
+mod grade;
+mod interval;
+mod label;
+mod marks;
+mod matching;
 mod modular;
 mod numeric;
 mod parse;
 mod primary;
+mod repeating;
+mod second_look;
 mod token;
 mod units;
+mod words;
+
+pub use grade::{Graded, grade};
 
 use crate::exact::normalize_math;
 use crate::verifier::Sameness;
@@ -114,6 +125,8 @@ pub enum Reason {
     CannotParseGold,
     /// Both are understood, but their values cannot be compared.
     Undecided,
+    /// One of them is longer than what is compared.
+    TooLong,
 }
 
 impl Reason {
@@ -128,6 +141,7 @@ impl Reason {
             Self::CannotParse => "cannot parse",
             Self::CannotParseGold => "cannot parse gold",
             Self::Undecided => "cannot decide",
+            Self::TooLong => "too long",
         }
     }
 }
@@ -157,62 +171,106 @@ impl Judgement {
 
 /// Compares an answer with the gold answer.
 pub fn judge(answer: &str, gold: &str, options: &Options) -> Judgement {
+    let first = compared(answer, gold, options);
+    let judgement = match first.sameness {
+        Sameness::Same => first,
+        _ if first.reason == Reason::Empty => first,
+        _ => second_look::same(answer, gold, options, compared).unwrap_or(first),
+    };
+    let is_new = judgement.sameness == Sameness::Same && judgement.reason != Reason::EqualText;
+    if is_new && second_look::is_hedged_once(answer, gold) {
+        return second_look::undecided();
+    }
+    judgement
+}
+
+fn compared(answer: &str, gold: &str, options: &Options) -> Judgement {
+    let (answer, gold) = (dressing::bare(answer), dressing::bare(gold));
     let (plain, plain_gold) = (normalize_math(answer), normalize_math(gold));
-    if !says_something(&plain) || !says_something(&plain_gold) {
-        return Judgement::unclear(Reason::Empty);
+    if let Some(judgement) = by_text((answer, &plain), (gold, &plain_gold)) {
+        return judgement;
     }
-    if plain == plain_gold {
-        return Judgement::same(Reason::EqualText);
+    if let Some(judgement) = by_option(answer, gold, options) {
+        return judgement;
     }
-    if let (Some(answer), Some(gold)) = (integer(&plain), integer(&plain_gold)) {
+    as_expressions((answer, &plain), (gold, &plain_gold), options)
+}
+
+/// What the texts alone tell, each with its plain form.
+fn by_text(answer: (&str, &str), gold: (&str, &str)) -> Option<Judgement> {
+    if !says_something(answer.1) || !says_something(gold.1) {
+        return Some(Judgement::unclear(Reason::Empty));
+    }
+    if answer.1 == gold.1 {
+        return Some(Judgement::same(Reason::EqualText));
+    }
+    if let (Some(answer), Some(gold)) = (integer(answer.1), integer(gold.1)) {
         let is_same = answer == gold;
-        return if is_same {
+        return Some(if is_same {
             Judgement::same(Reason::EqualNumbers)
         } else {
             Judgement::different()
-        };
+        });
     }
-    if words(answer).is_some_and(|answer| words(gold) == Some(answer)) {
-        return Judgement::same(Reason::EqualText);
+    let (answer, gold) = (dressing::words(answer.0)?, dressing::words(gold.0)?);
+    if answer == gold {
+        return Some(Judgement::same(Reason::EqualText));
     }
-    let Some(gold_tree) = parse::parse(gold) else {
+    (answer.is_date && gold.is_date).then(Judgement::different)
+}
+
+/// Both parsed, with the texts that they are parsed from and their plain forms.
+fn as_expressions(answer: (&str, &str), gold: (&str, &str), options: &Options) -> Judgement {
+    let Some(gold_tree) = parse::parse(gold.0) else {
         return Judgement::unclear(Reason::CannotParseGold);
     };
-    let Some(answer_tree) = parse::parse(answer) else {
+    let Some(answer_tree) = parse::parse(answer.0) else {
         return Judgement::unclear(Reason::CannotParse);
     };
-    match compare::same(&answer_tree, &gold_tree, options) {
+    // Always in the same order: where the budget ends depends on what is compared first, and the
+    // verdict must not depend on which of the two is the gold answer.
+    let (first, second) =
+        if answer.0 <= gold.0 { (&answer_tree, &gold_tree) } else { (&gold_tree, &answer_tree) };
+    match compare::same(first, second, options) {
         Some(true) => Judgement::same(Reason::EqualExpressions),
-        Some(false) if is_decimal_comma(&plain, &plain_gold) => {
-            Judgement::same(Reason::EqualNumbers)
-        }
+        Some(false) if is_decimal_comma(answer.1, gold.1) => Judgement::same(Reason::EqualNumbers),
         Some(false) => Judgement::different(),
         None => Judgement::unclear(Reason::Undecided),
     }
 }
 
+/// An option letter with what it stands for, as in `(B) 5`, against a letter, a value or both.
+fn by_option(answer: &str, gold: &str, options: &Options) -> Option<Judgement> {
+    let letters = |is_same| {
+        if is_same { Judgement::same(Reason::EqualText) } else { Judgement::different() }
+    };
+    let values = |answer, gold| {
+        let (plain, plain_gold) = (normalize_math(answer), normalize_math(gold));
+        by_text((answer, &plain), (gold, &plain_gold))
+            .unwrap_or_else(|| as_expressions((answer, &plain), (gold, &plain_gold), options))
+    };
+    Some(match (dressing::option(answer), dressing::option(gold)) {
+        (None, None) => return None,
+        (Some((left, _)), Some((right, _))) if left != right => Judgement::different(),
+        (Some((_, answer)), Some((_, gold))) => values(answer, gold),
+        (Some((letter, answer)), None) => match dressing::letter(gold) {
+            Some(gold) => letters(letter == gold),
+            None => values(answer, gold),
+        },
+        (None, Some((letter, gold))) => match dressing::letter(answer) {
+            Some(answer) => letters(letter == answer),
+            None => values(answer, gold),
+        },
+    })
+}
+
 /// Whether a text is understood as mathematics or as words.
 pub fn parses(text: &str) -> bool {
-    parse::parse(text).is_some()
+    parse::parse(dressing::bare(text)).is_some()
 }
 
 fn says_something(text: &str) -> bool {
-    text.chars().any(char::is_alphanumeric)
-}
-
-/// The letters and digits, in lower case, of a text of words: `\text{October 30}`.
-fn words(text: &str) -> Option<String> {
-    let mut bare = text.trim().trim_end_matches('.').to_lowercase();
-    for wrapping in ["\\textbf{", "\\textrm{", "\\text{", "\\mbox{", "\\mathrm{"] {
-        bare = bare.replace(wrapping, "{");
-    }
-    let is_plain = bare.chars().all(|c| c.is_alphanumeric() || c == ' ' || c == '{' || c == '}');
-    let has_word = bare.split(|c: char| !c.is_alphabetic()).any(|word| word.chars().count() >= 3);
-    if !is_plain || !has_word {
-        return None;
-    }
-    let spaced = bare.replace(['{', '}'], " ");
-    Some(spaced.split_whitespace().collect::<Vec<_>>().join(" "))
+    text.chars().any(|c| c.is_alphanumeric() || c == '∅') || text == "\\{\\}"
 }
 
 /// A plain integer of at most 18 digits.

@@ -17,6 +17,12 @@ const ENOUGH_POINTS: usize = 6;
 /// Relative difference up to which two values are the same.
 const NEAR: f64 = 1e-11;
 
+/// Steps that each bit of an exponent takes.
+const COST_OF_BIT: u64 = 8;
+
+/// Steps that a power takes.
+const COST_OF_POWER: u64 = 32;
+
 /// Relative error from which a value says nothing.
 const BLURRED: f64 = 1e-6;
 
@@ -79,6 +85,7 @@ impl Evaluation<'_> {
         self.budget.spend(4)?;
         match expr {
             Expr::Number(literal) => {
+                self.budget.spend_on(literal.digits.len())?;
                 if literal.integer().is_some_and(|value| value < 1 << 52) {
                     Ball::exact(literal.float())
                 } else if literal.significant() > 300 {
@@ -145,8 +152,11 @@ impl Evaluation<'_> {
     }
 
     fn power(&self, base: &Expr, exponent: &Expr) -> Option<Ball> {
+        self.budget.spend(COST_OF_POWER)?;
         let base = self.of(base)?;
         if let Some(exponent) = integer(exponent).filter(|value| value.unsigned_abs() < 1 << 40) {
+            let bits = u64::from(128 - exponent.unsigned_abs().leading_zeros());
+            self.budget.spend(COST_OF_BIT * bits)?;
             return base.to_integer(exponent);
         }
         // x^{2/3} is the square of a cube root, which a negative number has too.

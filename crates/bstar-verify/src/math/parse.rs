@@ -3,6 +3,7 @@
 //! What is not understood as a whole is not understood at all. Nodes and depth are capped, so text
 //! of any shape is read in bounded time and stack.
 
+use super::budget::Budget;
 use super::expr::{Expr, Function, Literal, Relation};
 use super::primary::{constant, is_greek};
 use super::token::{Token, tokenize};
@@ -15,7 +16,8 @@ const MAX_DEPTH: usize = 40;
 
 /// Reads an answer; none where it is empty or not understood.
 pub(super) fn parse(text: &str) -> Option<Expr> {
-    let mut parser = Parser { tokens: tokenize(text)?, at: 0, nodes: 0, depth: 0 };
+    let tokens = tokenize(text)?;
+    let mut parser = Parser { tokens, at: 0, nodes: 0, depth: 0, budget: Budget::of_reading() };
     parser.skip_looks();
     while matches!(parser.tokens.last(), Some(Token::Symbol('.' | ',' | ';') | Token::RowBreak)) {
         parser.tokens.pop();
@@ -30,6 +32,8 @@ pub(super) struct Parser {
     pub(super) at: usize,
     nodes: usize,
     depth: usize,
+    /// For the conditions of sets, which are solved while they are read.
+    pub(super) budget: Budget,
 }
 
 impl Parser {
@@ -146,20 +150,62 @@ impl Parser {
         })
     }
 
-    /// Unions, ratios or sums, and the unit behind.
+    /// Unions, ratios or sums, with the modulus and the unit behind.
     fn side(&mut self) -> Option<Expr> {
-        let mut parts = vec![self.ratio()?];
-        while self.is_command("cup") {
+        let mut parts = vec![self.combination()?];
+        while self.is_command("cup") || self.peek() == Some(&Token::Letter('U')) {
             self.at += 1;
-            parts.push(self.ratio()?);
+            parts.push(self.combination()?);
         }
-        let value = if parts.len() == 1 { parts.pop()? } else { Expr::Union(parts) };
+        let mut value = if parts.len() == 1 { parts.pop()? } else { Expr::Union(parts) };
+        if self.is_command("setminus") || self.is_command("backslash") {
+            self.at += 1;
+            let without = self.deeper(Self::primary)?;
+            value = super::interval::without_points(&value, &without, &self.budget)?;
+        }
+        let value = self.modulo(value)?;
         self.unit(value)
+    }
+
+    /// `n \choose k`, or what stands alone.
+    fn combination(&mut self) -> Option<Expr> {
+        let above = self.ratio()?;
+        if !self.is_command("choose") && !self.is_text("choose") {
+            return Some(above);
+        }
+        self.at += 1;
+        let below = self.sum()?;
+        Some(Expr::Binomial(Box::new(above), Box::new(below)))
+    }
+
+    fn is_text(&self, word: &str) -> bool {
+        matches!(self.peek(), Some(Token::Text(text)) if text.eq_ignore_ascii_case(word))
+    }
+
+    /// The `\pmod 5` or `(mod 5)` behind a value.
+    fn modulo(&mut self, value: Expr) -> Option<Expr> {
+        let is_bracketed = self.begins_modulus();
+        self.at += usize::from(is_bracketed);
+        if !self.is_command("pmod") && !self.is_text("mod") {
+            return Some(value);
+        }
+        self.at += 1;
+        let modulus = self.signed()?;
+        (!is_bracketed || self.takes(')')).then(|| Expr::Modulo(Box::new(value), Box::new(modulus)))
+    }
+
+    fn begins_modulus(&self) -> bool {
+        match self.tokens.get(self.at..self.at + 2) {
+            Some([Token::Symbol('('), Token::Command(name)]) => name == "pmod",
+            Some([Token::Symbol('('), Token::Text(text)]) => text.eq_ignore_ascii_case("mod"),
+            _ => false,
+        }
     }
 
     fn ratio(&mut self) -> Option<Expr> {
         let mut parts = vec![self.sum()?];
-        while self.takes(':') {
+        while self.is_symbol(':') || (self.is_text("to") && parts[0].is_scalar()) {
+            self.at += 1;
             parts.push(self.sum()?);
         }
         if parts.len() == 1 {
@@ -170,12 +216,40 @@ impl Parser {
 
     /// Text behind a value is its unit; text behind text goes on with it.
     fn unit(&mut self, value: Expr) -> Option<Expr> {
+        let words = self.unit_words(matches!(value, Expr::Text(_)))?;
+        if words.is_empty() {
+            return Some(value);
+        }
+        let unit = words.join(" ");
+        if let Expr::Text(text) = value {
+            return Some(Expr::Text(format!("{text} {unit}")));
+        }
+        let (zeros, unit) = super::units::magnitude(&unit);
+        let value = match (zeros, value) {
+            (None, value) => value,
+            (Some(factor), Expr::Quantity(inner, sign)) => {
+                Expr::Quantity(Box::new(Expr::Product(vec![*inner, factor])), sign)
+            }
+            (Some(factor), value) => Expr::Product(vec![value, factor]),
+        };
+        Some(match super::units::canonical(unit).as_str() {
+            "" if unit.is_empty() => value,
+            "percent" => Expr::Percent(Box::new(value)),
+            "degree" => Expr::Degrees(Box::new(value)),
+            _ => Expr::Quantity(Box::new(value), unit.to_owned()),
+        })
+    }
+
+    fn unit_words(&mut self, is_text: bool) -> Option<Vec<String>> {
         let mut words: Vec<String> = Vec::new();
         loop {
             match self.peek() {
                 Some(Token::Text(word)) if !is_conjunction(word) => words.push(word.clone()),
                 Some(Token::Currency(sign)) => words.push(sign.to_string()),
                 Some(Token::Symbol('.')) if !words.is_empty() => {}
+                Some(Token::Symbol('/')) if !words.is_empty() || self.is_per_unit() => {
+                    words.push("per".into());
+                }
                 Some(Token::Symbol('^')) if !words.is_empty() => {
                     self.at += 1;
                     let digit = self.exponent_digit()?;
@@ -183,25 +257,16 @@ impl Parser {
                     continue;
                 }
                 Some(Token::Letter(letter)) if !words.is_empty() => words.push(letter.to_string()),
-                Some(Token::Number(digits, 0)) if matches!(value, Expr::Text(_)) => {
-                    words.push(digits.clone());
-                }
-                _ => break,
+                Some(Token::Number(digits, 0)) if is_text => words.push(digits.clone()),
+                _ => return Some(words),
             }
             self.at += 1;
         }
-        if words.is_empty() {
-            return Some(value);
-        }
-        let unit = words.join(" ");
-        Some(match value {
-            Expr::Text(text) => Expr::Text(format!("{text} {unit}")),
-            value => match super::units::canonical(&unit).as_str() {
-                "percent" => Expr::Percent(Box::new(value)),
-                "degree" => Expr::Degrees(Box::new(value)),
-                _ => Expr::Quantity(Box::new(value), unit),
-            },
-        })
+    }
+
+    /// Whether a slash with text behind it stands here, as in `$18/day`.
+    fn is_per_unit(&self) -> bool {
+        self.is_symbol('/') && matches!(self.tokens.get(self.at + 1), Some(Token::Text(_)))
     }
 
     fn exponent_digit(&mut self) -> Option<String> {
@@ -236,10 +301,10 @@ impl Parser {
         loop {
             if self.takes('*') {
                 factors.push(self.signed()?);
-            } else if self.takes('/') {
+            } else if !self.is_per_unit() && self.takes('/') {
                 let divisor = self.signed()?;
                 factors.push(Expr::Quotient(Box::new(Expr::small(1)), Box::new(divisor)));
-            } else if self.begins_factor() {
+            } else if self.begins_factor() && !self.begins_union(factors.last()) {
                 let last = factors.pop()?;
                 factors.extend(self.juxtaposed(last)?);
             } else {
@@ -247,6 +312,11 @@ impl Parser {
             }
         }
         if factors.len() == 1 { factors.pop() } else { Some(Expr::Product(factors)) }
+    }
+
+    /// Whether the letter U behind an interval joins it with the next.
+    fn begins_union(&self, last: Option<&Expr>) -> bool {
+        self.peek() == Some(&Token::Letter('U')) && matches!(last, Some(Expr::Bracketed(..)))
     }
 
     /// A value right behind another: a product, or the fraction of a mixed number.
@@ -271,19 +341,22 @@ impl Parser {
         if matches!(self.peek(), Some(Token::Number(..))) {
             return None;
         }
-        let next = self.power()?;
-        let is_fraction = matches!(&next, Expr::Quotient(above, below)
-            if matches!((&**above, &**below), (Expr::Number(_), Expr::Number(_))));
-        Some(if is_integer && is_fraction {
-            vec![Expr::Sum(vec![last, next])]
-        } else {
-            vec![last, next]
+        Some(match self.power()? {
+            next if is_integer && is_fraction(&next) => vec![Expr::Sum(vec![last, next])],
+            Expr::Percent(next) if is_integer && is_fraction(&next) => {
+                vec![Expr::Percent(Box::new(Expr::Sum(vec![last, *next])))]
+            }
+            Expr::Degrees(next) if is_integer && is_fraction(&next) => {
+                vec![Expr::Degrees(Box::new(Expr::Sum(vec![last, *next])))]
+            }
+            next => vec![last, next],
         })
     }
 
     pub(super) fn begins_factor(&self) -> bool {
         match self.peek() {
             Some(Token::Number(..) | Token::Letter(_)) => true,
+            Some(Token::Symbol('(')) if self.begins_modulus() => false,
             Some(Token::Symbol(symbol)) => matches!(symbol, '(' | '[' | '{'),
             Some(Token::Command(name)) => {
                 Function::named(name).is_some()
@@ -340,6 +413,11 @@ impl Parser {
             self.at = at + 1;
             return (!is_braced || self.takes('}')).then(|| Expr::Degrees(Box::new(base)));
         }
+        if let Some(end) = self.end_of_ordinal(at) {
+            self.at = end;
+            let is_closed = !is_braced || self.takes('}');
+            return is_closed.then(|| Expr::Quantity(Box::new(base), "ordinal".into()));
+        }
         let exponent = if is_braced {
             self.group()?
         } else if self.takes('-') {
@@ -349,6 +427,26 @@ impl Parser {
         };
         Some(Expr::Power(Box::new(base), Box::new(exponent)))
     }
+
+    /// Where a raised `st`, `nd`, `rd` or `th` ends.
+    fn end_of_ordinal(&self, at: usize) -> Option<usize> {
+        const ENDINGS: [&str; 4] = ["st", "nd", "rd", "th"];
+        match self.tokens.get(at..)? {
+            [Token::Text(text), ..] if ENDINGS.contains(&text.as_str()) => Some(at + 1),
+            [Token::Letter(first), Token::Letter(second), ..]
+                if ENDINGS.contains(&format!("{first}{second}").as_str()) =>
+            {
+                Some(at + 2)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A fraction of two plain numbers.
+fn is_fraction(expr: &Expr) -> bool {
+    matches!(expr, Expr::Quotient(above, below)
+        if matches!((&**above, &**below), (Expr::Number(_), Expr::Number(_))))
 }
 
 fn is_conjunction(word: &str) -> bool {

@@ -10,10 +10,19 @@ impl Parser {
         self.at += 1;
         match token {
             Token::Number(digits, places) => self.number(digits, places),
+            Token::Repeating(digits, places, block) => Some(repeating(digits, places, block)),
             Token::Letter(letter) => Some(self.name(letter.to_string())?),
             Token::Text(text) => self.text(text),
             Token::Begin(environment) => self.matrix(&environment),
             Token::Command(name) => self.command(&name),
+            Token::Symbol('{') if self.is_symbol('}') => {
+                self.at += 1;
+                self.deeper(Self::combinations)
+            }
+            Token::Symbol('^' | '_') => {
+                self.at -= 1;
+                self.deeper(Self::combinations)
+            }
             Token::Symbol('{') => {
                 self.at -= 1;
                 self.group()
@@ -45,10 +54,11 @@ impl Parser {
 
     fn based(&mut self, digits: String) -> Option<Expr> {
         let is_braced = self.takes('{');
-        if let Some(Token::Text(_)) = self.peek() {
-            return None;
-        }
-        let Some(Token::Number(base, 0)) = self.peek().cloned() else { return None };
+        let base = match self.peek()? {
+            Token::Number(base, 0) => base.clone(),
+            Token::Text(word) => super::words::number(word)?.to_string(),
+            _ => return None,
+        };
         self.at += 1;
         let base = base.parse().ok().filter(|base| (2..=36).contains(base))?;
         let is_closed = !is_braced || self.takes('}');
@@ -68,8 +78,50 @@ impl Parser {
         Some(Expr::List(parts.into_iter().map(|part| Expr::Text(part.into())).collect()))
     }
 
+    /// `_5C_2` or `^5C_2` after the part that names nothing.
+    fn combinations(&mut self) -> Option<Expr> {
+        if !self.takes('_') && !self.takes('^') {
+            return None;
+        }
+        let above = self.argument()?;
+        if self.peek() != Some(&Token::Letter('C')) {
+            return None;
+        }
+        self.at += 1;
+        if !self.takes('_') {
+            return None;
+        }
+        let below = self.argument()?;
+        Some(Expr::Binomial(Box::new(above), Box::new(below)))
+    }
+
+    /// The `(5, 2)` of `C(5, 2)`.
+    fn combinations_of(&mut self) -> Option<Expr> {
+        let number =
+            |digits: &String| Box::new(Expr::Number(Literal { digits: digits.clone(), places: 0 }));
+        let [
+            Token::Symbol('('),
+            Token::Number(above, 0),
+            Token::Symbol(','),
+            Token::Number(below, 0),
+            Token::Symbol(')'),
+            ..,
+        ] = self.tokens.get(self.at..)?
+        else {
+            return None;
+        };
+        let found = Expr::Binomial(number(above), number(below));
+        self.at += 5;
+        Some(found)
+    }
+
     /// A name with its subscript and primes; `e` and `i` are numbers unless subscripted.
     fn name(&mut self, mut name: String) -> Option<Expr> {
+        if name == "C"
+            && let Some(found) = self.combinations_of()
+        {
+            return Some(found);
+        }
         if self.takes('_') {
             name.push('_');
             name.push_str(&self.subscript()?);
@@ -103,6 +155,10 @@ impl Parser {
         if !self.takes('{') {
             return None;
         }
+        if let Some(condition) = self.set_builder() {
+            let condition = self.deeper(condition)?;
+            return self.takes('}').then(|| super::interval::set_of(condition, &self.budget));
+        }
         let inner = self.deeper(Self::list)?;
         if !self.takes('}') {
             return None;
@@ -113,7 +169,32 @@ impl Parser {
         })
     }
 
+    /// Passes over the `x \mid` of a set of all x for which something holds, and says how to read
+    /// on.
+    fn set_builder(&mut self) -> Option<fn(&mut Self) -> Option<Expr>> {
+        if !matches!(self.peek(), Some(Token::Letter(_))) {
+            return None;
+        }
+        let mut ahead = self.at + 1;
+        let is_member =
+            matches!(self.tokens.get(ahead), Some(Token::Command(name)) if name == "in");
+        if is_member {
+            ahead += 2;
+        }
+        if !matches!(self.tokens.get(ahead), Some(Token::Symbol('|' | ':'))) {
+            return None;
+        }
+        self.at = ahead + 1;
+        Some(Self::list)
+    }
+
     fn bracketed(&mut self, open: char) -> Option<Expr> {
+        if open == '⦃'
+            && let Some(condition) = self.set_builder()
+        {
+            let condition = self.deeper(condition)?;
+            return self.takes('⦄').then(|| super::interval::set_of(condition, &self.budget));
+        }
         let closers: &[char] = if open == '⦃' { &['⦄'] } else { &[')', ']'] };
         let mut items = Vec::new();
         let mut is_list = open == '⦃';
@@ -161,7 +242,18 @@ impl Parser {
         if !row.is_empty() {
             rows.push(row);
         }
-        Some(Expr::Matrix(rows))
+        match (environment, rows.as_slice()) {
+            ("vmatrix", [upper, lower]) => determinant(upper, lower),
+            ("vmatrix" | "Vmatrix", _) => None,
+            _ => Some(Expr::Matrix(rows)),
+        }
+    }
+
+    /// `\overline{AB}`, a name of its own.
+    fn overlined(&mut self) -> Option<Expr> {
+        let held = self.subscript()?;
+        let is_name = held.chars().all(|c| c.is_ascii_alphabetic());
+        is_name.then(|| Expr::Name(format!("overline {held}")))
     }
 
     fn command(&mut self, name: &str) -> Option<Expr> {
@@ -188,7 +280,7 @@ impl Parser {
                 is_closed.then(|| Expr::Call(function, Box::new(inner)))
             }
             "emptyset" | "varnothing" => Some(Expr::Bracketed('{', Vec::new(), '}')),
-            "overline" => None,
+            "overline" | "bar" => self.overlined(),
             name => self.named(name),
         }
     }
@@ -274,6 +366,21 @@ impl Parser {
         }
         if factors.len() == 1 { factors.pop() } else { Some(Expr::Product(factors)) }
     }
+}
+
+/// A decimal and the block of digits that follows it without end.
+fn repeating(digits: String, places: usize, block: String) -> Expr {
+    let nines = "9".repeat(block.len()) + &"0".repeat(places);
+    let whole = |digits| Box::new(Expr::Number(Literal { digits, places: 0 }));
+    let tail = Expr::Quotient(whole(block), whole(nines));
+    Expr::Sum(vec![Expr::Number(Literal { digits, places }), tail])
+}
+
+fn determinant(upper: &[Expr], lower: &[Expr]) -> Option<Expr> {
+    let ([a, b], [c, d]) = (upper, lower) else { return None };
+    let product = |left: &Expr, right: &Expr| Expr::Product(vec![left.clone(), right.clone()]);
+    let is_scalar = [a, b, c, d].iter().all(|part| part.is_scalar());
+    is_scalar.then(|| Expr::Sum(vec![product(a, d), product(b, c).negated()]))
 }
 
 pub(super) fn constant(name: &str) -> Option<Constant> {

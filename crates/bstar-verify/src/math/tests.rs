@@ -209,6 +209,30 @@ fn hostile_answers_are_judged_in_bounded_time() {
     println!("slowest: {slowest:?} in microseconds");
 }
 
+/// Work is counted, not timed, so this holds on every machine.
+#[test]
+fn usual_answers_take_little_work() {
+    for (answer, gold, most) in [
+        ("42", "42.0", 40),
+        ("\\frac{3}{4}", "0.75", 300),
+        ("2\\sqrt{3}", "\\sqrt{12}", 300),
+        ("(x+1)^2", "x^2+2x+1", 600),
+        ("(1, 2, 3)", "(1, 2, 4)", 300),
+        ("\\{1, 2, 3\\}", "\\{3, 2, 1\\}", 1000),
+        ("|x - 2| < 5", "(-3, 7)", 1500),
+        ("\\sin^2 x", "1 - \\cos^2 x", 3000),
+        (
+            "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
+            "\\begin{pmatrix} 1 & 2 \\\\ 3 & 5 \\end{pmatrix}",
+            500,
+        ),
+        ("\\text{even}", "\\text{odd}", 100),
+    ] {
+        let steps = compare::steps(answer, gold).expect("both are understood");
+        assert!(steps <= most, "{answer:?} against {gold:?}: {steps} steps");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_breaks_the_judge(answer in any::<String>(), gold in any::<String>()) {

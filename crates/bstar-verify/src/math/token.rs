@@ -1,5 +1,7 @@
 //! Text to tokens: LaTeX commands, plain words and symbols, with what only changes looks left out.
 
+use super::repeating::Repetition;
+
 /// Characters of an answer that are read; a longer one is not understood.
 pub(super) const MAX_CHARS: usize = 4096;
 
@@ -8,6 +10,8 @@ pub(super) const MAX_CHARS: usize = 4096;
 pub(super) enum Token {
     /// Digits, and how many stand behind the point.
     Number(String, usize),
+    /// The same, and the block of digits that repeats behind them without end.
+    Repeating(String, usize, String),
     Letter(char),
     /// A command without its backslash, or a plain word that means one.
     Command(String),
@@ -60,6 +64,21 @@ fn plain(text: &str) -> String {
             '²' => out.push_str("^2"),
             '³' => out.push_str("^3"),
             '½' => out.push_str(" 1/2"),
+            '¼' => out.push_str(" 1/4"),
+            '¾' => out.push_str(" 3/4"),
+            '⅓' => out.push_str(" 1/3"),
+            '⅔' => out.push_str(" 2/3"),
+            '¢' => out.push_str(" cents "),
+            '∅' => out.push_str("\\emptyset "),
+            'ℝ' => out.push_str("\\mathbb{R} "),
+            '…' => out.push_str("..."),
+            '⟨' => out.push_str("\\langle "),
+            '⟩' => out.push_str("\\rangle "),
+            '⌊' => out.push_str("\\lfloor "),
+            '⌋' => out.push_str("\\rfloor "),
+            '≡' => out.push_str("\\equiv "),
+            '”' | '″' => out.push('"'),
+            '’' | '′' => out.push('\''),
             '\u{c}' => out.push_str("\\f"),
             '，' => out.push(','),
             '\u{a0}' | '\u{202f}' | '\u{2009}' | '~' => out.push(' '),
@@ -98,12 +117,18 @@ impl Reader {
             c if c.is_alphabetic() => self.foreign_word(),
             '$' | '€' | '£' | '¥' => self.push(Token::Currency(c), 1),
             '*' if self.peek(1) == '*' => self.push(Token::Symbol('^'), 2),
+            '"' if self.is_after_number() => self.push(Token::Text("inch".into()), 1),
+            '\'' if self.is_after_number() => self.push(Token::Text("foot".into()), 1),
             '<' if self.peek(1) == '=' => self.push(Token::Command("le".into()), 2),
             '>' if self.peek(1) == '=' => self.push(Token::Command("ge".into()), 2),
             '!' if self.peek(1) == '=' => self.push(Token::Command("ne".into()), 2),
             _ => self.symbol(c),
         }
         Some(())
+    }
+
+    fn is_after_number(&self) -> bool {
+        matches!(self.tokens.last(), Some(Token::Number(..)))
     }
 
     fn push(&mut self, token: Token, width: usize) {
@@ -120,7 +145,7 @@ impl Reader {
         self.push(Token::Symbol(c), 1);
     }
 
-    /// Digits with thousands separators, and a fraction.
+    /// Digits with thousands separators, a fraction, and what repeats behind it.
     fn number(&mut self) {
         let (mut digits, mut places) = (String::new(), 0);
         self.digits(&mut digits);
@@ -130,16 +155,57 @@ impl Reader {
                 self.digits(&mut digits);
             }
         }
-        if self.peek(0) == '.' && self.peek(1).is_ascii_digit() {
-            self.at += 1;
+        let mut has_point = true;
+        if let Some(width) = self.decimal_mark() {
+            self.at += width;
             let whole = digits.len();
             self.digits(&mut digits);
             places = digits.len() - whole;
         } else if self.peek(0) == '.' && !digits.is_empty() {
             self.at += 1;
+        } else {
+            has_point = false;
+        }
+        if has_point && let Some(found) = self.repetition(&digits, places) {
+            return self.repeating(digits, places, found);
         }
         self.tokens.push(Token::Number(digits, places));
+        if places == 0 && self.is_ordinal() {
+            return self.push(Token::Text("ordinal".into()), 2);
+        }
         self.power_of_ten(places > 0);
+    }
+
+    /// The width of a decimal point, or of a decimal comma as LaTeX writes it, with a digit behind.
+    fn decimal_mark(&self) -> Option<usize> {
+        let width = if self.peek(0) == '.' {
+            1
+        } else if self.starts_with(0, "{,}") {
+            3
+        } else {
+            return None;
+        };
+        self.peek(width).is_ascii_digit().then_some(width)
+    }
+
+    /// Whether `st`, `nd`, `rd` or `th` follows.
+    fn is_ordinal(&self) -> bool {
+        ["st", "nd", "rd", "th"].iter().any(|ending| self.starts_with(0, ending))
+            && !self.peek(2).is_alphanumeric()
+    }
+
+    fn repetition(&self, digits: &str, places: usize) -> Option<Repetition> {
+        super::repeating::repetition(&self.chars[self.at.min(self.chars.len())..], digits, places)
+    }
+
+    fn repeating(&mut self, digits: String, places: usize, found: Repetition) {
+        self.at += found.width;
+        self.tokens.push(match found.block {
+            Some(block) => Token::Repeating(digits, places, block),
+            // Digits that go on in a way that cannot be seen: enough of them tell the value.
+            None if places >= 6 => Token::Number(digits, places),
+            None => Token::Symbol('?'),
+        });
     }
 
     /// The `e23` of `6.02e23`. With a sign it needs a fraction before it or two digits behind,
@@ -204,9 +270,10 @@ impl Reader {
         let meaning = match lower.as_str() {
             "sqrt" | "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "ln" | "log" | "exp"
             | "arcsin" | "arccos" | "arctan" | "asin" | "acos" | "atan" | "abs" | "pi" | "frac"
-            | "boxed" | "beginboxed" => lower,
+            | "boxed" | "beginboxed" | "choose" => lower,
             "infinity" | "inf" | "oo" => "infty".into(),
             "union" => "cup".into(),
+            "mod" => "pmod".into(),
             _ => return self.names(&word, width),
         };
         self.push(Token::Command(meaning), width);
@@ -215,13 +282,25 @@ impl Reader {
     fn names(&mut self, word: &str, width: usize) {
         let after_value = matches!(
             self.tokens.last(),
-            Some(Token::Number(..) | Token::Text(_) | Token::Symbol('}' | ')'))
-        );
-        let is_text = width >= 4
-            || matches!(
-                word,
-                "and" | "or" | "am" | "pm" | "no" | "No" | "to" | "of" | "by" | "per"
+            Some(
+                Token::Number(..)
+                    | Token::Repeating(..)
+                    | Token::Text(_)
+                    | Token::Symbol('}' | ')')
             )
+        );
+        let after_unit = matches!(self.tokens.as_slice(), [.., Token::Text(_), Token::Symbol('/')]);
+        let after_value = after_value || after_unit;
+        if word == "x" && self.is_times() {
+            return self.push(Token::Symbol('*'), width);
+        }
+        if width <= 2 && self.is_based(width) {
+            let held: String = self.alphanumeric(0).collect();
+            let width = held.len();
+            return self.push(Token::Text(held), width);
+        }
+        let is_text = width >= 4
+            || is_short_word(word)
             || (width == 3 && word.bytes().any(|c| c.is_ascii_uppercase()))
             || (after_value && super::units::is_short_unit(word));
         // Broken extraction looks like this: `12Ihopeitiscorrect`.
@@ -230,10 +309,45 @@ impl Reader {
             return self.push(Token::Symbol('?'), width);
         }
         if is_text {
-            return self.push(Token::Text(word.into()), width);
+            let whole = self.hyphenated(width);
+            let word = self.chars[self.at..self.at + whole].iter().collect();
+            return self.push(Token::Text(word), whole);
         }
         self.tokens.extend(word.chars().map(Token::Letter));
         self.at += width;
+    }
+
+    /// Whether the letter here stands for a times sign, as in `3.2 x 10^5`.
+    fn is_times(&self) -> bool {
+        let spaces = (1..4).take_while(|&ahead| self.peek(ahead) == ' ').count();
+        self.is_after_number() && self.starts_with(1 + spaces, "10^")
+    }
+
+    fn alphanumeric(&self, from: usize) -> impl Iterator<Item = char> + '_ {
+        let rest = &self.chars[(self.at + from).min(self.chars.len())..];
+        rest.iter().copied().take_while(char::is_ascii_alphanumeric)
+    }
+
+    /// Whether letters and digits with a base in the index begin here, as in `A3_{16}`.
+    fn is_based(&self, width: usize) -> bool {
+        let behind = self.alphanumeric(width).count();
+        let has_digit = self.peek(width).is_ascii_digit();
+        let base = width + behind + 1;
+        let base = base + usize::from(self.peek(base) == '{');
+        has_digit && self.peek(width + behind) == '_' && self.peek(base).is_ascii_digit()
+    }
+
+    /// The width of a word with what hyphens join to it: `twenty-five`.
+    fn hyphenated(&self, width: usize) -> usize {
+        let mut whole = width;
+        while self.peek(whole) == '-' {
+            let next = self.letters(whole + 1).len();
+            if next < 3 {
+                break;
+            }
+            whole += 1 + next;
+        }
+        whole
     }
 
     fn foreign_word(&mut self) {
@@ -281,11 +395,15 @@ impl Reader {
 
     fn named_command(&mut self, name: &str) -> Option<()> {
         match name {
-            "left" | "right" | "big" | "Big" | "bigl" | "bigr" | "Bigl" | "Bigr" | "bigg"
-            | "displaystyle" | "textstyle" | "limits" | "quad" | "qquad" | "enspace"
-            | "thinspace" | "mathbf" | "mathrm" | "mathit" | "boldsymbol" | "operatorname"
-            | "vec" | "overrightarrow" | "hat" | "bf" | "rm" | "it" | "angle" | "triangle"
-            | "hline" => {}
+            "mathrm" | "operatorname" | "mathsf" => {
+                let at = self.at;
+                match self.braced() {
+                    Some(held) if super::units::is_unit(&held) && !self.tokens.is_empty() => {
+                        self.tokens.push(Token::Text(held));
+                    }
+                    _ => self.at = at,
+                }
+            }
             "text" | "mbox" | "textbf" | "textrm" | "textit" | "textnormal" | "hbox" | "textsf"
             | "texttt" => {
                 let held = self.braced()?;
@@ -314,6 +432,7 @@ impl Reader {
                 self.environments = self.environments.saturating_sub(1);
                 self.tokens.push(Token::End(name));
             }
+            name if LOOKS.contains(&name) => {}
             _ => self.other_command(name),
         }
         Some(())
@@ -326,6 +445,12 @@ impl Reader {
             "geq" | "geqslant" => "ge",
             "neq" => "ne",
             "dbinom" | "tbinom" => "binom",
+            "bmod" | "mod" => "pmod",
+            "langle" | "rangle" => {
+                let symbol = if name == "langle" { '(' } else { ')' };
+                self.at -= 1;
+                return self.symbol(symbol);
+            }
             "lbrace" => return self.tokens.push(Token::Symbol('⦃')),
             "rbrace" => return self.tokens.push(Token::Symbol('⦄')),
             "times" | "cdot" | "ast" => return self.tokens.push(Token::Symbol('*')),
@@ -365,6 +490,67 @@ impl Reader {
         }
         None
     }
+}
+
+/// Commands that only change looks.
+const LOOKS: [&str; 28] = [
+    "left",
+    "right",
+    "big",
+    "Big",
+    "bigl",
+    "bigr",
+    "Bigl",
+    "Bigr",
+    "bigg",
+    "displaystyle",
+    "textstyle",
+    "limits",
+    "quad",
+    "qquad",
+    "enspace",
+    "thinspace",
+    "mathbf",
+    "mathit",
+    "boldsymbol",
+    "vec",
+    "overrightarrow",
+    "hat",
+    "bf",
+    "rm",
+    "it",
+    "angle",
+    "triangle",
+    "hline",
+];
+
+/// Words of two or three letters that are no names side by side.
+fn is_short_word(word: &str) -> bool {
+    matches!(
+        word,
+        "and"
+            | "or"
+            | "am"
+            | "pm"
+            | "AM"
+            | "PM"
+            | "no"
+            | "No"
+            | "to"
+            | "of"
+            | "by"
+            | "per"
+            | "one"
+            | "two"
+            | "six"
+            | "ten"
+            | "the"
+            | "yes"
+            | "odd"
+            | "all"
+            | "not"
+            | "day"
+    )
 }
 
 #[cfg(test)]

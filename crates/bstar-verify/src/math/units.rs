@@ -1,5 +1,7 @@
 //! Units of measure: when two ways of writing one are the same.
 
+use super::expr::Expr;
+
 /// Whether a short word right after a value is a unit and not names.
 pub(super) fn is_short_unit(word: &str) -> bool {
     matches!(
@@ -25,6 +27,19 @@ pub(super) fn is_short_unit(word: &str) -> bool {
             | "sq"
             | "gal"
             | "mL"
+            | "kb"
+            | "Mb"
+            | "Gb"
+            | "KB"
+            | "MB"
+            | "GB"
+            | "TB"
+            | "kW"
+            | "Hz"
+            | "qt"
+            | "tsp"
+            | "rpm"
+            | "bpm"
     )
 }
 
@@ -50,21 +65,98 @@ pub(super) fn canonical(unit: &str) -> String {
         .to_lowercase()
         .replace("p.m.", "pm")
         .replace("a.m.", "am")
+        .replace("m/s", "m per s")
         .chars()
-        .map(|c| if c.is_alphanumeric() || "$€£¥".contains(c) { c } else { ' ' })
+        .map(|c| if c.is_alphanumeric() || "$€£¥/".contains(c) { c } else { ' ' })
         .collect();
-    let mut words: Vec<String> = Vec::new();
-    let mut power = None;
+    let spaced = spaced.replace('/', " per ");
+    let mut parts = vec![Part::default()];
     for word in spaced.split_whitespace() {
+        let part = parts.last_mut().expect("never empty");
         match word {
-            "square" | "sq" | "squared" | "2" => power = Some("2"),
-            "cubic" | "cu" | "cubed" | "3" => power = Some("3"),
+            "per" => parts.push(Part::default()),
+            "mph" => {
+                part.words.push("mile".into());
+                parts.push(Part { words: vec!["hour".into()], power: None });
+            }
+            "kph" | "kmh" => {
+                part.words.push("kilometer".into());
+                parts.push(Part { words: vec!["hour".into()], power: None });
+            }
+            "square" | "sq" | "squared" | "2" => part.power = Some("2"),
+            "cubic" | "cu" | "cubed" | "3" => part.power = Some("3"),
             filler if FILLERS.contains(&filler) => {}
-            word => words.push(full_name(word)),
+            word => part.words.push(full_name(word)),
         }
     }
-    words.extend(power.map(str::to_owned));
-    words.join(" ")
+    let parts: Vec<String> = parts.into_iter().map(Part::joined).collect();
+    parts.join(" per ").trim().to_owned()
+}
+
+/// What stands before, between or behind "per".
+#[derive(Default)]
+struct Part {
+    words: Vec<String>,
+    power: Option<&'static str>,
+}
+
+impl Part {
+    fn joined(mut self) -> String {
+        self.words.extend(self.power.map(str::to_owned));
+        self.words.join(" ")
+    }
+}
+
+/// The factor that the first word behind a number stands for, as in `3 million dollars`, and the
+/// rest.
+pub(super) fn magnitude(unit: &str) -> (Option<Expr>, &str) {
+    let (first, rest) = unit.split_once(' ').unwrap_or((unit, ""));
+    let factor = match first.to_lowercase().as_str() {
+        "dozen" => 12,
+        "hundred" => 100,
+        "thousand" => 1000,
+        "million" => 1_000_000,
+        "billion" => 1_000_000_000,
+        "trillion" => {
+            let thousand = Expr::small(1000);
+            return (Some(Expr::Product(vec![Expr::small(1_000_000_000), thousand])), rest);
+        }
+        _ => return (None, unit),
+    };
+    (Some(Expr::small(factor)), rest)
+}
+
+/// Whether a text in upright letters is a unit of measure.
+pub(super) fn is_unit(text: &str) -> bool {
+    const KNOWN: [&str; 24] = [
+        "centimeter",
+        "millimeter",
+        "meter",
+        "kilometer",
+        "foot",
+        "inch",
+        "mile",
+        "kilogram",
+        "gram",
+        "pound",
+        "ounce",
+        "milliliter",
+        "liter",
+        "hour",
+        "minute",
+        "second",
+        "yard",
+        "gallon",
+        "degree",
+        "percent",
+        "unit",
+        "pm",
+        "am",
+        "ton",
+    ];
+    let name = canonical(text);
+    let mut words = name.split(' ').filter(|word| !matches!(*word, "per" | "2" | "3")).peekable();
+    words.peek().is_some() && words.all(|word| KNOWN.contains(&word))
 }
 
 fn full_name(word: &str) -> String {
@@ -88,6 +180,10 @@ fn full_name(word: &str) -> String {
         "dollar" | "dollars" | "usd" | "bucks" => "$",
         "euro" | "euros" => "€",
         "pounds sterling" => "£",
+        "yd" | "yds" => "yard",
+        "gal" => "gallon",
+        "mg" => "milligram",
+        "¢" => "cent",
         "deg" | "degrees" => "degree",
         "pct" | "percentage" => "percent",
         plural if plural.len() > 3 && plural.ends_with('s') && !plural.ends_with("ss") => {
@@ -110,10 +206,15 @@ mod tests {
             ("dollars", "$"),
             (" ways.", "way"),
             ("p.m.", "pm"),
+            ("km/h", "kilometers per hour"),
+            ("mph", "miles per hour"),
+            ("m/s^2", "meters per second squared"),
         ] {
             assert_eq!(canonical(left), canonical(right), "{left:?} {right:?}");
         }
         assert_ne!(canonical("cm"), canonical("cm^2"));
         assert_ne!(canonical("feet"), canonical("inches"));
+        assert_ne!(canonical("square meters per second"), canonical("m/s^2"));
+        assert!(is_unit("m/s^2") && is_unit("kg") && !is_unit("e") && !is_unit("dx"));
     }
 }

@@ -1,8 +1,11 @@
 //! `bstar doctor`: what this machine offers, what is missing, and what that means for a run.
 
+use crate::grading;
 use crate::output;
-use bstar_core::Fault;
+use bstar_core::{Fault, FaultClass};
 use bstar_report::{Align, Table};
+use bstar_sandbox::{Sandbox, Settings};
+use bstar_tasks::programs::Python;
 use serde::Serialize;
 
 /// One thing looked at.
@@ -11,20 +14,21 @@ struct Finding {
     what: &'static str,
     found: String,
     /// What it means, where it is not simply good.
-    advice: Option<&'static str>,
+    advice: Option<String>,
 }
 
 /// Prints the findings.
 pub(crate) fn doctor(json: bool) -> Result<(), Fault> {
-    let findings = [version(), cores(), vectors(), memory(), disk(), accelerator()];
+    let findings =
+        [version(), cores(), vectors(), memory(), disk(), accelerator(), python(), sandbox()];
     if json {
         return output::print_json(&findings);
     }
     let mut table =
         Table::new(&[("", Align::Left), ("found", Align::Left), ("advice", Align::Left)]);
     for finding in findings {
-        let advice = finding.advice.unwrap_or("ok");
-        table.row([finding.what.to_owned(), finding.found, advice.to_owned()]);
+        let advice = finding.advice.unwrap_or_else(|| "ok".into());
+        table.row([finding.what.to_owned(), finding.found, advice]);
     }
     output::print(&table.render())
 }
@@ -42,7 +46,7 @@ fn version() -> Finding {
 fn cores() -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let advice = (cores < 2).then_some("the quickstart is sized for two cores");
-    Finding { what: "cores", found: cores.to_string(), advice }
+    Finding { what: "cores", found: cores.to_string(), advice: advice.map(Into::into) }
 }
 
 fn vectors() -> Finding {
@@ -59,7 +63,7 @@ fn vectors() -> Finding {
     #[cfg(not(target_arch = "x86_64"))]
     let found = "the baseline of this architecture";
     let advice = (found == "SSE2").then_some("matrix products will be several times slower");
-    Finding { what: "vector unit", found: found.into(), advice }
+    Finding { what: "vector unit", found: found.into(), advice: advice.map(Into::into) }
 }
 
 fn memory() -> Finding {
@@ -71,7 +75,7 @@ fn memory() -> Finding {
     Finding {
         what: "memory",
         found: gib.map_or_else(|| "unknown".into(), |gib| format!("{gib:.1} GiB available")),
-        advice: gib.filter(|gib| *gib < 1.0).map(|_| "the quickstart needs about 1 GiB"),
+        advice: gib.filter(|gib| *gib < 1.0).map(|_| "the quickstart needs about 1 GiB".into()),
     }
 }
 
@@ -81,6 +85,7 @@ fn disk() -> Finding {
     if let Ok(volume) = rustix::fs::statvfs(".") {
         let gib = (volume.f_bavail * volume.f_frsize) as f64 / f64::from(1 << 30);
         let advice = (gib < 1.0).then_some("a run folder grows with rollouts and checkpoints");
+        let advice = advice.map(Into::into);
         return Finding { what, found: format!("{gib:.1} GiB free"), advice };
     }
     Finding { what, found: "unknown".into(), advice: None }
@@ -90,6 +95,39 @@ fn accelerator() -> Finding {
     Finding {
         what: "accelerator",
         found: "none: this build computes on the CPU".into(),
-        advice: Some("enough for models of up to about 100 million parameters"),
+        advice: Some("enough for models of up to about 100 million parameters".into()),
+    }
+}
+
+fn python() -> Finding {
+    let what = "python";
+    match Python::find(None) {
+        Ok(python) => {
+            let found = format!("{} at {}", python.version, python.executable.display());
+            Finding { what, found, advice: None }
+        }
+        Err(error) => {
+            let advice = format!("{error}; only tasks whose answers are programs need it");
+            Finding { what, found: "none".into(), advice: Some(advice) }
+        }
+    }
+}
+
+/// How well programs that a model wrote are confined here.
+fn sandbox() -> Finding {
+    let what = "sandbox";
+    let settings = Settings { allow_weak: true, ..Settings::default() };
+    let sandbox = grading::launcher().and_then(|launcher| {
+        Sandbox::new(launcher, settings)
+            .map_err(|error| Fault::new(FaultClass::Resource, error.to_string()))
+    });
+    match sandbox {
+        Ok(sandbox) => {
+            let level = sandbox.level();
+            let missing = level.missing().join("; ");
+            let advice = Some(missing).filter(|missing| !missing.is_empty());
+            Finding { what, found: level.to_string(), advice }
+        }
+        Err(fault) => Finding { what, found: "none".into(), advice: Some(fault.message) },
     }
 }

@@ -1,7 +1,7 @@
 //! `bstar eval`: a model folder on a task, without any run.
 
 use crate::cli::EvalArgs;
-use crate::commands::run::{load_task, use_threads};
+use crate::commands::run::{load_task, loaded_policy, use_threads};
 use crate::commands::{metrics, preflight};
 use crate::config::layers;
 use crate::output::Notes;
@@ -10,7 +10,6 @@ use bstar_core::evaluate::evaluate;
 use bstar_core::event::Event;
 use bstar_core::ports::Task as _;
 use bstar_core::{Fault, FaultClass, Stage};
-use bstar_model::policy::EmbeddedPolicy;
 use bstar_store::{RunView, rollout_file};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +32,7 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
     use_threads(config.run.threads)?;
     let task = load_task(&loaded)?;
     notes.tell(&format!("evaluating {}", model.display()));
-    let mut policy = EmbeddedPolicy::from_folder(&model, config.optimizer)?;
+    let mut policy = loaded_policy(&model, config, &task)?;
     let task = preflight::readable(config, &policy, task, notes);
     preflight::check_test_queries(&task)?;
     preflight::tell_notices(&task, notes);

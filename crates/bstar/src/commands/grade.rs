@@ -1,90 +1,113 @@
 //! `bstar grade`: verdicts on answers that lie in files.
 //!
 //! Rows go out in the order in which they came in, each with `verdict`, `extracted` and `reason`
-//! added. A row that cannot be read is named and does not stop the rest.
+//! added (and `detail`, where a test of a program failed). A row that cannot be read is named and
+//! does not stop the rest.
 
-use crate::cli::{AnswerKind, GradeArgs};
+use crate::cli::GradeArgs;
+use crate::countdown::Countdown;
+use crate::grading::{Graded, Grader, Ungraded};
 use crate::output::{self, Notes};
 use bstar_core::event::VerdictCounts;
 use bstar_core::{Fault, FaultClass, Verdict};
 use bstar_store::rollout_file::RolloutFileError;
 use bstar_table::{Lines, TableError};
-use bstar_verify::math::{self, Options, Reason};
-use bstar_verify::{Rule, Sameness, Verifier, choice, extract};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-/// Rows that are graded side by side.
-const ROWS_AT_ONCE: usize = 4096;
+/// Rows that are graded side by side: answers are quick, programs are not.
+const ANSWERS_AT_ONCE: usize = 4096;
+const PROGRAMS_AT_ONCE: usize = 64;
 
 /// Unreadable rows that are named one by one.
 const MOST_NAMED: u64 = 20;
 
-/// What was found of one answer.
-struct Graded {
-    verdict: Verdict,
-    extracted: Option<String>,
-    reason: &'static str,
+/// What has been seen so far.
+#[derive(Default)]
+struct Tally {
+    counts: VerdictCounts,
+    reasons: BTreeMap<&'static str, u64>,
+    unreadable: u64,
 }
 
 /// Grades and prints.
 pub(crate) fn grade(args: &GradeArgs, notes: Notes) -> Result<(), Fault> {
     let began = Instant::now();
-    let mut counts = VerdictCounts::default();
-    let mut unreadable = 0;
+    let grader = Grader::new(&args.grading)?;
+    if let Some(judge) = grader.judge() {
+        let (python, level) = (judge.python(), judge.level());
+        notes.tell(&format!("Python {} in a sandbox: {level}", python.version));
+    }
+    let at_once = if grader.judge().is_some() { PROGRAMS_AT_ONCE } else { ANSWERS_AT_ONCE };
+    let mut tally = Tally::default();
+    let mut countdown = Countdown::over_files(&args.files, notes);
     for path in &args.files {
         let mut lines = Lines::open(path).map_err(unreadable_file)?;
         loop {
-            let rows = next_rows(&mut lines)?;
+            let rows = next_rows(&mut lines, at_once)?;
             if rows.is_empty() {
                 break;
             }
-            let graded: Vec<_> =
-                rows.par_iter().map(|(line, text)| (*line, grade_line(args, text))).collect();
+            let results: Vec<_> =
+                rows.par_iter().map(|(line, text)| (*line, grade_line(&grader, text))).collect();
             let mut out = String::new();
-            for (line, result) in graded {
+            for (line, result) in results {
                 match result {
-                    Ok((verdict, text)) => {
-                        counts.add(verdict);
+                    Ok((verdict, reason, text)) => {
+                        tally.counts.add(verdict);
+                        *tally.reasons.entry(reason).or_default() += 1;
                         out.push_str(&text);
                         out.push('\n');
                     }
-                    Err(why) => {
-                        unreadable += 1;
-                        name(path, line, &why, unreadable, notes);
+                    Err(Ungraded::Unreadable(why)) => {
+                        tally.unreadable += 1;
+                        name(path, line, &why, tally.unreadable, notes);
+                    }
+                    Err(Ungraded::Broken(fault)) => {
+                        output::print(&out)?;
+                        return Err(fault);
                     }
                 }
             }
             output::print(&out)?;
+            countdown.rows(rows.iter().map(|(_, text)| text.len() + 1).sum(), rows.len());
         }
     }
-    summarize(&counts, unreadable, began, notes)
+    tally.tell(began, notes)
 }
 
-fn summarize(
-    counts: &VerdictCounts,
-    unreadable: u64,
-    began: Instant,
-    notes: Notes,
-) -> Result<(), Fault> {
-    let VerdictCounts { correct, incorrect, no_answer, ungradable } = *counts;
-    let all = correct + incorrect + no_answer + ungradable;
-    let seconds = began.elapsed().as_secs_f64();
-    notes.tell(&format!(
-        "{all} rows graded in {seconds:.1} s: {correct} correct, {incorrect} incorrect, {no_answer} \
-         without an answer, {ungradable} ungradable"
-    ));
-    if unreadable == 0 {
-        return Ok(());
+impl Tally {
+    fn tell(&self, began: Instant, notes: Notes) -> Result<(), Fault> {
+        let VerdictCounts { correct, incorrect, no_answer, ungradable } = self.counts;
+        let all = self.counts.total();
+        let seconds = began.elapsed().as_secs_f64();
+        notes.tell(&format!(
+            "{all} rows graded in {seconds:.1} s: {correct} correct, {incorrect} incorrect, \
+             {no_answer} without an answer, {ungradable} ungradable"
+        ));
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), **reason));
+        let told = reasons.iter().map(|(reason, count)| format!("{reason} {count}"));
+        if all > 0 {
+            notes.tell(&format!("by reason: {}", told.collect::<Vec<_>>().join(", ")));
+        }
+        if self.unreadable == 0 {
+            return Ok(());
+        }
+        let count = self.unreadable;
+        let message = format!("{count} rows could not be read; the others are graded");
+        Err(Fault::new(FaultClass::Data, message).hint(
+            "a row is a JSON object with the answer and the gold answer as text (`--pred`, \
+             `--gold`), or a program and its tests (`--pred`, `--tests`)",
+        ))
     }
-    let message = format!("{unreadable} rows could not be read; the others are graded");
-    Err(Fault::new(FaultClass::Data, message)
-        .hint("a row is a JSON object with the answer and the gold answer as text: --pred, --gold"))
 }
 
-fn name(path: &Path, line: u64, why: &str, count: u64, notes: Notes) {
+/// Names a row that cannot be read; after many, only counts.
+pub(crate) fn name(path: &Path, line: u64, why: &str, count: u64, notes: Notes) {
     if count <= MOST_NAMED {
         notes.tell(&format!("{}:{line}: {why}", path.display()));
     }
@@ -93,14 +116,14 @@ fn name(path: &Path, line: u64, why: &str, count: u64, notes: Notes) {
     }
 }
 
-fn unreadable_file(error: TableError) -> Fault {
+pub(crate) fn unreadable_file(error: TableError) -> Fault {
     RolloutFileError::Table(error).into()
 }
 
 /// The next lines with their numbers; none at the end.
-fn next_rows(lines: &mut Lines) -> Result<Vec<(u64, String)>, Fault> {
+pub(crate) fn next_rows(lines: &mut Lines, most: usize) -> Result<Vec<(u64, String)>, Fault> {
     let mut rows = Vec::new();
-    while rows.len() < ROWS_AT_ONCE {
+    while rows.len() < most {
         match lines.next_line().map_err(unreadable_file)? {
             Some((line, text)) => rows.push((line, text.to_owned())),
             None => break,
@@ -109,85 +132,21 @@ fn next_rows(lines: &mut Lines) -> Result<Vec<(u64, String)>, Fault> {
     Ok(rows)
 }
 
-/// A row with what was found added, or why it cannot be read.
-fn grade_line(args: &GradeArgs, text: &str) -> Result<(Verdict, String), String> {
-    let mut row: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("broken JSON: {error}"))?;
-    let gold = text_of(&row, &args.gold)?;
-    let pred = text_of(&row, &args.pred)?;
-    let Graded { verdict, extracted, reason } = grade_answer(args, &pred, &gold);
-    row.insert("verdict".into(), serde_json::to_value(verdict).expect("a word"));
-    row.insert("extracted".into(), extracted.into());
-    row.insert("reason".into(), reason.into());
-    Ok((verdict, Value::Object(row).to_string()))
+/// A line as a row.
+pub(crate) fn parse_row(text: &str) -> Result<Map<String, Value>, Ungraded> {
+    serde_json::from_str(text)
+        .map_err(|error| Ungraded::Unreadable(format!("broken JSON: {error}")))
 }
 
-fn text_of(row: &Map<String, Value>, column: &str) -> Result<String, String> {
-    match row.get(column) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(value @ Value::Number(_)) => Ok(value.to_string()),
-        Some(Value::Null) => Ok(String::new()),
-        Some(_) => Err(format!("`{column}` holds neither text nor a number")),
-        None => Err(format!("no `{column}`")),
+/// A row with what was found added.
+fn grade_line(grader: &Grader, text: &str) -> Result<(Verdict, &'static str, String), Ungraded> {
+    let mut row = parse_row(text)?;
+    let Graded { grade, detail } = grader.grade(&row)?;
+    row.insert("verdict".into(), serde_json::to_value(grade.verdict).expect("a word"));
+    row.insert("extracted".into(), grade.answer.into());
+    row.insert("reason".into(), grade.reason.into());
+    if let Some(detail) = detail {
+        row.insert("detail".into(), detail.into());
     }
-}
-
-fn grade_answer(args: &GradeArgs, pred: &str, gold: &str) -> Graded {
-    if gold.trim().is_empty() {
-        return Graded { verdict: Verdict::Ungradable, extracted: None, reason: "no gold answer" };
-    }
-    match args.kind {
-        AnswerKind::Math => grade_math(pred, gold, args.strict),
-        AnswerKind::Number => {
-            let marked = [Rule::Boxed, Rule::AfterLast("####".into()), Rule::AnswerIs];
-            let rules =
-                [&marked[..], &[Rule::AfterLast("# Answer".into()), Rule::LastNumber]].concat();
-            let gold = extract(gold, &marked).unwrap_or(gold);
-            by_verifier(Verifier::Number, extract(pred, &rules), gold)
-        }
-        AnswerKind::Choice => {
-            let rules = [Rule::FinalAnswerLetter, Rule::Boxed, Rule::AnswerIs];
-            let letter = choice::parse(pred).map(|_| pred.trim());
-            by_verifier(Verifier::Choice, letter.or_else(|| extract(pred, &rules)), gold)
-        }
-        AnswerKind::Exact => {
-            let text = Some(pred.trim()).filter(|text| !text.is_empty());
-            by_verifier(Verifier::Exact, text, gold)
-        }
-    }
-}
-
-/// The answer as a whole, or else what a reader would take for the answer in it.
-fn grade_math(pred: &str, gold: &str, strict: bool) -> Graded {
-    let options = if strict { Options::STRICT } else { Options::default() };
-    let whole = math::judge(pred, gold, &options);
-    if whole.sameness == Sameness::Same {
-        let extracted = Some(pred.trim().to_owned());
-        return Graded { verdict: Verdict::Correct, extracted, reason: whole.reason.name() };
-    }
-    let Some(answer) = math::answer::find(pred) else {
-        let verdict = Verdict::NoAnswer;
-        return Graded { verdict, extracted: None, reason: "no answer found" };
-    };
-    let gold = math::answer::find(gold).unwrap_or_else(|| gold.to_owned());
-    let judgement = math::judge(&answer, &gold, &options);
-    let verdict = match (judgement.sameness, judgement.reason) {
-        (Sameness::Same, _) => Verdict::Correct,
-        (Sameness::Different, _) => Verdict::Incorrect,
-        (Sameness::CannotTell, Reason::Empty) => Verdict::NoAnswer,
-        (Sameness::CannotTell, _) => Verdict::Ungradable,
-    };
-    Graded { verdict, extracted: Some(answer), reason: judgement.reason.name() }
-}
-
-fn by_verifier(verifier: Verifier, answer: Option<&str>, gold: &str) -> Graded {
-    let Some(answer) = answer else {
-        return Graded { verdict: Verdict::NoAnswer, extracted: None, reason: "no answer found" };
-    };
-    let (verdict, reason) = match verifier.compare(answer, gold) {
-        Sameness::Same => (Verdict::Correct, "the same answer"),
-        Sameness::Different => (Verdict::Incorrect, "different value"),
-        Sameness::CannotTell => (Verdict::Ungradable, "cannot parse"),
-    };
-    Graded { verdict, extracted: Some(answer.to_owned()), reason }
+    Ok((grade.verdict, grade.reason, Value::Object(row).to_string()))
 }

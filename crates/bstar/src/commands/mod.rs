@@ -1,6 +1,7 @@
 //! One module per verb.
 
 pub(crate) mod analyze;
+pub(crate) mod audit;
 pub(crate) mod balance;
 pub(crate) mod config;
 pub(crate) mod doctor;

@@ -3,9 +3,10 @@
 use crate::cli::RunArgs;
 use crate::commands::eval::model_folder;
 use crate::commands::preflight;
-use crate::config::TokenizerKind;
 use crate::config::layers::{self, Loaded};
+use crate::config::{Config, TokenizerKind};
 use crate::exit;
+use crate::grading;
 use crate::ledger::RunLedger;
 use crate::output::{self, Notes};
 use crate::progress::View;
@@ -16,8 +17,8 @@ use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::tokenizer::Tokenizer;
 use bstar_report::RunReport;
 use bstar_store::{Opened, RunError, RunIdentity, RunStore};
-use bstar_tasks::LoadedTask;
-use std::path::PathBuf;
+use bstar_tasks::{Host, LoadedTask, PromptStyle};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -95,7 +96,8 @@ pub(crate) fn use_threads(threads: usize) -> Result<(), Fault> {
 /// The task of a config. Generated queries follow the seed unless the task has one of its own.
 pub(crate) fn load_task(loaded: &Loaded) -> Result<LoadedTask, Fault> {
     let key = RngKey::from_seed(loaded.config.seed).child("task");
-    Ok(bstar_tasks::load(&loaded.config.task, key, &loaded.base_dir)?)
+    let host = Host { base_dir: &loaded.base_dir, launcher: grading::launcher()? };
+    Ok(bstar_tasks::load(&loaded.config.task, key, &host)?)
 }
 
 /// The base policy of a config: a model folder, or fresh weights.
@@ -104,7 +106,12 @@ fn base_policy(loaded: &Loaded, task: &LoadedTask) -> Result<EmbeddedPolicy, Fau
     let model = &config.model;
     if !model.folder.is_empty() {
         let folder = model_folder(&loaded.base_dir.join(&model.folder))?;
-        return EmbeddedPolicy::from_folder(&folder, config.optimizer);
+        return loaded_policy(&folder, config, task);
+    }
+    if task.style() == PromptStyle::Chat {
+        let problem = "`task.files.style` is chat, and a model from scratch cannot chat";
+        return Err(Fault::new(FaultClass::Usage, problem)
+            .hint("name a model that can in `model.folder`, or remove the style"));
     }
     let taught =
         task.supervised().iter().flat_map(|example| [&*example.prompt, &*example.response]);
@@ -117,6 +124,19 @@ fn base_policy(loaded: &Loaded, task: &LoadedTask) -> Result<EmbeddedPolicy, Fau
     let key = RngKey::from_seed(config.seed).child("weights");
     let length = model.context_length;
     Ok(EmbeddedPolicy::from_scratch(model.size, tokenizer, length, key, config.optimizer))
+}
+
+/// The policy of a model folder, asked in the style of the task.
+pub(crate) fn loaded_policy(
+    folder: &Path,
+    config: &Config,
+    task: &LoadedTask,
+) -> Result<EmbeddedPolicy, Fault> {
+    let mut policy = EmbeddedPolicy::from_folder(folder, config.optimizer)?;
+    if task.style() == PromptStyle::Chat {
+        policy.use_chat_template()?;
+    }
+    Ok(policy)
 }
 
 fn open_store(

@@ -79,7 +79,7 @@ pub(crate) struct ModelConfig {
     /// Size of a model from scratch: a name or a width. One dial; depth, heads and everything else
     /// are derived from it.
     pub(crate) size: ModelSize,
-    /// A Hugging Face folder (Llama family, safetensors) to start from; then `size`,
+    /// A Hugging Face folder (Llama, Mistral, Qwen2 or Qwen3) to start from; then `size`,
     /// `context_length`, `tokenizer` and `vocab_size` are not used. Empty for a model from scratch.
     /// A relative path starts at the folder of the config file.
     pub(crate) folder: String,
@@ -140,6 +140,14 @@ pub(crate) struct SampleConfig {
     pub(crate) top_p: f64,
     /// Sample from this many most probable tokens; 0 keeps all.
     pub(crate) top_k: usize,
+    /// Sample from tokens at least this share as probable as the most probable one; 0 keeps all.
+    pub(crate) min_p: f64,
+    /// Logits of tokens that occurred before are divided by this, negative ones multiplied; 1 is off.
+    pub(crate) repetition_penalty: f64,
+    /// A response ends before the first of these strings, here and in evaluation.
+    pub(crate) stop: Vec<String>,
+    /// Token ids that end a response, here and in evaluation, beside those of the model.
+    pub(crate) stop_tokens: Vec<u32>,
     /// Longest response in tokens, here and in evaluation.
     pub(crate) max_tokens: usize,
 }
@@ -236,18 +244,25 @@ pub(crate) struct EvaluateConfig {
     pub(crate) top_p: f64,
     /// Sample from this many most probable tokens; 0 keeps all.
     pub(crate) top_k: usize,
+    /// Sample from tokens at least this share as probable as the most probable one; 0 keeps all.
+    pub(crate) min_p: f64,
+    /// As `sample.repetition_penalty`; greedy answers are penalised too.
+    pub(crate) repetition_penalty: f64,
     /// Each K of Pass@K, Pass@K-S and Reward@K-S (paper §2.2; docs/concepts/metrics.md).
     pub(crate) k: Vec<usize>,
     /// Each S of Pass@K-S and Reward@K-S.
     pub(crate) s: Vec<usize>,
 }
 
-/// The result does not depend on `threads`.
+/// The result does not depend on `threads`, nor what is computed on `most_ungradable`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunConfig {
     /// Stop with an error after this many iterations in a row that select nothing.
     pub(crate) most_empty_iterations: u32,
+    /// Stop with an error when a larger share of the answers of a probe, draw or evaluation is
+    /// ungradable. May be changed when a run is continued.
+    pub(crate) most_ungradable: f64,
     /// Which checkpoints of earlier iterations stay. P_0 always does.
     pub(crate) checkpoints: Retention,
     /// Worker threads; 0 is one per core.

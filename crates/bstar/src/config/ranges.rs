@@ -116,6 +116,8 @@ impl Config {
             ("sample.target_samples", sample.target_samples as f64, Count(0, MOST_EXAMPLES)),
             ("sample.top_p", sample.top_p, PositiveShare),
             ("sample.top_k", sample.top_k as f64, any),
+            ("sample.min_p", sample.min_p, Share),
+            ("sample.repetition_penalty", sample.repetition_penalty, Positive),
             ("sample.max_tokens", sample.max_tokens as f64, some),
             ("reward.divisor", reward.divisor, Positive),
             ("reward.clip", reward.clip, NotNegative),
@@ -134,7 +136,10 @@ impl Config {
             ("evaluate.temperature", evaluate.temperature, Positive),
             ("evaluate.top_p", evaluate.top_p, PositiveShare),
             ("evaluate.top_k", evaluate.top_k as f64, any),
+            ("evaluate.min_p", evaluate.min_p, Share),
+            ("evaluate.repetition_penalty", evaluate.repetition_penalty, Positive),
             ("run.most_empty_iterations", f64::from(run.most_empty_iterations), some),
+            ("run.most_ungradable", run.most_ungradable, Share),
             ("run.threads", run.threads as f64, Count(0, MOST_THREADS)),
         ]
     }
@@ -202,12 +207,15 @@ mod tests {
             ("sample.top_p", vec!["0.0", "1.1", "nan"]),
             ("sample.k", vec!["0", "9223372036854775807"]),
             ("sample.max_tokens", vec!["0"]),
+            ("sample.min_p", vec!["-0.1", "1.1", "nan"]),
+            ("evaluate.repetition_penalty", vec!["0.0", "-1.0", "inf"]),
             ("sample.target_samples", vec!["9223372036854775807"]),
             ("evaluate.top_p", vec!["0.0", "1.1", "nan"]),
             ("evaluate.temperature", vec!["0.0", "nan", "inf"]),
             ("reward.divisor", vec!["0.0", "-5.0", "nan", "inf"]),
             ("reward.clip", vec!["-1.0", "nan", "inf"]),
             ("run.most_empty_iterations", vec!["0"]),
+            ("run.most_ungradable", vec!["-0.1", "1.1", "nan"]),
             ("run.threads", vec!["100000"]),
         ] {
             for value in bad {

@@ -159,7 +159,7 @@ impl<'a> Page<'a> {
             "number" => "number".into(),
             "boolean" => "`true` or `false`".into(),
             "array" => match self.kind(&schema["items"]).as_str() {
-                number @ ("number" | "whole number") => format!("list of {number}s"),
+                kind @ ("number" | "whole number" | "text") => format!("list of {kind}s"),
                 other => format!("list, each one of {other}"),
             },
             _ => "text".into(),

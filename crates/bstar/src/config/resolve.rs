@@ -64,6 +64,9 @@ impl Config {
                 )
             })?;
         }
+        require(!self.sample.stop.iter().any(String::is_empty), || {
+            "`sample.stop` must not hold an empty string".into()
+        })?;
         require(self.reward.kind == RewardKind::Answer, || {
             "`reward.kind = \"answer-and-reward-model\"` needs a reward model, and this version \
              trains none; stored rollouts that carry scores can be searched with `bstar balance`"
@@ -73,12 +76,7 @@ impl Config {
 
     /// The settings of the loop, for a task with this many training queries.
     pub(crate) fn improve_settings(&self, training_queries: usize) -> ImproveSettings {
-        let decoding = Decoding {
-            temperature: self.balance.fixed_temperature,
-            top_p: self.sample.top_p,
-            top_k: self.sample.top_k,
-            max_tokens: self.sample.max_tokens,
-        };
+        let decoding = self.decoding(self.balance.fixed_temperature);
         let wanted = (self.train.steps * self.train.batch_size) as u64;
         ImproveSettings {
             method: self.method,
@@ -115,6 +113,7 @@ impl Config {
                 ResetPoint::Base => Checkpoint::Base,
             },
             evaluation: self.evaluation_settings(),
+            most_ungradable: self.run.most_ungradable,
             most_empty_iterations: self.run.most_empty_iterations,
         }
     }
@@ -126,15 +125,31 @@ impl Config {
             sampled_queries: self.evaluate.sampled_queries,
             samples: self.evaluate.samples,
             decoding: Decoding {
-                temperature: self.evaluate.temperature,
                 top_p: self.evaluate.top_p,
                 top_k: self.evaluate.top_k,
-                max_tokens: self.sample.max_tokens,
+                min_p: self.evaluate.min_p,
+                repetition_penalty: self.evaluate.repetition_penalty,
+                ..self.decoding(self.evaluate.temperature)
             },
             k: self.evaluate.k.clone(),
             s: self.evaluate.s.clone(),
             reward: self.reward,
             key: RngKey::from_seed(self.seed).child("evaluation"),
+        }
+    }
+
+    /// How training queries are answered at a temperature.
+    fn decoding(&self, temperature: f64) -> Decoding {
+        let sample = &self.sample;
+        Decoding {
+            temperature,
+            top_p: sample.top_p,
+            top_k: sample.top_k,
+            min_p: sample.min_p,
+            repetition_penalty: sample.repetition_penalty,
+            stop: sample.stop.clone(),
+            stop_tokens: sample.stop_tokens.clone(),
+            max_tokens: sample.max_tokens,
         }
     }
 
@@ -153,7 +168,10 @@ impl Config {
             stop_at_accuracy: (stop > 0.0).then_some(stop),
             validate_every: supervised.validate_every,
             validation_queries: supervised.validation_queries,
-            max_tokens: self.sample.max_tokens,
+            decoding: Decoding {
+                repetition_penalty: self.evaluate.repetition_penalty,
+                ..self.decoding(0.0)
+            },
         }
     }
 

@@ -111,8 +111,8 @@ impl Bench {
         outcome
     }
 
-    /// The events of a run without their wall-clock fields, and hashes of its last weights.
-    pub(crate) fn trace(&self, run: &str) -> (Vec<Value>, String) {
+    /// The events of a run without their wall-clock fields.
+    pub(crate) fn events(&self, run: &str) -> Vec<Value> {
         let mut events = Vec::new();
         for line in self.read(&format!("{run}/events.jsonl")).lines() {
             let mut event: Value = serde_json::from_str(line).expect("an event");
@@ -121,6 +121,12 @@ impl Bench {
             fields.remove("elapsed_s");
             events.push(event);
         }
+        events
+    }
+
+    /// The events of a run, and hashes of its weights.
+    pub(crate) fn trace(&self, run: &str) -> (Vec<Value>, String) {
+        let events = self.events(run);
         let mut weights = String::new();
         for iteration in 0.. {
             let name = format!("{run}/checkpoints/iter-{iteration:04}/model.safetensors");

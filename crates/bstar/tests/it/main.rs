@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod binary;
+mod code_tasks;
 mod configs;
 mod house;
+mod programs;
 mod readme;
 mod reference;
 mod resume;

@@ -21,6 +21,21 @@ fn the_main_job_is_one_command_on_a_shipped_config() {
     assert!(read("configs/quickstart.toml").contains("method = \"b-star\""));
 }
 
+/// `cargo run` at the root refuses to choose between the binaries of several crates unless one crate
+/// alone says which is meant.
+#[test]
+fn cargo_run_knows_which_program_is_meant() {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"))
+        .no_deps()
+        .other_options(["--offline".to_owned()])
+        .exec()
+        .expect("cargo metadata");
+    let chosen: Vec<_> =
+        metadata.packages.iter().filter_map(|package| package.default_run.as_deref()).collect();
+    assert_eq!(chosen, ["bstar"]);
+}
+
 #[test]
 fn the_tests_are_one_command_that_covers_the_workspace() {
     let command = block(&read("README.md"), "Pass the tests");

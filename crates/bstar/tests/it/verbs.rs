@@ -250,6 +250,40 @@ not json
 }
 
 #[test]
+fn audit_compares_with_a_second_opinion() {
+    let bench = Bench::new();
+    let rows = r#"{"gold": "1/2", "pred": "0.5", "label": true}
+{"gold": "7", "pred": "7", "label": 1}
+{"gold": "7", "pred": "7.0", "label": "incorrect"}
+{"gold": "3", "pred": "4", "label": false}
+{"gold": "3", "pred": "4", "label": null}
+{"gold": "3", "pred": "5", "label": "correct"}
+"#;
+    bench.write("rows.jsonl", rows);
+    let found = bench.good("audit rows.jsonl --label label --json").json();
+    for (name, count) in
+        [("rows", 6), ("no_opinion", 1), ("both_correct", 2), ("ours_only", 1), ("second_only", 1)]
+    {
+        assert_eq!(found[name], count, "{name}");
+    }
+    assert_eq!(found["agreement"], 0.6);
+    assert_eq!(found["disagreements"].as_array().map(Vec::len), Some(2));
+    let told = bench.good("audit rows.jsonl --against exact").stdout;
+    assert!(told.contains("0.5") && told.contains("equal as"), "{told}");
+    let second = "#!/bin/sh\nwhile read row; do case $row in *:?7*) echo true;; \
+                  *) echo null;; esac; done";
+    let path = bench.write("second.sh", second);
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, executable).expect("a mode");
+    let external = bench.good("audit rows.jsonl --json --command ./second.sh").json();
+    assert_eq!((&external["no_opinion"], &external["rows"]), (&4.into(), &6.into()));
+    bench.bad("audit rows.jsonl --command false", 2, &["`false` does not answer"]);
+    bench.bad("audit rows.jsonl --command yes", 2, &["wrote \"y\""]);
+    bench.bad("audit rows.jsonl", 2, &["--label", "--command"]);
+    bench.bad("audit rows.jsonl --kind game24 --against exact", 2, &["--label"]);
+}
+
+#[test]
 fn a_run_can_be_listed_shown_evaluated_and_analyzed() {
     let bench = Bench::new();
     let run = bench.good("run tiny.toml --json").json();
