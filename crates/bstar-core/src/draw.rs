@@ -59,6 +59,7 @@ pub fn draw<P: Policy + ?Sized>(
 ) -> Result<Vec<Rollout>, Fault> {
     let prompts = request.queries.iter().map(|query| PromptRequest {
         prompt: &query.prompt,
+        begun: "",
         key: request.key.child(query.id.as_str()),
     });
     let sample_request = SampleRequest {

@@ -16,6 +16,8 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Piece {
+    /// A newly trained reward model.
+    RewardModel,
     /// Probe rollouts, and the decision they led to.
     Probe,
     /// Training rollouts with rewards and selection.
@@ -94,6 +96,23 @@ pub struct SelectionSummary {
     pub balance_score: f64,
 }
 
+/// What a reward model learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LabelSummary {
+    /// Distinct responses with labels, those held out included.
+    pub responses: u64,
+    /// Their steps.
+    pub steps: u64,
+    /// Mean label of these steps.
+    pub mean_label: f64,
+    /// Responses drawn to be labelled.
+    pub drawn: u64,
+    /// Completions drawn to label them.
+    pub completions: u64,
+    /// Tokens drawn for both.
+    pub tokens: u64,
+}
+
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -120,6 +139,26 @@ pub enum Event {
         /// The step.
         #[serde(flatten)]
         step: TrainStep,
+    },
+    /// One optimizer step of the reward model.
+    RewardModelStep {
+        /// The iteration that it is trained for (0: before the first).
+        iteration: u32,
+        /// The step; its loss is the mean binary cross-entropy (nats) over labelled tokens.
+        #[serde(flatten)]
+        step: TrainStep,
+    },
+    /// A reward model was trained.
+    RewardModelTrained {
+        /// The iteration that it is trained for (0: before the first).
+        iteration: u32,
+        /// Fingerprint of its weights.
+        version: Arc<str>,
+        /// What it learnt from.
+        #[serde(flatten)]
+        labels: LabelSummary,
+        /// Its quality on the labels that were held out.
+        metrics: Vec<Metric>,
     },
     /// Greedy accuracy on validation queries during supervised fine-tuning.
     Validated {
@@ -207,6 +246,11 @@ pub enum Activity {
     Supervise,
     /// Greedy validation during supervised fine-tuning; units are responses.
     Validate,
+    /// Sampling and checking responses whose steps the reward model learns from; units are
+    /// responses.
+    DrawLabels,
+    /// Completing them from each step to label it; units are responses.
+    Complete,
     /// Training of the reward model; units are optimizer steps.
     TrainRewardModel,
     /// Sampling for a stage; units are responses.

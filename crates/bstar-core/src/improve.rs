@@ -23,10 +23,9 @@ use crate::fault::Fault;
 use crate::iteration::{LoopState, Selected, gold_hashes, mark};
 use crate::method::{Method, StartPoint};
 use crate::pool::Pool;
-use crate::ports::{
-    Checkpoint, Decoding, Example, Ledger, Policy, Progress, RewardModel, Task, Update,
-};
+use crate::ports::{Checkpoint, Decoding, Example, Ledger, Policy, Progress, Task, Update};
 use crate::ranking::{GoldSolutions, RankingRule};
+use crate::reward_training::RewardTrainingSettings;
 use crate::rng::RngKey;
 use crate::rollout::{Query, QueryId, Rollout, Stage};
 use crate::schedule::CosineSchedule;
@@ -62,6 +61,8 @@ pub struct ImproveSettings {
     pub redraw_probe: bool,
     /// Top-p, top-k and length of sampling; the temperature is the controller's.
     pub decoding: Decoding,
+    /// How a reward model is trained, where one is.
+    pub reward_training: Option<RewardTrainingSettings>,
     /// Reward, duplicates and comparison.
     pub ranking: RankingRule,
     /// Gold solutions.
@@ -91,7 +92,7 @@ pub struct ImproveSettings {
 }
 
 /// What a run works with.
-pub struct Improver<'a, P, L> {
+pub struct Improver<'a, P: Policy, L> {
     /// The settings.
     pub settings: &'a ImproveSettings,
     /// Queries and answer check.
@@ -100,8 +101,8 @@ pub struct Improver<'a, P, L> {
     pub supervised: &'a [Example],
     /// The policy; holds the base weights at the start.
     pub policy: &'a mut P,
-    /// Scores steps, where the reward has such a part.
-    pub reward_model: Option<&'a mut dyn RewardModel>,
+    /// Scores steps, where the reward has such a part: given, or trained by the run.
+    pub reward_model: Option<P::RewardModel>,
     /// Remembers.
     pub ledger: &'a mut L,
 }
@@ -114,6 +115,7 @@ pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<
     run.make_initial_policy(run_key)?; // P_0
     for iteration in state.next_iteration..=run.settings.planned_iterations() {
         let key = run_key.child("iteration").index(u64::from(iteration));
+        run.refresh_reward_model(iteration, key)?; // r, where a model is part of it
         let probes = run.probe(iteration, run_key, key)?;
         let decision = run.decide(&probes, run_key, key, state.previous); // (t_i, τ_i)
         let (decision, mut rollouts) = run.draw(iteration, decision, key, state.previous)?;
@@ -187,6 +189,11 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         if let Some(iteration) = trained {
             self.ledger.restore(Checkpoint::Iteration(iteration), self.policy)?;
         }
+        let published = |iteration: &u32| self.ledger.is_published(*iteration, Piece::RewardModel);
+        let scored = (0..=self.settings.planned_iterations()).rev().find(published);
+        if let Some(iteration) = scored {
+            self.reward_model = Some(self.ledger.restore_reward_model(iteration, self.policy)?);
+        }
         Ok(LoopState::after(&events))
     }
 
@@ -200,6 +207,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             supervise(settings, self.supervised, self.policy, self.task, self.ledger, key)?;
             self.ledger.publish_checkpoint(0, self.policy)?;
         }
+        self.refresh_reward_model(0, run_key)?;
         self.evaluate(0)?;
         self.commit(0)
     }
@@ -371,7 +379,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             return self.settings.check_gradable(stage, &rollouts);
         }
         let ledger = &mut *self.ledger;
-        let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
+        let model = self.reward_model.as_mut().map(|model| model as _);
         let evaluation = evaluate(
             &self.settings.evaluation,
             self.task.test(),

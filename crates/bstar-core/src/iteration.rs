@@ -10,7 +10,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::improve::{ImproveSettings, Improver};
 use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
 use crate::pool::{Pool, ScoredResponse, exact_hash};
-use crate::ports::{Decoding, Example, Ledger, Policy, Progress, RewardModel, Task};
+use crate::ports::{Decoding, Example, Ledger, Policy, Progress, Task};
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward::RewardKind;
 use crate::rng::{RngKey, shuffle};
@@ -138,7 +138,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
                 reduction: self.settings.ranking.reward.reduction,
             };
             let ledger = &mut *self.ledger;
-            let model = self.reward_model.as_deref_mut().map(|model| model as &mut dyn RewardModel);
+            let model = self.reward_model.as_mut().map(|model| model as _);
             let tick = &mut |activity: DrawActivity, progress: Progress| {
                 let progress = progress.of_part(index, temperatures.len());
                 ledger.tick(activity.of(iteration, stage), progress)
@@ -298,7 +298,7 @@ fn distinct<'a>(responses: impl Iterator<Item = &'a ScoredResponse>) -> usize {
 }
 
 /// `count` training queries, in an order drawn from `key`.
-fn drawn_queries(task: &dyn Task, count: usize, key: RngKey) -> Vec<&Query> {
+pub(crate) fn drawn_queries(task: &dyn Task, count: usize, key: RngKey) -> Vec<&Query> {
     let mut queries: Vec<&Query> = task.train().iter().collect();
     shuffle(&mut queries, &mut key.rng());
     queries.truncate(count);

@@ -22,10 +22,13 @@ pub mod ports;
 pub mod preset;
 pub mod ranking;
 pub mod reward;
+pub mod reward_quality;
+pub mod reward_training;
 pub mod rng;
 pub mod rollout;
 pub mod schedule;
 pub mod selection;
+pub mod step_labels;
 pub mod supervised;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

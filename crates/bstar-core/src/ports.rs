@@ -101,6 +101,8 @@ impl Decoding {
 pub struct PromptRequest<'a> {
     /// The rendered query.
     pub prompt: &'a str,
+    /// The beginning of the response, which each sample goes on from; often empty.
+    pub begun: &'a str,
     /// Sample j is drawn with `key.index(j)`, so that it depends on nothing else in the request.
     pub key: RngKey,
 }
@@ -142,6 +144,9 @@ pub struct Update<'a> {
 
 /// Something that answers prompts and can be taught.
 pub trait Policy {
+    /// The reward model that it can become.
+    type RewardModel: RewardModel;
+
     /// A fingerprint of the weights: equal weights, equal text.
     fn version(&self) -> Arc<str>;
 
@@ -161,6 +166,9 @@ pub trait Policy {
         update: &Update<'_>,
         on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
     ) -> Result<(), Fault>;
+
+    /// A reward model that starts from the weights of this policy, with a new head drawn from `key`.
+    fn reward_model(&self, key: RngKey) -> Result<Self::RewardModel, Fault>;
 }
 
 /// A response to score: where each of its steps ends, as byte offsets into `response`.
@@ -174,8 +182,45 @@ pub struct StepRequest<'a> {
     pub steps: Vec<Range<usize>>,
 }
 
+/// A response whose steps have labels, to train a reward model on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledResponse {
+    /// The rendered query.
+    pub prompt: Arc<str>,
+    /// The response.
+    pub response: Arc<str>,
+    /// Byte ranges of the steps, in order; the answer is the last step.
+    pub steps: Vec<Range<usize>>,
+    /// For each step a label in [0, 1]: 1 for "right so far".
+    pub labels: Vec<f64>,
+}
+
+/// A stretch of reward-model training.
+#[derive(Clone, Debug)]
+pub struct RewardUpdate<'a> {
+    /// What to learn from.
+    pub examples: &'a [LabelledResponse],
+    /// For each optimizer step, the indices into `examples` of its batch.
+    pub batches: &'a [Vec<usize>],
+    /// The learning rate of batch `i` is that of step `i`.
+    pub schedule: CosineSchedule,
+    /// Each token of a step carries its label, as in the paper; else only the last one does.
+    pub every_token: bool,
+}
+
 /// Scores each step of a response: a raw logit, positive for "right so far".
 pub trait RewardModel {
+    /// A fingerprint of the weights: equal weights, equal text.
+    fn version(&self) -> Arc<str>;
+
+    /// Trains in place by binary cross-entropy on the tokens of the steps (spec §5), telling
+    /// `on_step` of each optimizer step. Faults as in [`Policy::update`].
+    fn update(
+        &mut self,
+        update: &RewardUpdate<'_>,
+        on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
+    ) -> Result<(), Fault>;
+
     /// One score for each step of each request.
     fn step_scores(
         &mut self,
@@ -236,6 +281,12 @@ pub trait Task: Sync {
     /// Whether every step of the response is right, where the task can tell. For measurement only:
     /// it must never reach a reward.
     fn check_steps(&self, query: &Query, response: &str) -> Option<bool>;
+
+    /// For each of [`Task::steps`], whether the response is right up to its end, where the task can
+    /// tell. For measurement only, like [`Task::check_steps`].
+    fn check_each_step(&self, _query: &Query, _response: &str) -> Option<Vec<bool>> {
+        None
+    }
 }
 
 /// A set of weights that a run remembers.
@@ -249,7 +300,7 @@ pub enum Checkpoint {
 
 /// The memory of a run. What is published survives a crash at any moment; events recorded after the
 /// last published piece are dropped when the run is resumed, and recorded again.
-pub trait Ledger<P> {
+pub trait Ledger<P: Policy> {
     /// Appends an event.
     fn record(&mut self, event: Event) -> Result<(), Fault>;
 
@@ -272,6 +323,16 @@ pub trait Ledger<P> {
 
     /// Publishes the weights and trainer state of `policy`, and with them [`Piece::Train`].
     fn publish_checkpoint(&mut self, iteration: u32, policy: &mut P) -> Result<(), Fault>;
+
+    /// Publishes the reward model of an iteration, and with it [`Piece::RewardModel`].
+    fn publish_reward_model(
+        &mut self,
+        iteration: u32,
+        model: &mut P::RewardModel,
+    ) -> Result<(), Fault>;
+
+    /// The reward model that an iteration published; `policy` says of what kind it is.
+    fn restore_reward_model(&self, iteration: u32, policy: &P) -> Result<P::RewardModel, Fault>;
 
     /// Puts remembered weights into `policy`. Trainer state (optimizer moments and step count) is
     /// restored too where the checkpoint holds it.

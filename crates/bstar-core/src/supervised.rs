@@ -89,7 +89,8 @@ fn validate<P: Policy, L: Ledger<P>>(
 ) -> Result<(f64, u64), Fault> {
     let count = settings.validation_queries.min(task.validation().len());
     let queries = &task.validation()[..count];
-    let prompts = queries.iter().map(|query| PromptRequest { prompt: &query.prompt, key });
+    let prompts =
+        queries.iter().map(|query| PromptRequest { prompt: &query.prompt, begun: "", key });
     let request = SampleRequest {
         prompts: prompts.collect(),
         samples: 1,

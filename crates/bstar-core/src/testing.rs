@@ -7,10 +7,10 @@
 use crate::event::{Activity, Event, Piece, TrainStep};
 use crate::fault::{Fault, FaultClass};
 use crate::ports::{
-    Checkpoint, Ledger, Policy, Progress, RewardModel, SampleRequest, StepRequest, Task, Tick,
-    Update,
+    Checkpoint, Ledger, Policy, Progress, RewardModel, RewardUpdate, SampleRequest, StepRequest,
+    Task, Tick, Update,
 };
-use crate::rng::{below, uniform};
+use crate::rng::{RngKey, below, uniform};
 use crate::rollout::{Completion, FinishReason, Grade, Query, Rollout, Stage, Verdict};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub struct ScriptedPolicy {
 }
 
 impl Policy for ScriptedPolicy {
+    type RewardModel = TableReward;
+
     fn version(&self) -> Arc<str> {
         format!("skill-{:016x}-{}", self.skill.to_bits(), self.optimizer_steps).into()
     }
@@ -50,8 +52,12 @@ impl Policy for ScriptedPolicy {
                 let wordings = 1 + if temperature > 0.0 { self.wordings } else { 0 };
                 let wording = below(&mut rng, wordings);
                 let answer = if right { prompt.prompt } else { "wrong" };
+                let wording = match prompt.begun {
+                    "" => format!("wording {wording}"),
+                    _ => String::new(),
+                };
                 Completion {
-                    text: format!("wording {wording}\n{answer}"),
+                    text: format!("{wording}\n{answer}"),
                     finish_reason: FinishReason::Stop,
                     token_count: 3,
                     logprob: -1.5,
@@ -90,13 +96,43 @@ impl Policy for ScriptedPolicy {
         }
         Ok(())
     }
+
+    fn reward_model(&self, _key: RngKey) -> Result<TableReward, Fault> {
+        Ok(TableReward(Self::FRESH_SCORES.to_vec()))
+    }
 }
 
-/// Scores a response by a table of its wordings; the sign says nothing of the answer.
-#[derive(Clone, Debug)]
+/// Scores a response by a table of its wordings; the sign says nothing of the answer. Training
+/// moves every score by the mean label of the batch.
+#[derive(Clone, Debug, PartialEq)]
 pub struct TableReward(pub Vec<f64>);
 
 impl RewardModel for TableReward {
+    fn version(&self) -> Arc<str> {
+        format!("{:?}", self.0).into()
+    }
+
+    fn update(
+        &mut self,
+        update: &RewardUpdate<'_>,
+        on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        for (step, batch) in (0..).zip(update.batches) {
+            let labels: Vec<f64> =
+                batch.iter().flat_map(|&i| update.examples[i].labels.iter().copied()).collect();
+            let mean = labels.iter().sum::<f64>() / labels.len() as f64;
+            self.0.iter_mut().for_each(|score| *score += 0.01 * mean);
+            on_step(TrainStep {
+                step,
+                loss: 1.0 - mean,
+                learning_rate: update.schedule.learning_rate(step),
+                gradient_norm: 1.0,
+                tokens: labels.len() as u64,
+            })?;
+        }
+        Ok(())
+    }
+
     fn step_scores(
         &mut self,
         requests: &[StepRequest<'_>],
@@ -109,6 +145,11 @@ impl RewardModel for TableReward {
         };
         Ok(requests.iter().map(score).collect())
     }
+}
+
+impl ScriptedPolicy {
+    /// The scores that its reward model starts with.
+    pub const FRESH_SCORES: [f64; 3] = [3.0, -2.0, 0.5];
 }
 
 /// Numbers to repeat.
@@ -198,6 +239,7 @@ pub struct MemoryLedger<P> {
     published: BTreeSet<(u32, Piece)>,
     rollouts: BTreeMap<(u32, Stage), Vec<Rollout>>,
     checkpoints: BTreeMap<u32, P>,
+    reward_models: BTreeMap<u32, TableReward>,
     committed: Option<u32>,
     operations_left: Cell<u64>,
     /// Operations made so far.
@@ -213,6 +255,7 @@ impl<P: Clone> MemoryLedger<P> {
             published: BTreeSet::new(),
             rollouts: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            reward_models: BTreeMap::new(),
             committed: None,
             operations_left: Cell::new(u64::MAX),
             operations: 0,
@@ -251,7 +294,7 @@ impl<P: Clone> MemoryLedger<P> {
     }
 }
 
-impl<P: Policy + Clone> Ledger<P> for MemoryLedger<P> {
+impl<P: Policy<RewardModel = TableReward> + Clone> Ledger<P> for MemoryLedger<P> {
     fn record(&mut self, event: Event) -> Result<(), Fault> {
         self.count()?;
         self.events.push(event);
@@ -296,6 +339,23 @@ impl<P: Policy + Clone> Ledger<P> for MemoryLedger<P> {
         assert!(self.published.insert((iteration, piece)), "{iteration} trained twice");
         self.events.push(Event::Published { iteration, piece });
         Ok(())
+    }
+
+    fn publish_reward_model(
+        &mut self,
+        iteration: u32,
+        model: &mut TableReward,
+    ) -> Result<(), Fault> {
+        self.count()?;
+        self.reward_models.insert(iteration, model.clone());
+        let piece = Piece::RewardModel;
+        assert!(self.published.insert((iteration, piece)), "{iteration} trained a model twice");
+        self.events.push(Event::Published { iteration, piece });
+        Ok(())
+    }
+
+    fn restore_reward_model(&self, iteration: u32, _policy: &P) -> Result<TableReward, Fault> {
+        Ok(self.reward_models[&iteration].clone())
     }
 
     fn restore(&self, checkpoint: Checkpoint, policy: &mut P) -> Result<(), Fault> {

@@ -6,11 +6,13 @@ use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::{ImproveSettings, Improver, improve};
 use bstar_core::method::Method;
-use bstar_core::ports::{Checkpoint, Decoding, Ledger, RewardModel};
+use bstar_core::ports::{Checkpoint, Decoding, Ledger};
 use bstar_core::preset::Preset;
 use bstar_core::ranking::GoldSolutions;
 use bstar_core::reward::RewardKind;
+use bstar_core::reward_training::{RewardStart, RewardTrainingSettings};
 use bstar_core::schedule::CosineSchedule;
+use bstar_core::step_labels::{LabelSettings, StepLabels};
 use bstar_core::supervised::SupervisedSettings;
 use bstar_core::testing::{EchoTask, MemoryLedger, ScriptedPolicy, TableReward};
 use bstar_core::{Fault, FaultClass, RngKey, Stage};
@@ -48,6 +50,7 @@ fn settings(method: Method) -> ImproveSettings {
         probe_queries: 20,
         redraw_probe: false,
         decoding: decoding.clone(),
+        reward_training: None,
         ranking,
         gold_solutions: GoldSolutions::Exclude,
         controller: Controller {
@@ -94,7 +97,7 @@ fn run_on(
     ledger: &mut Memory,
 ) -> Result<ScriptedPolicy, Fault> {
     let mut policy = base();
-    let mut reward = TableReward(vec![3.0, -2.0, 0.5]);
+    let given = TableReward(ScriptedPolicy::FRESH_SCORES.to_vec());
     let example = |index: usize| bstar_core::ports::Example {
         prompt: format!("train{index}").as_str().into(),
         response: "gold".into(),
@@ -105,7 +108,7 @@ fn run_on(
         task,
         supervised: &supervised,
         policy: &mut policy,
-        reward_model: Some(&mut reward as &mut dyn RewardModel),
+        reward_model: settings.reward_training.is_none().then_some(given),
         ledger,
     })?;
     Ok(policy)
@@ -243,6 +246,99 @@ fn a_run_killed_at_every_operation_ends_like_one_that_was_not() {
         assert_eq!(resumed, policy, "killed at operation {operation}");
         assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
     }
+}
+
+/// Settings of a run that trains a reward model before the first and the third iteration.
+fn with_reward_training(start: RewardStart) -> ImproveSettings {
+    let mut settings = settings(Method::BStar);
+    settings.queries_per_iteration = 12;
+    settings.probe_queries = 6;
+    settings.evaluation.k = vec![4];
+    settings.evaluation.s = vec![];
+    settings.reward_training = Some(RewardTrainingSettings {
+        labels: LabelSettings {
+            labels: StepLabels::Hard,
+            responses: 4,
+            completions: 3,
+            decoding: settings.decoding.clone(),
+        },
+        queries: 10,
+        held_out: 0.2,
+        start,
+        refresh_every: 2,
+        steps: 3,
+        batch_size: 4,
+        schedule: settings.supervised.schedule,
+        every_token: true,
+    });
+    settings
+}
+
+#[test]
+fn a_reward_model_is_trained_before_the_loop_and_again_when_it_is_due() {
+    let settings = with_reward_training(RewardStart::Policy);
+    let mut ledger = Memory::new(base());
+    run(&settings, &mut ledger).expect("a run");
+    let trained: Vec<(u32, String)> = events(&ledger)
+        .iter()
+        .filter_map(|event| match event {
+            Event::RewardModelTrained { iteration, version, labels, metrics } => {
+                assert_eq!(labels.drawn, 40);
+                assert!(labels.responses <= 40 && labels.completions > 0, "{labels:?}");
+                assert!(metrics.iter().any(|m| m.name == "reward_model/step_auc"));
+                Some((*iteration, version.to_string()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(trained.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [0, 3]);
+    assert_ne!(trained[0].1, trained[1].1, "a better policy makes other labels");
+    // What was trained is what scores: its first score stands in the rollouts.
+    let scored = |iteration| -> Vec<f64> {
+        let drawn = ledger.read_rollouts(iteration, Stage::Train).expect("published");
+        drawn.iter().filter_map(|rollout| rollout.step_scores.as_ref()?.first().copied()).collect()
+    };
+    let of = |version: &str, score: &f64| version.contains(&format!("{score:?}"));
+    assert!(scored(1).iter().all(|score| of(&trained[0].1, score)));
+    assert!(scored(3).iter().all(|score| of(&trained[1].1, score)));
+}
+
+#[test]
+fn a_run_with_a_reward_model_killed_at_every_operation_ends_like_one_that_was_not() {
+    // Together they are killed at two operations of three.
+    for (first, start) in [RewardStart::Policy, RewardStart::Base].into_iter().enumerate() {
+        let mut settings = with_reward_training(start);
+        (settings.queries_per_iteration, settings.probe_queries) = (6, 4);
+        let mut whole = Memory::new(base());
+        let policy = run(&settings, &mut whole).expect("a run");
+        for operation in (first as u64..whole.operations).step_by(3) {
+            let mut ledger = Memory::new(base());
+            ledger.fail_after(operation);
+            run(&settings, &mut ledger).expect_err("killed");
+            ledger.reopen();
+            let resumed = run(&settings, &mut ledger).expect("resumed");
+            assert_eq!(resumed, policy, "killed at operation {operation}");
+            assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
+        }
+    }
+}
+
+#[test]
+fn labels_that_are_all_alike_end_the_run_with_advice() {
+    let mut settings = with_reward_training(RewardStart::Policy);
+    settings.supervised.steps = 0;
+    let mut policy = ScriptedPolicy { skill: 0.0, ..base() };
+    let fault = improve(&mut Improver {
+        settings: &settings,
+        task: &EchoTask::new(100),
+        supervised: &[],
+        policy: &mut policy,
+        reward_model: None,
+        ledger: &mut Memory::new(base()),
+    })
+    .expect_err("nothing to learn");
+    assert_eq!(fault.class, FaultClass::Training);
+    assert!(fault.message.contains("all steps have the label 0"), "{fault}");
 }
 
 #[test]

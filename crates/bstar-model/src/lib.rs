@@ -10,6 +10,7 @@
 //! | [`optimizer`], [`trainer`] | AdamW; one data-parallel optimizer step |
 //! | [`trainer_state`] | the optimizer on disk, so that training goes on where it was |
 //! | [`policy`] | all of it behind [`bstar_core::ports::Policy`] |
+//! | [`reward_model`] | the same body with a scalar head, behind [`bstar_core::ports::RewardModel`] |
 //!
 //! This crate knows nothing of thresholds, balance scores or run folders. Every result depends on
 //! its inputs and keys only, never on the number of threads.
@@ -24,6 +25,7 @@ mod ops;
 pub mod optimizer;
 pub mod parameters;
 pub mod policy;
+pub mod reward_model;
 pub mod size;
 mod stops;
 mod tensor_file;

@@ -51,14 +51,14 @@ impl TokenizedExample {
 /// Room for one part of a batch, kept from step to step.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    activations: Activations,
+    pub(crate) activations: Activations,
     /// Hidden states of the rows that are learned, and their gradients.
     hidden: Vec<f32>,
     grad_hidden: Vec<f32>,
     /// The gradient of the hidden states of all rows.
-    grad_all: Vec<f32>,
+    pub(crate) grad_all: Vec<f32>,
     logits: Vec<f32>,
-    gradients: Vec<f32>,
+    pub(crate) gradients: Vec<f32>,
 }
 
 impl Workspace {

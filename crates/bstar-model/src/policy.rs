@@ -12,6 +12,7 @@
 use crate::decode::{DecodeRequest, Decoder, Ends, Generation};
 use crate::loss::TokenizedExample;
 use crate::optimizer::{AdamW, OptimizerSettings};
+use crate::reward_model::EmbeddedRewardModel;
 use crate::size::ModelSize;
 use crate::stops::Stops;
 use crate::tokenizer::Tokenizer;
@@ -19,8 +20,8 @@ use crate::trainer::Trainer;
 use crate::trainer_state;
 use crate::weights::Weights;
 use bstar_core::event::TrainStep;
-use bstar_core::ports::{Example, Policy, SampleRequest, Tick, Update};
-use bstar_core::{Completion, Fault, FaultClass, RngKey};
+use bstar_core::ports::{Example, Policy, PromptRequest, SampleRequest, Tick, Update};
+use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,6 +140,11 @@ impl EmbeddedPolicy {
         self.optimizer.step_count()
     }
 
+    /// The settings of its optimizer.
+    pub(crate) fn optimizer_settings(&self) -> OptimizerSettings {
+        *self.optimizer.settings()
+    }
+
     fn from_parts(weights: Weights, tokenizer: Tokenizer, settings: OptimizerSettings) -> Self {
         let optimizer = AdamW::new(settings, weights.config.parameter_count());
         let version = weights.fingerprint();
@@ -164,6 +170,16 @@ impl EmbeddedPolicy {
         Err(Fault::new(FaultClass::Data, message).hint(CONTEXT_HINT))
     }
 
+    /// A prompt and the beginning of its response, cut at the context.
+    fn encode_begun(&self, request: &PromptRequest<'_>) -> Result<Vec<u32>, Fault> {
+        let mut tokens = self.encode_prompt(request.prompt)?;
+        if !request.begun.is_empty() {
+            tokens.extend(self.tokenizer.encode_response(request.begun)?);
+            tokens.truncate(self.context_length());
+        }
+        Ok(tokens)
+    }
+
     /// An example to train on, cut at the context.
     fn tokenize(&self, example: &Example) -> Result<TokenizedExample, Fault> {
         let prompt = self.encode_prompt(&example.prompt)?;
@@ -174,6 +190,8 @@ impl EmbeddedPolicy {
 }
 
 impl Policy for EmbeddedPolicy {
+    type RewardModel = EmbeddedRewardModel;
+
     fn version(&self) -> Arc<str> {
         Arc::clone(&self.version)
     }
@@ -186,14 +204,19 @@ impl Policy for EmbeddedPolicy {
         let prompts: Vec<Vec<u32>> = request
             .prompts
             .iter()
-            .map(|prompt| self.encode_prompt(prompt.prompt))
-            .collect::<Result<_, _>>()?;
+            .map(|prompt| self.encode_begun(prompt))
+            .collect::<Result<_, Fault>>()?;
+        let context = self.context_length();
         let requests: Vec<DecodeRequest<'_>> = prompts
             .iter()
             .zip(&request.prompts)
             .map(|(tokens, prompt)| DecodeRequest {
                 prompt: tokens,
-                keys: (0..request.samples as u64).map(|j| prompt.key.index(j)).collect(),
+                keys: if tokens.len() < context {
+                    (0..request.samples as u64).map(|j| prompt.key.index(j)).collect()
+                } else {
+                    Vec::new()
+                },
             })
             .collect();
         let decoder = self.decoder.get_or_insert_with(|| Decoder::new(&self.weights));
@@ -207,7 +230,12 @@ impl Policy for EmbeddedPolicy {
         let complete_all = |samples: Vec<Generation>| {
             samples.iter().map(|generation| complete(generation, &stops)).collect()
         };
-        generations.into_iter().map(complete_all).collect()
+        let mut completions: Vec<Vec<Completion>> =
+            generations.into_iter().map(complete_all).collect::<Result<_, Fault>>()?;
+        for group in &mut completions {
+            group.resize_with(request.samples, no_room);
+        }
+        Ok(completions)
     }
 
     fn update(
@@ -230,6 +258,21 @@ impl Policy for EmbeddedPolicy {
         self.decoder = None;
         self.version = self.weights.fingerprint();
         result
+    }
+
+    fn reward_model(&self, key: RngKey) -> Result<EmbeddedRewardModel, Fault> {
+        Ok(EmbeddedRewardModel::from_policy(self, key))
+    }
+}
+
+/// The rest of a response whose beginning fills the context.
+fn no_room() -> Completion {
+    Completion {
+        text: String::new(),
+        finish_reason: FinishReason::Length,
+        token_count: 0,
+        logprob: 0.0,
+        entropy: 0.0,
     }
 }
 

@@ -277,6 +277,16 @@ impl Tokenizer {
         self.encode(response, false)
     }
 
+    /// The tokens of a response, and for each the byte at which its text ends.
+    pub(crate) fn encode_with_ends(
+        &self,
+        response: &str,
+    ) -> Result<(Vec<u32>, Vec<usize>), TokenizerError> {
+        let encoding = self.inner.encode(response, false).map_err(|error| self.refused(&error))?;
+        let ends = encoding.get_offsets().iter().map(|(_, end)| *end).collect();
+        Ok((encoding.get_ids().to_vec(), ends))
+    }
+
     /// The token that stands for text which the vocabulary does not hold, where there is one.
     pub fn unknown(&self) -> Option<u32> {
         let token = match self.inner.get_model() {

@@ -137,27 +137,41 @@ impl Trainer {
         }
         let scale = 1.0 / tokens as f32;
         let transformer = Transformer::new(&self.config, &self.parameters);
-        let parts = parts(batch);
-        self.workspaces.resize_with(PARTS + 1, Workspace::default);
-        let mut loss = 0.0;
-        for (wave, parts) in parts.chunks(PARTS).enumerate() {
-            // Later waves leave the first workspace, which holds the sum so far, alone.
-            let first = usize::from(wave > 0);
-            let workspaces = &mut self.workspaces[first..first + parts.len()];
-            let losses: Vec<f64> = parts
-                .par_iter()
-                .zip(workspaces)
-                .map(|(part, workspace)| response_loss(&transformer, part, scale, workspace))
-                .collect();
-            loss += losses.iter().sum::<f64>();
-            let (sum, others) = self.workspaces.split_at_mut(1);
-            for other in &others[..parts.len() - usize::from(wave == 0)] {
-                add(sum[0].gradients_mut(), other.gradients());
-            }
-        }
+        let learnable: Vec<_> =
+            batch.iter().copied().filter(|example| !example.targets().is_empty()).collect();
+        let parts = parts(&learnable, |example| example.inputs().len());
+        let loss = sum_over_parts(&parts, &mut self.workspaces, |part, workspace| {
+            response_loss(&transformer, part, scale, workspace)
+        });
         let gradient_norm = gradient_norm(self.workspaces[0].gradients());
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
     }
+}
+
+/// Takes the loss of every part, [`PARTS`] at a time, and adds them. The sum of their gradients is
+/// left in the first workspace.
+pub(crate) fn sum_over_parts<E: Sync>(
+    parts: &[Vec<&E>],
+    workspaces: &mut Vec<Workspace>,
+    part_loss: impl Fn(&[&E], &mut Workspace) -> f64 + Sync,
+) -> f64 {
+    workspaces.resize_with(PARTS + 1, Workspace::default);
+    let mut loss = 0.0;
+    for (wave, parts) in parts.chunks(PARTS).enumerate() {
+        // Later waves leave the first workspace, which holds the sum so far, alone.
+        let first = usize::from(wave > 0);
+        let losses: Vec<f64> = parts
+            .par_iter()
+            .zip(&mut workspaces[first..first + parts.len()])
+            .map(|(part, workspace)| part_loss(part, workspace))
+            .collect();
+        loss += losses.iter().sum::<f64>();
+        let (sum, others) = workspaces.split_at_mut(1);
+        for other in &others[..parts.len() - usize::from(wave == 0)] {
+            add(sum[0].gradients_mut(), other.gradients());
+        }
+    }
+    loss
 }
 
 /// Parts that run side by side. A constant: results must not depend on the machine.
@@ -169,17 +183,16 @@ const LARGEST_PART: usize = 4096;
 /// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the
 /// fewest tokens so far (the first of equals). At least [`PARTS`] parts where there are as many
 /// examples; no empty part.
-fn parts<'a>(batch: &[&'a TokenizedExample]) -> Vec<Vec<&'a TokenizedExample>> {
-    let learnable = batch.iter().copied().filter(|example| !example.targets().is_empty());
-    let mut examples: Vec<_> = learnable.collect();
-    examples.sort_by_key(|example| Reverse(example.inputs().len()));
-    let tokens: usize = examples.iter().map(|example| example.inputs().len()).sum();
+pub(crate) fn parts<'a, E>(batch: &[&'a E], length: impl Fn(&E) -> usize) -> Vec<Vec<&'a E>> {
+    let mut examples = batch.to_vec();
+    examples.sort_by_key(|example| Reverse(length(example)));
+    let tokens: usize = examples.iter().map(|example| length(example)).sum();
     let count = tokens.div_ceil(LARGEST_PART).next_multiple_of(PARTS).min(examples.len());
     let mut parts = vec![(0, Vec::new()); count];
     for example in examples {
         let lightest = parts.iter_mut().min_by_key(|(tokens, _)| *tokens);
         let (tokens, part) = lightest.expect("as many parts as examples, at most");
-        *tokens += example.inputs().len();
+        *tokens += length(example);
         part.push(example);
     }
     parts.into_iter().map(|(_, part)| part).collect()
@@ -288,7 +301,8 @@ mod tests {
     fn parts_are_balanced_and_hold_every_example_once() {
         let examples = examples(40);
         let batch: Vec<_> = examples.iter().collect();
-        let parts = parts(&batch);
+        let length = |example: &TokenizedExample| example.inputs().len();
+        let parts = parts(&batch, length);
         assert_eq!(parts.len(), PARTS);
         let tokens = |part: &Vec<&TokenizedExample>| -> usize {
             part.iter().map(|example| example.inputs().len()).sum()
@@ -296,6 +310,6 @@ mod tests {
         let sizes: Vec<_> = parts.iter().map(tokens).collect();
         assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() < 5, "{sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), tokens(&batch));
-        assert_eq!(super::parts(&batch[..2]).len(), 2);
+        assert_eq!(super::parts(&batch[..2], length).len(), 2);
     }
 }

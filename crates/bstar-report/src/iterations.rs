@@ -53,6 +53,9 @@ pub struct RunReport {
     pub finished: bool,
     /// P_0 and the iterations.
     pub iterations: Vec<IterationRow>,
+    /// Metrics by name of each reward model that was trained, by the iteration that it was trained
+    /// for (0: before the first).
+    pub reward_models: BTreeMap<u32, BTreeMap<String, Metric>>,
 }
 
 impl RunReport {
@@ -102,7 +105,12 @@ impl RunReport {
                 row.policy_version = Some(policy_version.to_string());
             }
             Event::RunFinished { .. } => self.finished = true,
+            Event::RewardModelTrained { iteration, metrics, .. } => {
+                let named = metrics.iter().map(|metric| (metric.name.clone(), metric.clone()));
+                self.reward_models.insert(*iteration, named.collect());
+            }
             Event::Measured { .. }
+            | Event::RewardModelStep { .. }
             | Event::Graded { .. }
             | Event::Published { .. }
             | Event::Validated { .. }
@@ -159,7 +167,25 @@ impl RunReport {
             ]);
         }
         let open = self.iterations.iter().any(|row| !row.committed);
-        table.render() + if open { "* not complete\n" } else { "" }
+        table.render() + if open { "* not complete\n" } else { "" } + &self.reward_model_lines()
+    }
+
+    /// One line for each reward model: how well it judges what it has not learnt from.
+    fn reward_model_lines(&self) -> String {
+        let line = |(iteration, metrics): (&u32, &BTreeMap<String, Metric>)| {
+            let value = |name: &str| {
+                let metric = metrics.get(&format!("reward_model/{name}"));
+                number(metric.and_then(|metric| metric.value), 3)
+            };
+            let from = if *iteration == 0 { "P_0".into() } else { format!("P_{}", iteration - 1) };
+            format!(
+                "reward model from {from}: step AUC {}, step accuracy {}, answer AUC {}\n",
+                value("step_auc"),
+                value("step_accuracy"),
+                value("answer_auc"),
+            )
+        };
+        self.reward_models.iter().map(line).collect()
     }
 
     /// Names of Pass@K and Pass@K-S with the largest K, then S, among the metrics.

@@ -98,6 +98,8 @@ pub(crate) fn is_durable(event: &Event) -> bool {
         | Event::IterationCommitted { .. }
         | Event::RunFinished { .. } => true,
         Event::Step { .. }
+        | Event::RewardModelStep { .. }
+        | Event::RewardModelTrained { .. }
         | Event::Validated { .. }
         | Event::Decided { .. }
         | Event::Graded { .. }

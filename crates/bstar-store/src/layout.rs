@@ -13,13 +13,14 @@ pub(crate) const EVENTS: &str = "events.jsonl";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const ROLLOUTS: &str = "rollouts";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const REWARD_MODELS: &str = "reward_models";
 
 /// Stands in a folder while a run is created or removed in it: what lies beside is left of a run.
 pub(crate) const MARKER: &str = ".bstar-unfinished";
 
 /// Every name that a run folder may hold at its top.
-pub(crate) const NAMES: [&str; 8] =
-    [MANIFEST, CONFIG, RESOLVED, EVENTS, LOCK, ROLLOUTS, CHECKPOINTS, MARKER];
+pub(crate) const NAMES: [&str; 9] =
+    [MANIFEST, CONFIG, RESOLVED, EVENTS, LOCK, ROLLOUTS, CHECKPOINTS, REWARD_MODELS, MARKER];
 
 /// `rollouts/iter-0003/train.parquet`.
 pub(crate) fn rollouts(dir: &Path, iteration: u32, stage: Stage) -> PathBuf {
@@ -34,6 +35,11 @@ pub(crate) fn rollouts_folder(dir: &Path, iteration: u32) -> PathBuf {
 /// `checkpoints/iter-0003`.
 pub(crate) fn checkpoint(dir: &Path, iteration: u32) -> PathBuf {
     dir.join(CHECKPOINTS).join(iteration_name(iteration))
+}
+
+/// `reward_models/iter-0003`.
+pub(crate) fn reward_model(dir: &Path, iteration: u32) -> PathBuf {
+    dir.join(REWARD_MODELS).join(iteration_name(iteration))
 }
 
 /// The iteration whose checkpoint a folder is, by its name.

@@ -330,23 +330,52 @@ impl RunStore {
     /// An empty folder into which the caller writes the files of a checkpoint. It counts as nothing
     /// until [`RunStore::finish_checkpoint`].
     pub fn begin_checkpoint(&mut self, iteration: u32) -> Result<PathBuf, RunError> {
-        self.refuse_published(iteration, Piece::Train)?;
-        let temporary = disk::temporary_beside(&layout::checkpoint(&self.dir, iteration));
+        self.begin_folder(&layout::checkpoint(&self.dir, iteration), iteration, Piece::Train)
+    }
+
+    /// Publishes the checkpoint begun last for this iteration, and with it [`Piece::Train`].
+    pub fn finish_checkpoint(&mut self, iteration: u32) -> Result<(), RunError> {
+        self.finish_folder(&layout::checkpoint(&self.dir, iteration), iteration, Piece::Train)
+    }
+
+    /// An empty folder for the files of a reward model, as [`RunStore::begin_checkpoint`].
+    pub fn begin_reward_model(&mut self, iteration: u32) -> Result<PathBuf, RunError> {
+        let path = layout::reward_model(&self.dir, iteration);
+        self.begin_folder(&path, iteration, Piece::RewardModel)
+    }
+
+    /// Publishes the reward model begun last for this iteration, and with it
+    /// [`Piece::RewardModel`].
+    pub fn finish_reward_model(&mut self, iteration: u32) -> Result<(), RunError> {
+        let path = layout::reward_model(&self.dir, iteration);
+        self.finish_folder(&path, iteration, Piece::RewardModel)
+    }
+
+    /// The folder of the reward model that an iteration published.
+    pub fn reward_model_dir(&self, iteration: u32) -> Result<PathBuf, RunError> {
+        if !self.is_published(iteration, Piece::RewardModel) {
+            let (dir, what) = (self.dir.clone(), "reward model");
+            return Err(RunError::NotPublished { dir, iteration, what });
+        }
+        Ok(layout::reward_model(&self.dir, iteration))
+    }
+
+    fn begin_folder(&self, path: &Path, iteration: u32, piece: Piece) -> Result<PathBuf, RunError> {
+        self.refuse_published(iteration, piece)?;
+        let temporary = disk::temporary_beside(path);
         disk::remove(&temporary)?;
         disk::create_folder(&temporary)?;
         Ok(temporary)
     }
 
-    /// Publishes the checkpoint begun last for this iteration, and with it [`Piece::Train`].
-    pub fn finish_checkpoint(&mut self, iteration: u32) -> Result<(), RunError> {
-        self.refuse_published(iteration, Piece::Train)?;
-        let path = layout::checkpoint(&self.dir, iteration);
-        let temporary = disk::temporary_beside(&path);
+    fn finish_folder(&mut self, path: &Path, iteration: u32, piece: Piece) -> Result<(), RunError> {
+        self.refuse_published(iteration, piece)?;
+        let temporary = disk::temporary_beside(path);
         disk::sync_tree(&temporary)?;
         // A crash between rename and event leaves a folder of this name that nothing speaks of.
-        disk::remove(&path)?;
-        disk::rename(&temporary, &path)?;
-        self.append(&Event::Published { iteration, piece: Piece::Train })
+        disk::remove(path)?;
+        disk::rename(&temporary, path)?;
+        self.append(&Event::Published { iteration, piece })
     }
 
     /// The folder of a published checkpoint; none if it was pruned.
@@ -382,6 +411,7 @@ impl RunStore {
         disk::remove(&dir.join(layout::MARKER))?;
         disk::remove_temporaries(dir)?;
         disk::remove_temporaries(&dir.join(layout::CHECKPOINTS))?;
+        disk::remove_temporaries(&dir.join(layout::REWARD_MODELS))?;
         for folder in disk::entries(&dir.join(layout::ROLLOUTS))? {
             disk::remove_temporaries(&folder)?;
         }

@@ -102,18 +102,35 @@ pub(crate) fn grade(query: &Query, response: &str) -> Grade {
 /// Whether each state follows from the one before by reducing one operation, or two at once, and
 /// the answer is the last state, solved.
 pub(crate) fn check_steps(config: &ArithmeticConfig, query: &Query, response: &str) -> bool {
-    let Some((states, answer)) = response.split_once(ANSWER) else { return false };
+    response.contains(ANSWER) && check_each_step(config, query, response).iter().all(|ok| *ok)
+}
+
+/// For each of [`steps`], whether everything up to its end is right.
+pub(crate) fn check_each_step(
+    config: &ArithmeticConfig,
+    query: &Query,
+    response: &str,
+) -> Vec<bool> {
     let start = query.prompt.strip_suffix(STEP);
-    let Some(mut state) = start.and_then(|start| State::parse(start, config.modulus)) else {
-        return false;
-    };
-    for step in states.split(STEP) {
-        match State::parse(step, config.modulus) {
-            Some(next) if state.leads_to(&next, config.modulus, config.order) => state = next,
-            _ => return false,
+    let mut state = start.and_then(|start| State::parse(start, config.modulus));
+    let mut answering = false;
+    let check = |step: Range<usize>| {
+        let text = &response[step];
+        if answering {
+            let is_answer = |last: &State| last.operations() == 0 && last.to_string() == text;
+            return state.as_ref().is_some_and(is_answer);
         }
-    }
-    state.operations() == 0 && answer == state.to_string()
+        let next = State::parse(text.trim_end_matches([STEP, ANSWER]), config.modulus);
+        let follows = |next: &State| {
+            state.as_ref().is_some_and(|s| s.leads_to(next, config.modulus, config.order))
+        };
+        // One mark, not several: a blank state between two would be a wrong one.
+        let marks = text.matches([STEP, ANSWER]).count();
+        state = next.filter(|next| marks <= 1 && follows(next));
+        answering = text.ends_with(ANSWER);
+        state.is_some()
+    };
+    steps(response).into_iter().map(check).collect()
 }
 
 /// Byte ranges of the states, each with the `=` or `#` that ends it, and of the answer.

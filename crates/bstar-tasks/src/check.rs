@@ -90,6 +90,13 @@ impl Check {
             Self::Text { .. } | Self::Game24 | Self::Programs { .. } => None,
         }
     }
+
+    pub(crate) fn check_each_step(&self, query: &Query, response: &str) -> Option<Vec<bool>> {
+        match self {
+            Self::Arithmetic(config) => Some(arithmetic::check_each_step(config, query, response)),
+            Self::Text { .. } | Self::Game24 | Self::Programs { .. } => None,
+        }
+    }
 }
 
 pub(crate) fn grade_text(

@@ -214,6 +214,10 @@ impl Task for LoadedTask {
     fn check_steps(&self, query: &Query, response: &str) -> Option<bool> {
         self.check.check_steps(query, response)
     }
+
+    fn check_each_step(&self, query: &Query, response: &str) -> Option<Vec<bool>> {
+        self.check.check_each_step(query, response)
+    }
 }
 
 fn load_arithmetic(

@@ -6,6 +6,7 @@ use bstar_core::event::{Activity, Event, Piece};
 use bstar_core::ports::{Checkpoint, Ledger, Progress};
 use bstar_core::{Fault, FaultClass, Rollout, Stage};
 use bstar_model::policy::EmbeddedPolicy;
+use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_store::RunStore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,6 +75,25 @@ impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
         policy.save(&folder)?;
         policy.save_trainer_state(&folder)?;
         Ok(self.store.finish_checkpoint(iteration)?)
+    }
+
+    fn publish_reward_model(
+        &mut self,
+        iteration: u32,
+        model: &mut EmbeddedRewardModel,
+    ) -> Result<(), Fault> {
+        self.view.finish();
+        let folder = self.store.begin_reward_model(iteration)?;
+        model.save(&folder)?;
+        Ok(self.store.finish_reward_model(iteration)?)
+    }
+
+    fn restore_reward_model(
+        &self,
+        iteration: u32,
+        policy: &EmbeddedPolicy,
+    ) -> Result<EmbeddedRewardModel, Fault> {
+        EmbeddedRewardModel::load(&self.store.reward_model_dir(iteration)?, policy)
     }
 
     fn restore(&self, checkpoint: Checkpoint, policy: &mut EmbeddedPolicy) -> Result<(), Fault> {

@@ -136,6 +136,8 @@ impl View {
         match activity {
             Activity::Supervise => "P_0 supervised fine-tuning".into(),
             Activity::Validate => "P_0 validation".into(),
+            Activity::DrawLabels => "reward model: responses".into(),
+            Activity::Complete => "reward model: completions".into(),
             Activity::TrainRewardModel => "reward model".into(),
             Activity::Sample { iteration, stage } => {
                 format!("{}{}", self.place(iteration), stage.name())
@@ -178,6 +180,22 @@ impl View {
                     gold => format!(", and {gold} gold solutions"),
                 }
             )),
+            Event::RewardModelTrained { iteration, labels, metrics, .. } => {
+                let value = |name: &str| {
+                    let found = metrics.iter().find(|m| m.name == format!("reward_model/{name}"));
+                    let value = found.and_then(|metric| metric.value);
+                    value.map_or_else(|| "unknown".into(), |value| format!("{value:.3}"))
+                };
+                Some(format!(
+                    "{}reward model: {} steps labelled ({:.0} % good); held out: step AUC {}, answer \
+                     AUC {}",
+                    self.place(*iteration),
+                    labels.steps,
+                    100.0 * labels.mean_label,
+                    value("step_auc"),
+                    value("answer_auc"),
+                ))
+            }
             Event::NothingSelected { iteration, in_a_row, advice } => {
                 let place = self.place(*iteration);
                 Some(format!("{place}nothing selected ({in_a_row} in a row): {advice}"))
@@ -243,6 +261,8 @@ fn unit(activity: Activity) -> &'static str {
         Activity::Validate
         | Activity::Sample { .. }
         | Activity::Grade { .. }
+        | Activity::DrawLabels
+        | Activity::Complete
         | Activity::Score { .. } => "responses",
     }
 }

@@ -46,7 +46,7 @@ fn train(policy: &mut EmbeddedPolicy, steps: std::ops::Range<u64>) -> Vec<TrainS
 
 fn greedy(policy: &mut EmbeddedPolicy, prompts: &[&str]) -> Vec<Completion> {
     let key = RngKey::from_seed(5);
-    let prompts = prompts.iter().map(|prompt| PromptRequest { prompt, key }).collect();
+    let prompts = prompts.iter().map(|prompt| PromptRequest { prompt, begun: "", key }).collect();
     let request = SampleRequest { prompts, samples: 1, decoding: Decoding::greedy(8) };
     policy.sample(&request, &mut |_| Ok(())).unwrap().into_iter().flatten().collect()
 }
@@ -143,7 +143,7 @@ fn what_fills_the_context_when_sampled_can_be_trained_on() {
         let key = RngKey::from_seed(5);
         let mut longest = 0;
         for max_tokens in [19, 20, 21, 24, 100] {
-            let prompts = vec![PromptRequest { prompt: "1+1=", key }];
+            let prompts = vec![PromptRequest { prompt: "1+1=", begun: "", key }];
             let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(max_tokens) };
             let request = SampleRequest { prompts, samples: 40, decoding };
             let drawn = policy.sample(&request, &mut |_| Ok(())).unwrap();
@@ -195,7 +195,7 @@ fn a_prompt_that_fills_the_context_is_named() {
     let mut policy = policy();
     let prompt = "1+".repeat(30);
     let key = RngKey::from_seed(5);
-    let prompts = vec![PromptRequest { prompt: &prompt, key }];
+    let prompts = vec![PromptRequest { prompt: &prompt, begun: "", key }];
     let request = SampleRequest { prompts, samples: 1, decoding: Decoding::greedy(8) };
     let fault = policy.sample(&request, &mut |_| Ok(())).unwrap_err();
     assert_eq!(fault.class, FaultClass::Data);
@@ -267,7 +267,7 @@ fn a_response_ends_before_a_stop_string() {
     let mut policy = policy();
     let key = RngKey::from_seed(5);
     let mut draw = |stop: &[&str]| {
-        let prompts = vec![PromptRequest { prompt: "1+1=", key }];
+        let prompts = vec![PromptRequest { prompt: "1+1=", begun: "", key }];
         let stop = stop.iter().map(|&text| text.to_owned()).collect();
         let decoding = Decoding { temperature: 1.0, stop, ..Decoding::greedy(20) };
         let request = SampleRequest { prompts, samples: 60, decoding };

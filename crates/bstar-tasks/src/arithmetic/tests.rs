@@ -195,6 +195,25 @@ fn the_step_check_knows_right_from_wrong() {
 }
 
 #[test]
+fn what_follows_a_wrong_step_is_wrong_too() {
+    let query = query("6-6,5*9-1=", "0,4");
+    for (response, expected) in [
+        ("6-6,5-1=6-6,4=0,4#0,4", vec![true, true, true, true]),
+        // 5*9 is 5, not 6; the rest follows from 6-6,6-1, and even a lucky end is no better.
+        ("6-6,6-1=6-6,5=0,5#0,5", vec![false; 4]),
+        ("6-6,5-1=6-6,3=0,4#0,4", vec![true, false, false, false]),
+        ("6-6,5-1=0,4#0,5", vec![true, true, false]),
+        ("6-6,5-1=6-6,4#6-6,4", vec![true, true, false]),
+        ("6-6,5-1", vec![true]),
+        ("6-6,5-1==0,4#0,4", vec![false, false, false]),
+    ] {
+        let found = check_each_step(&small(), &query, response);
+        assert_eq!(found, expected, "{response}");
+        assert_eq!(found.len(), steps(response).len(), "{response}");
+    }
+}
+
+#[test]
 fn answers_are_graded_by_what_follows_the_last_mark() {
     let query = query("6-6,5*9-1=", "0,4");
     for (response, answer, verdict) in [

@@ -12,8 +12,10 @@ use crate::output::{self, Notes};
 use crate::progress::View;
 use bstar_core::improve::{Improver, improve};
 use bstar_core::ports::{Ledger as _, Task as _};
+use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass, RngKey};
 use bstar_model::policy::EmbeddedPolicy;
+use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_model::tokenizer::Tokenizer;
 use bstar_report::RunReport;
 use bstar_store::{Opened, RunError, RunIdentity, RunStore};
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
     preflight::check_lengths(config, &policy, &task, notes)?;
+    let reward_model = given_reward_model(&loaded, &policy)?;
     let store = open_store(args, &loaded, &task, notes)?;
     preflight::tell_notices(&task, notes);
     preflight::tell_limits(config, &task, notes);
@@ -59,7 +62,7 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
         task: &task,
         supervised: task.supervised(),
         policy: &mut policy,
-        reward_model: None,
+        reward_model,
         ledger: &mut ledger,
     });
     ledger.view.finish();
@@ -137,6 +140,19 @@ pub(crate) fn loaded_policy(
         policy.use_chat_template()?;
     }
     Ok(policy)
+}
+
+/// The reward model of a folder, where the config names one.
+fn given_reward_model(
+    loaded: &Loaded,
+    policy: &EmbeddedPolicy,
+) -> Result<Option<EmbeddedRewardModel>, Fault> {
+    let config = &loaded.config;
+    let folder = &config.reward_model.folder;
+    if config.reward.kind == RewardKind::Answer || folder.is_empty() {
+        return Ok(None);
+    }
+    EmbeddedRewardModel::load(&loaded.base_dir.join(folder), policy).map(Some)
 }
 
 fn open_store(

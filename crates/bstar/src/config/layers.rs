@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The keys that hold a path.
-const PATH_KEYS: [&[&str]; 4] = [
+const PATH_KEYS: [&[&str]; 5] = [
     &["model", "folder"],
+    &["reward_model", "folder"],
     &["task", "files", "train"],
     &["task", "files", "validation"],
     &["task", "files", "test"],

@@ -18,6 +18,8 @@ use bstar_core::method::Method;
 use bstar_core::preset::Preset;
 use bstar_core::ranking::{Deduplication, GoldSolutions};
 use bstar_core::reward::RewardRule;
+use bstar_core::reward_training::RewardStart;
+use bstar_core::step_labels::StepLabels;
 use bstar_model::optimizer::OptimizerSettings;
 use bstar_model::size::ModelSize;
 use bstar_tasks::TaskConfig;
@@ -55,9 +57,12 @@ pub(crate) struct Config {
     /// The reward of a response, `1[correct]` or `1[correct] + r_prm`.
     ///
     /// With `kind = "answer"` the keys `scale`, `divisor`, `clip` and `reduction` have no effect in
-    /// `bstar run`: they say how the score of a reward model enters, and no reward model is in the
-    /// loop yet. `bstar balance` uses the preset's values of them for rollouts that carry scores.
+    /// `bstar run`: they say how the score of a reward model enters. `bstar balance` uses the preset's
+    /// values of them for rollouts that carry scores.
     pub(crate) reward: RewardRule,
+    /// The reward model, which scores the steps of a response; used with
+    /// `reward.kind = "answer-and-reward-model"` only.
+    pub(crate) reward_model: RewardModelConfig,
     /// The balance score, `min(n'/n*, 1) · n'/n` (paper §3.1), and the search for the temperature and
     /// the reward threshold that maximise it.
     pub(crate) balance: BalanceConfig,
@@ -150,6 +155,45 @@ pub(crate) struct SampleConfig {
     pub(crate) stop_tokens: Vec<u32>,
     /// Longest response in tokens, here and in evaluation.
     pub(crate) max_tokens: usize,
+}
+
+/// It is read from `folder`, or trained from the policy's own responses: their steps are labelled by
+/// what the policy reaches from there (docs/concepts/reward-model.md), and a scalar head on the
+/// policy's architecture learns the labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RewardModelConfig {
+    /// A Hugging Face folder of a reward model to use as it is; the other keys here are then not
+    /// used. Empty to train one. A relative path starts at the folder of the config file.
+    pub(crate) folder: String,
+    /// What the label of a step says.
+    pub(crate) labels: StepLabels,
+    /// Training queries whose responses are labelled; 0 takes all.
+    pub(crate) queries: usize,
+    /// Responses drawn of each of these queries (the paper: 15).
+    pub(crate) responses: usize,
+    /// Completions from the end of each distinct step (the paper: 8); not used with `outcome`.
+    pub(crate) completions: usize,
+    /// Sampling temperature of responses and completions.
+    pub(crate) temperature: f64,
+    /// Share of these queries that is held out to measure the quality.
+    pub(crate) held_out: f64,
+    /// The weights that it starts from; the head is always new.
+    pub(crate) start: RewardStart,
+    /// Train a new one after this many iterations; 0 trains one before the first and no other.
+    pub(crate) refresh_every: u32,
+    /// Optimizer steps.
+    pub(crate) steps: usize,
+    /// Responses in a step.
+    pub(crate) batch_size: usize,
+    /// Peak learning rate, reached after the warm-up.
+    pub(crate) learning_rate: f64,
+    /// Learning rate at the last step of the cosine; not above the peak.
+    pub(crate) learning_rate_floor: f64,
+    /// Steps of linear warm-up.
+    pub(crate) warmup_steps: f64,
+    /// Learn on every token of a step, as in the paper, rather than on its last one.
+    pub(crate) every_token: bool,
 }
 
 /// Before an iteration each candidate is scored on a probe set: temperature by temperature the

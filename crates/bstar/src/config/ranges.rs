@@ -92,7 +92,7 @@ impl Config {
     /// Every number with what it may be.
     #[rustfmt::skip]
     pub(crate) fn numbers(&self) -> Vec<(&'static str, f64, Range)> {
-        let Self { model, optimizer, supervised, sample, reward, balance, train, evaluate, run, .. } = self;
+        let Self { model, optimizer, supervised, sample, reward, reward_model, balance, train, evaluate, run, .. } = self;
         let any = Count(0, MANY);
         let some = Count(1, MANY);
         vec![
@@ -121,6 +121,17 @@ impl Config {
             ("sample.max_tokens", sample.max_tokens as f64, some),
             ("reward.divisor", reward.divisor, Positive),
             ("reward.clip", reward.clip, NotNegative),
+            ("reward_model.queries", reward_model.queries as f64, any),
+            ("reward_model.responses", reward_model.responses as f64, some),
+            ("reward_model.completions", reward_model.completions as f64, some),
+            ("reward_model.temperature", reward_model.temperature, Positive),
+            ("reward_model.held_out", reward_model.held_out, Decay),
+            ("reward_model.refresh_every", f64::from(reward_model.refresh_every), any),
+            ("reward_model.steps", reward_model.steps as f64, some),
+            ("reward_model.batch_size", reward_model.batch_size as f64, some),
+            ("reward_model.learning_rate", reward_model.learning_rate, Positive),
+            ("reward_model.learning_rate_floor", reward_model.learning_rate_floor, NotNegative),
+            ("reward_model.warmup_steps", reward_model.warmup_steps, NotNegative),
             ("balance.probe_queries", balance.probe_queries as f64, some),
             ("balance.fixed_temperature", balance.fixed_temperature, Positive),
             ("balance.fixed_threshold", balance.fixed_threshold, Finite),
@@ -154,6 +165,18 @@ impl Config {
                 [self.supervised.steps, self.supervised.batch_size],
             ),
             ("sample", "queries", "k", [self.sample.queries, self.sample.k]),
+            (
+                "reward_model",
+                "queries",
+                "responses",
+                [self.reward_model.queries, self.reward_model.responses],
+            ),
+            (
+                "reward_model",
+                "steps",
+                "batch_size",
+                [self.reward_model.steps, self.reward_model.batch_size],
+            ),
             (
                 "evaluate",
                 "sampled_queries",

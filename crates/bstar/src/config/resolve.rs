@@ -7,7 +7,9 @@ use bstar_core::improve::ImproveSettings;
 use bstar_core::ports::{Checkpoint, Decoding};
 use bstar_core::ranking::{GoldSolutions, RankingRule};
 use bstar_core::reward::RewardKind;
+use bstar_core::reward_training::RewardTrainingSettings;
 use bstar_core::schedule::CosineSchedule;
+use bstar_core::step_labels::LabelSettings;
 use bstar_core::supervised::SupervisedSettings;
 use bstar_core::{Fault, FaultClass, RngKey};
 
@@ -57,6 +59,11 @@ impl Config {
         for (section, peak, floor) in [
             ("train", self.train.learning_rate, self.train.learning_rate_floor),
             ("supervised", self.supervised.learning_rate, self.supervised.learning_rate_floor),
+            (
+                "reward_model",
+                self.reward_model.learning_rate,
+                self.reward_model.learning_rate_floor,
+            ),
         ] {
             require((0.0..=peak).contains(&floor), || {
                 format!(
@@ -66,11 +73,6 @@ impl Config {
         }
         require(!self.sample.stop.iter().any(String::is_empty), || {
             "`sample.stop` must not hold an empty string".into()
-        })?;
-        require(self.reward.kind == RewardKind::Answer, || {
-            "`reward.kind = \"answer-and-reward-model\"` needs a reward model, and this version \
-             trains none; stored rollouts that carry scores can be searched with `bstar balance`"
-                .into()
         })
     }
 
@@ -99,6 +101,7 @@ impl Config {
             probe_queries: self.balance.probe_queries,
             redraw_probe: self.balance.redraw_probe,
             decoding,
+            reward_training: self.reward_training(),
             ranking: self.ranking(),
             gold_solutions: self.selection.gold_solutions,
             controller: self.controller(),
@@ -173,6 +176,35 @@ impl Config {
                 ..self.decoding(0.0)
             },
         }
+    }
+
+    /// How the run trains a reward model, if it does.
+    fn reward_training(&self) -> Option<RewardTrainingSettings> {
+        let model = &self.reward_model;
+        let trains = self.reward.kind == RewardKind::AnswerAndRewardModel
+            && self.method.spec().self_training
+            && model.folder.is_empty();
+        trains.then(|| RewardTrainingSettings {
+            labels: LabelSettings {
+                labels: model.labels,
+                responses: model.responses,
+                completions: model.completions,
+                decoding: self.decoding(model.temperature),
+            },
+            queries: model.queries,
+            held_out: model.held_out,
+            start: model.start,
+            refresh_every: model.refresh_every,
+            steps: model.steps,
+            batch_size: model.batch_size,
+            schedule: CosineSchedule {
+                peak: model.learning_rate,
+                floor: model.learning_rate_floor,
+                warmup_steps: model.warmup_steps,
+                horizon_steps: model.steps as f64,
+            },
+            every_token: model.every_token,
+        })
     }
 
     fn ranking(&self) -> RankingRule {

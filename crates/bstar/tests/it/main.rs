@@ -9,4 +9,5 @@ mod programs;
 mod readme;
 mod reference;
 mod resume;
+mod reward_model;
 mod verbs;

@@ -1,0 +1,86 @@
+//! A reward model as a Hugging Face folder: `config.json` of a model for token classification with
+//! one label, and `model.safetensors` with the body and `score`.
+
+use super::weights::RewardWeights;
+use crate::config::{ModelConfig, all_finite};
+use crate::files;
+use crate::folder::FolderError;
+use crate::tensor_file::{read_tensors, write_tensors};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const CONFIG_FILE: &str = "config.json";
+const MODEL_FILE: &str = "model.safetensors";
+/// What the name of an architecture ends with, here and in a policy.
+const CLASSIFIER: &str = "ForTokenClassification";
+const LANGUAGE_MODEL: &str = "ForCausalLM";
+
+impl RewardWeights {
+    /// Loads config and tensors. A folder of a policy is refused.
+    pub(super) fn load(dir: &Path) -> Result<Self, FolderError> {
+        let path = dir.join(CONFIG_FILE);
+        let broken =
+            |reason: String| FolderError::Broken { path: path.clone(), reason: reason.clone() };
+        let mut json: Value = serde_json::from_slice(&files::read(&path)?)
+            .map_err(|error| broken(error.to_string()))?;
+        let architecture = json["architectures"][0].as_str().unwrap_or_default().to_owned();
+        let Some(family) = architecture.strip_suffix(CLASSIFIER) else {
+            return Err(broken(format!(
+                "its architecture is {architecture:?}, and a reward model is one that ends in \
+                 {CLASSIFIER:?}"
+            )));
+        };
+        json["architectures"] = json!([format!("{family}{LANGUAGE_MODEL}")]);
+        json["tie_word_embeddings"] = true.into();
+        let text = serde_json::to_vec(&json).expect("a JSON value can be written");
+        let config = ModelConfig::from_json(&text)
+            .map_err(|problem| FolderError::Config { path, problem })?;
+        Self::read(config, &dir.join(MODEL_FILE))
+    }
+
+    fn read(config: ModelConfig, path: &Path) -> Result<Self, FolderError> {
+        let shapes: BTreeMap<_, _> = Self::shapes(&config).into_iter().collect();
+        let found = read_tensors(path, |name, found| match shapes.get(name) {
+            Some(expected) if expected == found => Ok(true),
+            Some(expected) => Err(FolderError::Shape {
+                tensor: name.into(),
+                path: path.into(),
+                found: found.to_vec(),
+                expected: expected.clone(),
+            }),
+            None => Err(FolderError::UnknownTensor { tensor: name.into(), path: path.into() }),
+        })?;
+        let mut tensors: BTreeMap<_, _> = found.into_iter().collect();
+        let mut flat = Vec::with_capacity(config.parameter_count() + config.hidden_size + 1);
+        for (name, _) in Self::shapes(&config) {
+            match tensors.remove(&name) {
+                Some(tensor) => flat.extend_from_slice(&tensor.data),
+                None => {
+                    return Err(FolderError::MissingTensor { tensor: name, path: path.into() });
+                }
+            }
+        }
+        Ok(Self::from_flat(config, flat))
+    }
+
+    /// Writes config and tensors into a folder, which is created if need be. Weights that are not
+    /// finite are refused, and nothing is written.
+    pub(super) fn save(&self, dir: &Path) -> Result<(), FolderError> {
+        let tensors = self.tensors();
+        if let Some((name, ..)) = tensors.iter().find(|(_, _, data)| !all_finite(data)) {
+            return Err(FolderError::NotFinite { tensor: name.clone() });
+        }
+        files::create_folder(dir)?;
+        let mut config = self.config().to_json();
+        let name = config["architectures"][0].as_str().unwrap_or_default();
+        config["architectures"] = json!([name.replace(LANGUAGE_MODEL, CLASSIFIER)]);
+        config["num_labels"] = 1.into();
+        config["id2label"] = json!({ "0": "right so far" });
+        config["label2id"] = json!({ "right so far": 0 });
+        let mut text = serde_json::to_vec_pretty(&config).expect("a JSON value can be written");
+        text.push(b'\n');
+        files::write_synced(&dir.join(CONFIG_FILE), &text)?;
+        write_tensors(&dir.join(MODEL_FILE), tensors.into_iter())
+    }
+}

@@ -1,0 +1,198 @@
+//! The reward model: the policy's architecture with a scalar head that scores the steps of a response
+//! (spec §5).
+//!
+//! The score of a step is the output of the head, a raw logit, at the last token of the step. The
+//! authors take the mean of the full language-model head instead; one scalar is equivalent and
+//! cheaper. It is trained by binary cross-entropy on the tokens of labelled steps, all weights
+//! moving (the authors hold embedding and norms), and saved as a Hugging Face folder of a model for
+//! token classification with one label.
+
+mod folder;
+mod tokens;
+mod training;
+mod weights;
+
+use crate::optimizer::OptimizerSettings;
+use crate::policy::EmbeddedPolicy;
+use crate::tokenizer::Tokenizer;
+use crate::transformer::{Activations, PackedTokens};
+use bstar_core::event::TrainStep;
+use bstar_core::ports::{Progress, RewardModel, RewardUpdate, StepRequest, Tick};
+use bstar_core::{Fault, RngKey};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use tokens::StepTokens;
+use training::{RewardTrainer, score_rows};
+use weights::RewardWeights;
+
+/// A reward model that is trained and asked in this process.
+#[derive(Clone, Debug)]
+pub struct EmbeddedRewardModel {
+    weights: RewardWeights,
+    tokenizer: Tokenizer,
+    optimizer: OptimizerSettings,
+    version: Arc<str>,
+}
+
+impl EmbeddedRewardModel {
+    /// A reward model with the body of a policy and a head of zeros and small numbers drawn from
+    /// `key`.
+    pub(crate) fn from_policy(policy: &EmbeddedPolicy, key: RngKey) -> Self {
+        let weights = RewardWeights::from_policy(policy.weights(), key);
+        Self::from_parts(weights, policy.tokenizer().clone(), policy.optimizer_settings())
+    }
+
+    /// A reward model from a Hugging Face folder. It is asked in the style of `policy`: with or
+    /// without its chat template.
+    pub fn load(dir: &Path, policy: &EmbeddedPolicy) -> Result<Self, Fault> {
+        let weights = RewardWeights::load(dir)?;
+        let mut tokenizer = Tokenizer::load(dir, &weights.config().eos_token_ids)?;
+        if policy.tokenizer().is_chat() {
+            tokenizer.use_chat_template()?;
+        }
+        Ok(Self::from_parts(weights, tokenizer, policy.optimizer_settings()))
+    }
+
+    /// Writes a folder that `transformers` opens with `AutoModelForTokenClassification`, flushed but
+    /// not renamed.
+    pub fn save(&self, dir: &Path) -> Result<(), Fault> {
+        self.weights.save(dir)?;
+        Ok(self.tokenizer.save(dir)?)
+    }
+
+    fn from_parts(
+        weights: RewardWeights,
+        tokenizer: Tokenizer,
+        optimizer: OptimizerSettings,
+    ) -> Self {
+        let version = weights.fingerprint();
+        Self { weights, tokenizer, optimizer, version }
+    }
+
+    fn step_tokens(
+        &self,
+        prompt: &str,
+        response: &str,
+        steps: &[std::ops::Range<usize>],
+    ) -> Result<StepTokens, Fault> {
+        let prompt = self.tokenizer.encode_prompt(prompt)?;
+        let (tokens, ends) = self.tokenizer.encode_with_ends(response)?;
+        let context = self.weights.config().max_position_embeddings;
+        Ok(StepTokens::new(&prompt, &tokens, &ends, steps, context))
+    }
+}
+
+impl RewardModel for EmbeddedRewardModel {
+    fn version(&self) -> Arc<str> {
+        Arc::clone(&self.version)
+    }
+
+    fn update(
+        &mut self,
+        update: &RewardUpdate<'_>,
+        on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let examples = update.examples.iter().map(|example| {
+            let tokens = self.step_tokens(&example.prompt, &example.response, &example.steps)?;
+            Ok(tokens.labelled(&example.labels, update.every_token))
+        });
+        let examples: Vec<_> = examples.collect::<Result<_, Fault>>()?;
+        let mut trainer = RewardTrainer::new(self.weights.clone(), self.optimizer);
+        let mut result = Ok(());
+        for (step, batch) in (0..).zip(update.batches) {
+            let batch: Vec<_> = batch.iter().map(|&index| &examples[index]).collect();
+            let learning_rate = update.schedule.learning_rate(step);
+            result = trainer.step(&batch, learning_rate).map_err(Fault::from).and_then(|report| {
+                on_step(TrainStep {
+                    step,
+                    loss: report.loss,
+                    learning_rate,
+                    gradient_norm: report.gradient_norm,
+                    tokens: report.tokens,
+                })
+            });
+            if result.is_err() {
+                break;
+            }
+        }
+        self.weights = trainer.finish();
+        self.version = self.weights.fingerprint();
+        result
+    }
+
+    fn step_scores(
+        &mut self,
+        requests: &[StepRequest<'_>],
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<f64>>, Fault> {
+        // Equal responses to one prompt are scored once.
+        let mut place_of: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut distinct: Vec<StepTokens> = Vec::new();
+        let mut places = Vec::with_capacity(requests.len());
+        for request in requests {
+            let key = (request.prompt, request.response);
+            let place = *place_of.entry(key).or_insert(distinct.len());
+            if place == distinct.len() {
+                let StepRequest { prompt, response, steps } = request;
+                distinct.push(self.step_tokens(prompt, response, steps)?);
+            }
+            places.push(place);
+        }
+        let total = requests.len() as u64;
+        let mut scores = Vec::with_capacity(distinct.len());
+        for wave in batches_of(&distinct).chunks(WAVE) {
+            let found: Vec<Vec<Vec<f64>>> =
+                wave.par_iter().map(|batch| self.score_batch(batch)).collect();
+            scores.extend(found.into_iter().flatten());
+            let share = scores.len() as u64 * total / (distinct.len() as u64).max(1);
+            tick(Progress { done: share, total })?;
+        }
+        Ok(places.into_iter().map(|place| scores[place].clone()).collect())
+    }
+}
+
+impl EmbeddedRewardModel {
+    fn score_batch(&self, batch: &[StepTokens]) -> Vec<Vec<f64>> {
+        let packed = PackedTokens::new(batch.iter().map(StepTokens::tokens));
+        let mut activations = Activations::default();
+        let transformer = self.weights.transformer();
+        let hidden = transformer.forward(&packed, &mut activations);
+        let rows = batch.iter().zip(packed.sequences()).flat_map(|(one, sequence)| {
+            one.step_ends().iter().map(move |&row| sequence.start + row)
+        });
+        let rows: Vec<usize> = rows.collect();
+        let mut scores = score_rows(&self.weights, hidden, &rows).into_iter();
+        let of_one =
+            |one: &StepTokens| scores.by_ref().take(one.step_ends().len()).map(f64::from).collect();
+        batch.iter().map(of_one).collect()
+    }
+}
+
+/// Tokens that are scored in one pass on one thread. A constant: scores must not depend on the
+/// machine.
+const BATCH_TOKENS: usize = 2048;
+
+/// Passes between two signs of life.
+const WAVE: usize = 32;
+
+/// Neighbours in batches of about [`BATCH_TOKENS`].
+fn batches_of(all: &[StepTokens]) -> Vec<&[StepTokens]> {
+    let mut batches = Vec::new();
+    let (mut first, mut tokens) = (0, 0);
+    for (index, one) in all.iter().enumerate() {
+        tokens += one.tokens().len();
+        if tokens >= BATCH_TOKENS {
+            batches.push(&all[first..=index]);
+            (first, tokens) = (index + 1, 0);
+        }
+    }
+    if first < all.len() {
+        batches.push(&all[first..]);
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! What a reward model learns, how it scores, and what becomes of its folder.
+
+use super::*;
+use crate::config::family::Family;
+use crate::size::ModelSize;
+use bstar_core::FaultClass;
+use bstar_core::batches::batches;
+use bstar_core::ports::{LabelledResponse, Policy as _};
+use bstar_core::schedule::CosineSchedule;
+use std::fs;
+
+fn policy() -> EmbeddedPolicy {
+    let tokenizer = Tokenizer::characters(["0123456789+=#,-abc"]);
+    let size = ModelSize::from_width(16).unwrap();
+    let settings = OptimizerSettings::default();
+    EmbeddedPolicy::from_scratch(size, tokenizer, 24, RngKey::from_seed(1), settings)
+}
+
+fn model() -> EmbeddedRewardModel {
+    policy().reward_model(RngKey::from_seed(2)).unwrap()
+}
+
+/// Steps of digits; a step is good unless it or one before it holds a 7.
+fn examples(count: usize) -> Vec<LabelledResponse> {
+    let example = |index: usize| {
+        let digits = [index % 10, (index / 10) % 10, (index * 3 + 1) % 10, (index / 7) % 10];
+        let response = format!("{}{}={}{}#", digits[0], digits[1], digits[2], digits[3]);
+        let bad = |end: usize| digits[..end].contains(&7);
+        let labels = [bad(2), bad(4)].map(|bad| f64::from(u8::from(!bad)));
+        LabelledResponse {
+            prompt: "1+1=".into(),
+            response: response.into(),
+            steps: vec![0..3, 3..6],
+            labels: labels.to_vec(),
+        }
+    };
+    (0..count).map(example).collect()
+}
+
+fn requests(examples: &[LabelledResponse]) -> Vec<StepRequest<'_>> {
+    examples
+        .iter()
+        .map(|example| StepRequest {
+            prompt: &example.prompt,
+            response: &example.response,
+            steps: example.steps.clone(),
+        })
+        .collect()
+}
+
+fn train(model: &mut EmbeddedRewardModel, examples: &[LabelledResponse], steps: usize) -> Vec<f64> {
+    let order = batches(examples.len(), 16, steps, RngKey::from_seed(3));
+    let schedule =
+        CosineSchedule { peak: 5e-3, floor: 1e-4, warmup_steps: 5.0, horizon_steps: steps as f64 };
+    let update = RewardUpdate { examples, batches: &order, schedule, every_token: true };
+    let mut losses = Vec::new();
+    let on_step = &mut |step: TrainStep| {
+        losses.push(step.loss);
+        Ok(())
+    };
+    model.update(&update, on_step).unwrap();
+    losses
+}
+
+#[test]
+fn it_learns_which_steps_are_good() {
+    let examples = examples(200);
+    let mut model = model();
+    let losses = train(&mut model, &examples, 150);
+    assert!((losses[0] - 2_f64.ln()).abs() < 0.1, "a fresh head knows nothing: {}", losses[0]);
+    assert!(losses[149] < 0.15, "{}", losses[149]);
+    let scores = model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
+    let judged = examples.iter().zip(&scores).flat_map(|(example, scores)| {
+        example.labels.iter().zip(scores).map(|(label, score)| (*label > 0.5) == (*score > 0.0))
+    });
+    let judged: Vec<bool> = judged.collect();
+    let right = judged.iter().filter(|right| **right).count();
+    assert!(right * 100 >= judged.len() * 97, "{right} of {}", judged.len());
+}
+
+#[test]
+fn the_gradient_is_that_of_finite_differences() {
+    let model = model();
+    let labelled: Vec<_> = examples(5)
+        .iter()
+        .map(|example| {
+            let tokens =
+                model.step_tokens(&example.prompt, &example.response, &example.steps).unwrap();
+            tokens.labelled(&[0.3, 1.0], true)
+        })
+        .collect();
+    let batch: Vec<_> = labelled.iter().collect();
+    let loss_of = |weights: &RewardWeights| {
+        let mut trainer = RewardTrainer::new(weights.clone(), OptimizerSettings::default());
+        let report = trainer.measure(&batch).unwrap();
+        (report.loss, trainer.gradient().to_vec())
+    };
+    let (_, gradient) = loss_of(&model.weights);
+    let count = gradient.len();
+    // Some of the body, all of the head and its bias.
+    for index in (0..count).step_by(97).chain(count - 17..count) {
+        let moved = |by: f32| {
+            let mut weights = model.weights.clone();
+            weights.flat_mut()[index] += by;
+            loss_of(&weights).0
+        };
+        let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+        let found = f64::from(gradient[index]);
+        assert!((slope - found).abs() < 2e-3 * (1.0 + slope.abs()), "{index}: {slope} {found}");
+    }
+}
+
+#[test]
+fn the_bits_do_not_depend_on_the_number_of_threads() {
+    let examples = examples(300);
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut model = model();
+            train(&mut model, &examples, 3);
+            let scores = model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
+            (model.version(), scores)
+        })
+    };
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn equal_responses_have_equal_scores_and_an_empty_one_has_none() {
+    let mut examples = examples(4);
+    examples.push(examples[1].clone());
+    examples.push(LabelledResponse {
+        response: "".into(),
+        steps: vec![],
+        labels: vec![],
+        ..examples[0].clone()
+    });
+    let mut told = Vec::new();
+    let tick = &mut |progress: Progress| {
+        told.push((progress.done, progress.total));
+        Ok(())
+    };
+    let scores = model().step_scores(&requests(&examples), tick).unwrap();
+    assert_eq!(scores[1], scores[4]);
+    assert_ne!(scores[0], scores[1]);
+    assert_eq!(scores[0].len(), 2);
+    assert!(scores[5].is_empty());
+    assert_eq!(told, [(6, 6)]);
+}
+
+#[test]
+fn it_survives_its_folder_in_every_family() {
+    for family in [Family::Llama, Family::Mistral, Family::Qwen2, Family::Qwen3] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = policy().weights().config.clone();
+        config.family = family;
+        let weights = crate::weights::Weights::random(&config, RngKey::from_seed(4));
+        let weights = RewardWeights::from_policy(&weights, RngKey::from_seed(5));
+        weights.save(dir.path()).unwrap();
+        let loaded = RewardWeights::load(dir.path()).unwrap();
+        assert_eq!(loaded.flat(), weights.flat());
+        assert_eq!(loaded.config().family, family);
+    }
+    let (dir, model) = (tempfile::tempdir().unwrap(), model());
+    model.save(dir.path()).unwrap();
+    let mut loaded = EmbeddedRewardModel::load(dir.path(), &policy()).unwrap();
+    assert_eq!(loaded.version(), model.version());
+    let examples = examples(3);
+    let scores = |model: &mut EmbeddedRewardModel| {
+        model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap()
+    };
+    assert_eq!(scores(&mut loaded), scores(&mut model.clone()));
+    let config = fs::read_to_string(dir.path().join("config.json")).unwrap();
+    assert!(config.contains("LlamaForTokenClassification"), "{config}");
+}
+
+#[test]
+fn folders_of_other_models_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    policy().save(dir.path()).unwrap();
+    let fault = EmbeddedRewardModel::load(dir.path(), &policy()).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Data);
+    assert!(fault.message.contains("LlamaForCausalLM"), "{fault}");
+    model().save(dir.path()).unwrap();
+    let fault =
+        EmbeddedPolicy::from_folder(dir.path(), OptimizerSettings::default()).err().unwrap();
+    assert!(fault.message.contains("ForTokenClassification"), "{fault}");
+}
+
+#[test]
+fn a_policy_goes_on_from_a_beginning_and_has_no_room_behind_a_long_one() {
+    use bstar_core::ports::{Decoding, PromptRequest, SampleRequest};
+    let mut policy = policy();
+    let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(6) };
+    let mut sample = |prompt: &str, begun: &str| {
+        let key = RngKey::from_seed(6);
+        let prompts = vec![PromptRequest { prompt, begun, key }];
+        let request = SampleRequest { prompts, samples: 3, decoding: decoding.clone() };
+        policy.sample(&request, &mut |_| Ok(())).unwrap().remove(0)
+    };
+    // To this policy a beginning is no other than a longer prompt.
+    assert_eq!(sample("1+1=", "2#"), sample("1+1=2#", ""));
+    let long = sample("1+1=", &"1".repeat(40));
+    assert_eq!(long.len(), 3);
+    assert!(long.iter().all(|rest| rest.text.is_empty() && rest.token_count == 0));
+}

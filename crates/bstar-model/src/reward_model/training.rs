@@ -1,0 +1,139 @@
+//! Training of a reward model: binary cross-entropy on the labelled tokens of a batch (spec §5).
+//!
+//! The mean is over labelled tokens of the whole batch. A batch is cut into parts and their gradients
+//! are added as for a policy ([`crate::trainer`]).
+
+use super::tokens::LabelledTokens;
+use super::weights::RewardWeights;
+use crate::loss::Workspace;
+use crate::optimizer::{AdamW, OptimizerSettings, gradient_norm};
+use crate::parameters::ParameterGroup;
+use crate::trainer::{StepReport, TrainerError, parts, sum_over_parts};
+use crate::transformer::PackedTokens;
+
+/// A reward model being trained.
+pub(super) struct RewardTrainer {
+    weights: RewardWeights,
+    groups: Vec<ParameterGroup>,
+    optimizer: AdamW,
+    workspaces: Vec<Workspace>,
+}
+
+impl RewardTrainer {
+    pub(super) fn new(weights: RewardWeights, settings: OptimizerSettings) -> Self {
+        let (groups, optimizer) = (weights.groups(), weights.optimizer(settings));
+        Self { weights, groups, optimizer, workspaces: Vec::new() }
+    }
+
+    /// The weights, when training is over.
+    pub(super) fn finish(self) -> RewardWeights {
+        self.weights
+    }
+
+    /// Takes one step on a batch; faults as those of [`crate::trainer::Trainer::step`].
+    pub(super) fn step(
+        &mut self,
+        batch: &[&LabelledTokens],
+        learning_rate: f64,
+    ) -> Result<StepReport, TrainerError> {
+        let report = self.measure(batch)?;
+        if !report.loss.is_finite() {
+            return Err(TrainerError::Loss(report.loss));
+        }
+        if !report.gradient_norm.is_finite() {
+            return Err(TrainerError::Gradient(report.gradient_norm));
+        }
+        let gradient = self.workspaces[0].gradients();
+        let norm = report.gradient_norm;
+        self.optimizer.step(self.weights.flat_mut(), gradient, norm, &self.groups, learning_rate);
+        match self
+            .weights
+            .config()
+            .first_not_finite(&self.weights.flat()[..self.weights.body_count()])
+        {
+            None => Ok(report),
+            Some(name) => Err(TrainerError::Parameter(name)),
+        }
+    }
+
+    /// Leaves the gradient of the batch in the first workspace.
+    pub(super) fn measure(
+        &mut self,
+        batch: &[&LabelledTokens],
+    ) -> Result<StepReport, TrainerError> {
+        let tokens: usize = batch.iter().map(|example| example.labels().len()).sum();
+        if tokens == 0 {
+            return Err(TrainerError::Empty);
+        }
+        let scale = 1.0 / tokens as f32;
+        let learned: Vec<_> =
+            batch.iter().copied().filter(|example| !example.labels().is_empty()).collect();
+        let parts = parts(&learned, |example| example.tokens().len());
+        let weights = &self.weights;
+        let loss = sum_over_parts(&parts, &mut self.workspaces, |part, workspace| {
+            step_loss(weights, part, scale, workspace)
+        });
+        let gradient_norm = gradient_norm(self.workspaces[0].gradients());
+        Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
+    }
+
+    #[cfg(test)]
+    pub(super) fn gradient(&self) -> &[f32] {
+        self.workspaces[0].gradients()
+    }
+}
+
+/// The scores at rows of the hidden states.
+pub(super) fn score_rows(weights: &RewardWeights, hidden: &[f32], rows: &[usize]) -> Vec<f32> {
+    let (head, bias) = weights.head();
+    let width = head.len();
+    let score = |&row: &usize| {
+        let hidden = &hidden[row * width..(row + 1) * width];
+        bias + hidden.iter().zip(head).map(|(x, w)| x * w).sum::<f32>()
+    };
+    rows.iter().map(score).collect()
+}
+
+/// The binary cross-entropy (nats) of all labelled tokens, summed and multiplied by `scale`; its
+/// gradient is left in `workspace`.
+fn step_loss(
+    weights: &RewardWeights,
+    examples: &[&LabelledTokens],
+    scale: f32,
+    workspace: &mut Workspace,
+) -> f64 {
+    let transformer = weights.transformer();
+    let (head, _) = weights.head();
+    let (width, body) = (head.len(), weights.body_count());
+    let packed = PackedTokens::new(examples.iter().map(|example| example.tokens()));
+    let Workspace { activations, grad_all, gradients, .. } = workspace;
+    let hidden = transformer.forward(&packed, activations);
+    grad_all.clear();
+    grad_all.resize(hidden.len(), 0.0);
+    gradients.resize(body + width + 1, 0.0);
+    gradients[transformer.embedding_range()].fill(0.0);
+    gradients[body..].fill(0.0);
+    let (grad_head, grad_bias) = gradients[body..].split_at_mut(width);
+    let mut loss = 0.0;
+    for (example, sequence) in examples.iter().zip(packed.sequences()) {
+        let rows: Vec<usize> =
+            example.labels().iter().map(|(token, _)| sequence.start + token).collect();
+        let scores = score_rows(weights, hidden, &rows);
+        for ((row, score), (_, label)) in rows.into_iter().zip(scores).zip(example.labels()) {
+            // -label ln σ(s) - (1 - label) ln(1 - σ(s))
+            let softplus = score.max(0.0) + (-score.abs()).exp().ln_1p();
+            loss += f64::from(scale * (softplus - label * score));
+            let slope = scale * (1.0 / (1.0 + (-score).exp()) - label);
+            let place = row * width..(row + 1) * width;
+            for (grad, x) in grad_head.iter_mut().zip(&hidden[place.clone()]) {
+                *grad += slope * x;
+            }
+            grad_bias[0] += slope;
+            for (grad, w) in grad_all[place].iter_mut().zip(head) {
+                *grad += slope * w;
+            }
+        }
+    }
+    transformer.backward(&packed, activations, grad_all, &mut gradients[..body]);
+    loss
+}

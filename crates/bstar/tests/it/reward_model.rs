@@ -1,0 +1,87 @@
+//! Runs whose reward has a reward model in it.
+
+use crate::binary::Bench;
+use std::time::Duration;
+
+/// A task so small that a hasty policy is often right: sums modulo 3.
+const SMALL: &str = "--set task.arithmetic.modulus=3 --set task.arithmetic.expressions=1 \
+    --set task.arithmetic.largest_operand=2 --set supervised.steps=60 \
+    --set task.arithmetic.supervised_operations=[0,0,1,1] \
+    --set task.arithmetic.query_operations=[0,0,1] --quiet";
+
+/// The same with a reward model that is trained before the first and the second iteration.
+fn run_with_model() -> String {
+    format!(
+        "run tiny.toml {SMALL} --set reward.kind=answer-and-reward-model \
+         --set reward_model.queries=20 --set reward_model.responses=4 \
+         --set reward_model.completions=4 --set reward_model.steps=12 \
+         --set reward_model.batch_size=8 --set reward_model.refresh_every=1"
+    )
+}
+
+#[test]
+fn a_run_trains_its_reward_model_scores_with_it_and_saves_it() {
+    let bench = Bench::new();
+    let run = run_with_model();
+    bench.good(&format!("{run} --run-dir run"));
+    let events = bench.events("run");
+    let of = |name: &str| events.iter().filter(|e| e["event"] == name).collect::<Vec<_>>();
+    let trained = of("reward_model_trained");
+    let iterations: Vec<_> = trained.iter().map(|e| e["iteration"].as_u64()).collect();
+    assert_eq!(iterations, [Some(0), Some(2)]);
+    for event in &trained {
+        assert!(event["completions"].as_u64() > Some(0), "{event}");
+        let metrics = event["metrics"].as_array().expect("metrics");
+        let names: Vec<_> = metrics.iter().filter_map(|m| m["name"].as_str()).collect();
+        assert!(names.contains(&"reward_model/step_auc"), "{names:?}");
+        assert!(names.contains(&"reward_model/true_step_auc"), "{names:?}");
+    }
+    assert_eq!(of("reward_model_step").len(), 24);
+    let exploited = events.iter().filter(|e| e["event"] == "measured" && e["stage"] == "eval");
+    for event in exploited {
+        let metrics = event["metrics"].as_array().expect("metrics");
+        let best = metrics.iter().find(|m| m["name"] == "exploit/best_of_4").expect("a monitor");
+        assert_eq!(best["queries"], 4, "every sampled query has scores: {best}");
+    }
+    for iteration in ["0000", "0002"] {
+        let config = bench.read(&format!("run/reward_models/iter-{iteration}/config.json"));
+        assert!(config.contains("LlamaForTokenClassification"), "{config}");
+    }
+    // The model of a run is a reward model for another, as it is.
+    let given = "--set reward_model.folder=run/reward_models/iter-0002";
+    bench.good(&format!("{run} {given} --run-dir given"));
+    let events = bench.events("given");
+    assert!(events.iter().all(|e| e["event"] != "reward_model_trained"));
+    assert!(!bench.path("given/reward_models").exists());
+    let words = ["LlamaForCausalLM", "ForTokenClassification"];
+    let policy = "--set reward_model.folder=run/checkpoints/iter-0000 --run-dir none";
+    bench.bad(&format!("{run} {policy}"), 3, &words);
+    assert!(!bench.path("none").exists(), "refused before there is a run folder");
+}
+
+#[test]
+fn a_run_with_a_reward_model_killed_again_and_again_ends_like_one_that_was_not() {
+    let bench = Bench::new();
+    let run = run_with_model();
+    let start = std::time::Instant::now();
+    bench.good(&format!("{run} --run-dir whole"));
+    let whole = start.elapsed();
+    for part in 1_u32..8 {
+        let mut child =
+            bench.command(&format!("{run} --run-dir killed")).spawn().expect("the binary runs");
+        std::thread::sleep(whole * part / 16 + Duration::from_millis(7));
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+    }
+    bench.good(&format!("{run} --run-dir killed --set run.threads=1"));
+    assert_eq!(bench.trace("killed"), bench.trace("whole"));
+}
+
+#[test]
+fn a_policy_that_is_never_right_teaches_no_reward_model() {
+    let bench = Bench::new();
+    let run = "run tiny.toml --quiet --set reward.kind=answer-and-reward-model \
+        --set reward_model.queries=8 --run-dir run";
+    let words = ["all steps have the label 0", "reward_model.queries", "another --run-dir"];
+    bench.bad(run, 6, &words);
+}
