@@ -8,6 +8,7 @@
 //! | [`decode`] | sampling with a key-value cache, by hand, on the CPU |
 //! | [`transformer`], [`loss`] | hidden states, head and loss, forward and backward |
 //! | [`optimizer`], [`trainer`] | AdamW; one data-parallel optimizer step |
+//! | [`lora`] | low-rank adapters: merging, gradients, PEFT folders |
 //! | [`trainer_state`] | the optimizer on disk, so that training goes on where it was |
 //! | [`policy`] | all of it behind [`bstar_core::ports::Policy`] |
 //!
@@ -19,6 +20,7 @@ pub mod config;
 pub mod decode;
 pub mod files;
 pub mod folder;
+pub mod lora;
 pub mod loss;
 mod ops;
 pub mod optimizer;
