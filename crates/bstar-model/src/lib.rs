@@ -10,6 +10,7 @@
 //! | [`optimizer`], [`trainer`] | AdamW; one data-parallel optimizer step |
 //! | [`lora`] | low-rank adapters: merging, gradients, PEFT folders |
 //! | [`trainer_state`] | the optimizer on disk, so that training goes on where it was |
+//! | [`workload`], [`peak`] | what `bstar bench` measures, and what the machine can do |
 //! | [`policy`] | all of it behind [`bstar_core::ports::Policy`] |
 //!
 //! This crate knows nothing of thresholds, balance scores or run folders. Every result depends on
@@ -25,6 +26,7 @@ pub mod loss;
 mod ops;
 pub mod optimizer;
 pub mod parameters;
+pub mod peak;
 pub mod policy;
 pub mod size;
 mod stops;
@@ -34,3 +36,4 @@ pub mod trainer;
 pub mod trainer_state;
 pub mod transformer;
 pub mod weights;
+pub mod workload;

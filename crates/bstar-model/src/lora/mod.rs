@@ -115,7 +115,7 @@ pub struct Adapter {
 /// The two factors of a matrix. They are neighbours in the flat buffer: A, then B.
 #[derive(Clone, Debug, PartialEq)]
 struct Pair {
-    /// The module of the matrix: `model.layers.0.self_attn.q_proj`.
+    /// The module of the matrix: the name of its tensor without `.weight`.
     module: String,
     /// `[out, in]` of the matrix.
     shape: [usize; 2],
