@@ -216,7 +216,7 @@ fn expected_shape(
     }
 }
 
-fn read_json(path: &Path) -> Result<Value, FolderError> {
+pub(crate) fn read_json(path: &Path) -> Result<Value, FolderError> {
     serde_json::from_slice(&read_text(path)?)
         .map_err(|error| FolderError::Broken { path: path.into(), reason: error.to_string() })
 }
@@ -233,7 +233,7 @@ fn read_text(path: &Path) -> Result<Vec<u8>, FolderError> {
 /// Bytes of the largest JSON file that is read.
 const LARGEST_TEXT: u64 = 1 << 26;
 
-fn pretty(value: &Value) -> Vec<u8> {
+pub(crate) fn pretty(value: &Value) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).expect("a JSON value can be written");
     text.push(b'\n');
     text

@@ -8,7 +8,9 @@
 //! | [`decode`] | sampling with a key-value cache, by hand, on the CPU |
 //! | [`transformer`], [`loss`] | hidden states, head and loss, forward and backward |
 //! | [`optimizer`], [`trainer`] | AdamW; one data-parallel optimizer step |
+//! | [`lora`] | low-rank adapters: merging, gradients, PEFT folders |
 //! | [`trainer_state`] | the optimizer on disk, so that training goes on where it was |
+//! | [`workload`], [`peak`] | what `bstar bench` measures, and what the machine can do |
 //! | [`policy`] | all of it behind [`bstar_core::ports::Policy`] |
 //! | [`reward_model`] | the same body with a scalar head, behind [`bstar_core::ports::RewardModel`] |
 //!
@@ -20,10 +22,12 @@ pub mod config;
 pub mod decode;
 pub mod files;
 pub mod folder;
+pub mod lora;
 pub mod loss;
 mod ops;
 pub mod optimizer;
 pub mod parameters;
+pub mod peak;
 pub mod policy;
 pub mod reward_model;
 pub mod size;
@@ -34,3 +38,4 @@ pub mod trainer;
 pub mod trainer_state;
 pub mod transformer;
 pub mod weights;
+pub mod workload;

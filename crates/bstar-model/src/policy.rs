@@ -8,8 +8,14 @@
 //! predicted and needs no room. A sampled response can fill the context, and when its text is
 //! encoded again it can be longer still (bytes that are no text become U+FFFD): such an example is
 //! cut at the context. Whoever trains on given text asks [`EmbeddedPolicy::check_example`] first.
+//!
+//! A policy may train an adapter ([`EmbeddedPolicy::with_adapter`]): its weights are then those of the
+//! base with the adapter merged, and what it saves is the adapter.
+
+mod adapted;
 
 use crate::decode::{DecodeRequest, Decoder, Ends, Generation};
+use crate::lora::{Adapter, folder};
 use crate::loss::TokenizedExample;
 use crate::optimizer::{AdamW, OptimizerSettings};
 use crate::reward_model::EmbeddedRewardModel;
@@ -17,8 +23,9 @@ use crate::size::ModelSize;
 use crate::stops::Stops;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::Trainer;
-use crate::trainer_state;
+use crate::trainer_state::{self, Trained};
 use crate::weights::Weights;
+use adapted::Adapted;
 use bstar_core::event::TrainStep;
 use bstar_core::ports::{Example, Policy, PromptRequest, SampleRequest, Tick, Update};
 use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
@@ -30,6 +37,8 @@ pub struct EmbeddedPolicy {
     weights: Weights,
     tokenizer: Tokenizer,
     optimizer: AdamW,
+    /// There if an adapter is trained.
+    adapted: Option<Adapted>,
     /// Made of the weights when first needed, dropped when they change.
     decoder: Option<Decoder>,
     version: Arc<str>,
@@ -49,7 +58,8 @@ impl EmbeddedPolicy {
         Self::from_parts(Weights::random(&config, key), tokenizer, settings)
     }
 
-    /// A policy from a Hugging Face model folder, with a fresh optimizer.
+    /// A policy from a Hugging Face model folder, with a fresh optimizer. From an adapter's folder it
+    /// is the base that the adapter names, with the adapter merged.
     pub fn from_folder(dir: &Path, settings: OptimizerSettings) -> Result<Self, Fault> {
         let (weights, tokenizer) = load_model(dir)?;
         Ok(Self::from_parts(weights, tokenizer, settings))
@@ -61,8 +71,15 @@ impl EmbeddedPolicy {
     }
 
     /// Replaces weights and tokenizer by those of a model folder, and forgets the optimizer's
-    /// state.
+    /// state. A policy that trains an adapter loads the adapter of a folder.
     pub fn load(&mut self, dir: &Path) -> Result<(), Fault> {
+        if let Some(adapted) = &mut self.adapted {
+            adapted.load(dir)?;
+            let weights = adapted.weights();
+            self.replace_weights(weights);
+            self.optimizer.reset();
+            return Ok(());
+        }
         let (weights, mut tokenizer) = load_model(dir)?;
         if self.tokenizer.is_chat() {
             tokenizer.use_chat_template()?;
@@ -71,22 +88,26 @@ impl EmbeddedPolicy {
         Ok(())
     }
 
-    /// Writes a model folder that `transformers` and vLLM open, flushed but not renamed.
+    /// Writes a model folder that `transformers` and vLLM open, flushed but not renamed; where an
+    /// adapter is trained, an adapter folder that PEFT opens.
     pub fn save(&self, dir: &Path) -> Result<(), Fault> {
+        if let Some(adapted) = &self.adapted {
+            return Ok(adapted.save(dir)?);
+        }
         self.weights.save(dir)?;
         Ok(self.tokenizer.save(dir)?)
     }
 
     /// Writes the optimizer's state into a folder that exists.
     pub fn save_trainer_state(&self, dir: &Path) -> Result<(), Fault> {
-        Ok(trainer_state::save(&self.optimizer, &self.weights.config, dir)?)
+        Ok(trainer_state::save(&self.optimizer, &self.trained(), dir)?)
     }
 
     /// Reads the optimizer's state from a folder. Without any there, the optimizer starts afresh
     /// and the result is `false`.
     pub fn load_trainer_state(&mut self, dir: &Path) -> Result<bool, Fault> {
         let settings = *self.optimizer.settings();
-        if let Some(optimizer) = trainer_state::load(settings, &self.weights.config, dir)? {
+        if let Some(optimizer) = trainer_state::load(settings, &self.trained(), dir)? {
             self.optimizer = optimizer;
             return Ok(true);
         }
@@ -148,7 +169,32 @@ impl EmbeddedPolicy {
     fn from_parts(weights: Weights, tokenizer: Tokenizer, settings: OptimizerSettings) -> Self {
         let optimizer = AdamW::new(settings, weights.config.parameter_count());
         let version = weights.fingerprint();
-        Self { weights, tokenizer, optimizer, decoder: None, version }
+        Self { weights, tokenizer, optimizer, adapted: None, decoder: None, version }
+    }
+
+    fn trained(&self) -> Trained<'_> {
+        match &self.adapted {
+            Some(Adapted { adapter, base_version, .. }) => {
+                Trained { tensors: adapter.tensor_shapes(), base: Some(base_version) }
+            }
+            None => Trained { tensors: self.weights.config.tensor_shapes(), base: None },
+        }
+    }
+
+    fn trainer(&self) -> Trainer {
+        let optimizer = self.optimizer.clone();
+        match &self.adapted {
+            Some(Adapted { base, adapter, .. }) => {
+                Trainer::with_adapter(Arc::clone(base), adapter.clone(), optimizer)
+            }
+            None => Trainer::new(&self.weights.config, self.weights.to_flat(), optimizer),
+        }
+    }
+
+    fn replace_weights(&mut self, weights: Weights) {
+        self.version = weights.fingerprint();
+        self.weights = weights;
+        self.decoder = None;
     }
 
     fn context_length(&self) -> usize {
@@ -245,18 +291,18 @@ impl Policy for EmbeddedPolicy {
     ) -> Result<(), Fault> {
         let examples: Vec<TokenizedExample> =
             update.examples.iter().map(|e| self.tokenize(e)).collect::<Result<_, _>>()?;
-        let config = &self.weights.config;
-        let mut trainer = Trainer::new(config, self.weights.to_flat(), self.optimizer.clone());
+        let mut trainer = self.trainer();
         if update.fresh_optimizer {
             trainer.reset_optimizer();
         }
         let result = run_steps(&mut trainer, &examples, update, on_step);
         // Also after a fault: steps that were announced have happened.
+        if let (Some(adapted), Some(adapter)) = (&mut self.adapted, trainer.adapter()) {
+            adapted.adapter = adapter.clone();
+        }
         let (parameters, optimizer) = trainer.finish();
-        self.weights = Weights::from_flat(&self.weights.config, &parameters);
         self.optimizer = optimizer;
-        self.decoder = None;
-        self.version = self.weights.fingerprint();
+        self.replace_weights(Weights::from_flat(&self.weights.config, &parameters));
         result
     }
 
@@ -293,6 +339,10 @@ const CONTEXT_HINT: &str =
     "leave out queries that are this long, or use a model with a longer context";
 
 fn load_model(dir: &Path) -> Result<(Weights, Tokenizer), Fault> {
+    if folder::is_adapter(dir) {
+        let (base, tokenizer) = load_model(&folder::base_of(dir)?)?;
+        return Ok((Adapter::load(dir, &base.config)?.merged(&base), tokenizer));
+    }
     let mut weights = Weights::load(dir)?;
     let tokenizer = Tokenizer::load(dir, &weights.config.eos_token_ids)?;
     weights.config.eos_token_ids = tokenizer.eos_tokens().to_vec();

@@ -362,7 +362,7 @@ const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
 /// What may make up a tokenizer; only the first is needed.
-const FILES: [&str; 5] =
+pub(crate) const FILES: [&str; 5] =
     [TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, "added_tokens.json", CHAT_TEMPLATE];
 
 /// All bytes and the special tokens.

@@ -4,16 +4,20 @@
 //! and backward pass on one thread; parts run side by side. Their gradients are added in the order
 //! of the parts, so the result has the same bits for any number of threads. A loss or gradient that
 //! is not finite leaves everything as it was; parameters that a step made not finite are an error of
-//! that step.
+//! that step. With an adapter its factors are what is trained; the parameters are those of the model
+//! with the adapter merged.
 
 use crate::config::ModelConfig;
+use crate::lora::Adapter;
 use crate::loss::{TokenizedExample, Workspace, response_loss};
 use crate::optimizer::{AdamW, gradient_norm};
 use crate::parameters::{ParameterGroup, parameter_groups};
 use crate::transformer::Transformer;
+use crate::weights::Weights;
 use bstar_core::{Fault, FaultClass};
 use rayon::prelude::*;
 use std::cmp::Reverse;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why training cannot go on. Only [`TrainerError::Parameter`] comes after the step.
@@ -68,14 +72,37 @@ pub struct Trainer {
     optimizer: AdamW,
     /// One for each part that runs beside others; the first collects the gradient.
     workspaces: Vec<Workspace>,
+    lora: Option<LoraTraining>,
+}
+
+/// What is trained instead of all parameters.
+struct LoraTraining {
+    base: Arc<Weights>,
+    adapter: Adapter,
+    gradient: Vec<f32>,
 }
 
 impl Trainer {
     /// Starts from a flat buffer (see [`crate::weights::Weights::to_flat`]) and an optimizer of the
     /// same size.
     pub fn new(config: &ModelConfig, parameters: Vec<f32>, optimizer: AdamW) -> Self {
-        let groups = parameter_groups(config);
-        Self { config: config.clone(), groups, parameters, optimizer, workspaces: Vec::new() }
+        let (config, groups) = (config.clone(), parameter_groups(config));
+        Self { config, groups, parameters, optimizer, workspaces: Vec::new(), lora: None }
+    }
+
+    /// Starts from an adapter on a base, which stays as it is, and an optimizer of the size of the
+    /// adapter.
+    pub fn with_adapter(base: Arc<Weights>, adapter: Adapter, optimizer: AdamW) -> Self {
+        let (mut parameters, groups) = (base.to_flat(), adapter.parameter_groups());
+        adapter.merge(&base, &mut parameters);
+        let config = base.config.clone();
+        let lora = Some(LoraTraining { base, adapter, gradient: Vec::new() });
+        Self { config, groups, parameters, optimizer, workspaces: Vec::new(), lora }
+    }
+
+    /// The adapter as it is now, if one is trained.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.lora.as_ref().map(|lora| &lora.adapter)
     }
 
     /// The parameters as they are now.
@@ -112,24 +139,38 @@ impl Trainer {
         if !norm.is_finite() {
             return Err(TrainerError::Gradient(norm));
         }
-        let gradient = self.workspaces[0].gradients();
-        self.optimizer.step(&mut self.parameters, gradient, norm, &self.groups, learning_rate);
+        let (optimizer, groups) = (&mut self.optimizer, &self.groups);
+        if let Some(LoraTraining { base, adapter, gradient }) = &mut self.lora {
+            optimizer.step(adapter.factors_mut(), gradient, norm, groups, learning_rate);
+            adapter.merge(base, &mut self.parameters);
+        } else {
+            let gradient = self.workspaces[0].gradients();
+            optimizer.step(&mut self.parameters, gradient, norm, groups, learning_rate);
+        }
         match self.config.first_not_finite(&self.parameters) {
             None => Ok(report),
             Some(name) => Err(TrainerError::Parameter(name)),
         }
     }
 
-    /// The loss of a batch and its gradient, in the order of the parameters.
+    /// The loss of a batch and its gradient, in the order of the parameters; with an adapter, of its
+    /// factors.
     pub fn gradient(
         &mut self,
         batch: &[&TokenizedExample],
     ) -> Result<(StepReport, Vec<f32>), TrainerError> {
         let report = self.measure(batch)?;
-        Ok((report, self.workspaces[0].gradients().to_vec()))
+        Ok((report, self.trained_gradient().to_vec()))
     }
 
-    /// Leaves the gradient of the batch in the first workspace.
+    fn trained_gradient(&self) -> &[f32] {
+        match &self.lora {
+            Some(lora) => &lora.gradient,
+            None => self.workspaces[0].gradients(),
+        }
+    }
+
+    /// Leaves the gradient of the batch in the first workspace, and that of an adapter with it.
     fn measure(&mut self, batch: &[&TokenizedExample]) -> Result<StepReport, TrainerError> {
         let tokens: usize = batch.iter().map(|example| example.targets().len()).sum();
         if tokens == 0 {
@@ -143,7 +184,10 @@ impl Trainer {
         let loss = sum_over_parts(&parts, &mut self.workspaces, |part, workspace| {
             response_loss(&transformer, part, scale, workspace)
         });
-        let gradient_norm = gradient_norm(self.workspaces[0].gradients());
+        if let Some(LoraTraining { adapter, gradient, .. }) = &mut self.lora {
+            adapter.gradient(self.workspaces[0].gradients(), gradient);
+        }
+        let gradient_norm = gradient_norm(self.trained_gradient());
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Evaluate a model folder on a task.
     Eval(EvalArgs),
+    /// Merge an adapter into its base model: a model folder that needs no adapter.
+    Merge(MergeArgs),
     /// Print the monitors of any rollouts file, ours or another trainer's.
     Analyze(AnalyzeArgs),
     /// Search temperature and threshold on stored rollouts.
@@ -44,6 +46,8 @@ pub(crate) enum Verb {
     },
     /// Write a commented config file to start from.
     Init(InitArgs),
+    /// Measure how fast this machine trains and samples, beside what it can do at most.
+    Bench(BenchArgs),
     /// Say what this machine offers and what is missing.
     Doctor(DoctorArgs),
 }
@@ -82,6 +86,17 @@ pub(crate) struct EvalArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Model folder (Hugging Face format) that the adapter was trained on.
+    pub(crate) base: PathBuf,
+    /// Adapter folder (PEFT format), or a run folder, whose last checkpoint is taken.
+    pub(crate) adapter: PathBuf,
+    /// Folder to write; it must not exist.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -293,6 +308,34 @@ pub(crate) struct InitArgs {
     /// File to write.
     #[arg(default_value = "bstar.toml")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Size of the model; both if not given.
+    #[arg(long, value_enum)]
+    pub(crate) size: Option<BenchSize>,
+    /// Fewer tries: less exact, and several times faster.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Worker threads; 0 is one per core.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) threads: u16,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Measure this workload in this process; the command starts itself with it for each one.
+    #[arg(long, hide = true)]
+    pub(crate) workload: Option<String>,
+}
+
+/// Sizes of models that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchSize {
+    /// 4.4 million parameters.
+    Small,
+    /// 97.5 million parameters.
+    Large,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
     match cli.verb {
         Verb::Run(args) => commands::run::run(&args, notes),
         Verb::Eval(args) => commands::eval::eval(&args, notes),
+        Verb::Merge(args) => commands::merge::merge(&args),
         Verb::Analyze(args) => commands::analyze::analyze(&args, notes),
         Verb::Balance(args) => commands::balance::balance(&args, notes),
         Verb::Grade(args) => commands::grade::grade(&args, notes),
@@ -57,6 +58,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Verb::Config { verb: ConfigVerb::Schema } => commands::config::schema(),
         Verb::Config { verb: ConfigVerb::Reference } => commands::config::reference(),
         Verb::Init(args) => commands::init::init(&args.file),
+        Verb::Bench(args) => commands::bench::bench(&args, notes),
         Verb::Doctor(args) => commands::doctor::doctor(args.json),
     }
 }

@@ -1,6 +1,7 @@
 //! The policy as a whole: learning, going on after a save, texts that do not fit, faults.
 
 use super::*;
+use crate::lora::LoraSettings;
 use bstar_core::FinishReason;
 use bstar_core::ports::{Decoding, PromptRequest};
 use bstar_core::schedule::CosineSchedule;
@@ -290,4 +291,72 @@ fn a_response_ends_before_a_stop_string() {
         assert!(tokens.contains(&(stopped.token_count as usize)), "{stopped:?} of {free:?}");
     }
     assert!(cuts > 20, "{cuts}");
+}
+
+fn adapter_policy(base: &Path, rank: usize) -> Result<EmbeddedPolicy, Fault> {
+    let lora = LoraSettings { rank, ..LoraSettings::default() };
+    EmbeddedPolicy::with_adapter(base, OptimizerSettings::default(), lora, RngKey::from_seed(3))
+}
+
+#[test]
+fn a_policy_with_an_adapter_saves_only_the_adapter_and_goes_on_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, saved) = (dir.path().join("base"), dir.path().join("saved"));
+    policy().save(&base).unwrap();
+    let mut straight = adapter_policy(&base, 4).unwrap();
+    assert_eq!(straight.version(), policy().version());
+    train(&mut straight, 0..10);
+    assert_ne!(straight.version(), policy().version());
+
+    let mut first_half = adapter_policy(&base, 4).unwrap();
+    train(&mut first_half, 0..5);
+    first_half.save(&saved).unwrap();
+    first_half.save_trainer_state(&saved).unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(&saved).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let expected = [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "optimizer.safetensors",
+        "trainer_state.json",
+    ];
+    assert_eq!(names, expected);
+
+    let mut resumed = adapter_policy(&base, 4).unwrap();
+    resumed.load(&saved).unwrap();
+    assert_eq!(resumed.version(), first_half.version());
+    assert!(resumed.load_trainer_state(&saved).unwrap());
+    train(&mut resumed, 5..10);
+    assert_eq!(resumed.version(), straight.version());
+    // For sampling alone, an adapter's folder is as good as a model's.
+    let mut loaded = EmbeddedPolicy::from_folder(&saved, OptimizerSettings::default()).unwrap();
+    assert_eq!(loaded.version(), first_half.version());
+    assert_eq!(greedy(&mut loaded, &["3+1="]), greedy(&mut first_half, &["3+1="]));
+}
+
+#[test]
+fn adapters_of_another_shape_or_base_do_not_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, saved) = (dir.path().join("base"), dir.path().join("saved"));
+    policy().save(&base).unwrap();
+    let mut first = adapter_policy(&base, 4).unwrap();
+    train(&mut first, 0..2);
+    first.save(&saved).unwrap();
+    first.save_trainer_state(&saved).unwrap();
+    let fault = adapter_policy(&base, 2).unwrap().load(&saved).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Run);
+    let fault = adapter_policy(&saved, 2).err().unwrap();
+    assert_eq!(fault.class, FaultClass::Usage);
+    // Another model in the place of the base.
+    let mut other = policy();
+    train(&mut other, 0..3);
+    other.save(&base).unwrap();
+    let mut moved = adapter_policy(&base, 4).unwrap();
+    moved.load(&saved).unwrap();
+    let fault = moved.load_trainer_state(&saved).unwrap_err();
+    assert!(fault.message.contains("another base model"), "{fault}");
+    std::fs::remove_file(base.join("config.json")).unwrap();
+    let fault = EmbeddedPolicy::from_folder(&saved, OptimizerSettings::default()).err().unwrap();
+    assert!(fault.message.contains("is not a model folder"), "{fault}");
 }

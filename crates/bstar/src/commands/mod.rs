@@ -3,11 +3,13 @@
 pub(crate) mod analyze;
 pub(crate) mod audit;
 pub(crate) mod balance;
+pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod grade;
 pub(crate) mod init;
+pub(crate) mod merge;
 mod metrics;
 mod preflight;
 pub(crate) mod run;

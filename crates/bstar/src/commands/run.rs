@@ -109,7 +109,14 @@ fn base_policy(loaded: &Loaded, task: &LoadedTask) -> Result<EmbeddedPolicy, Fau
     let model = &config.model;
     if !model.folder.is_empty() {
         let folder = model_folder(&loaded.base_dir.join(&model.folder))?;
-        return loaded_policy(&folder, config, task);
+        let key = RngKey::from_seed(config.seed).child("lora");
+        return match config.lora.rank {
+            0 => loaded_policy(&folder, config, task),
+            _ => asked_in_style(
+                task,
+                EmbeddedPolicy::with_adapter(&folder, config.optimizer, config.lora.clone(), key)?,
+            ),
+        };
     }
     if task.style() == PromptStyle::Chat {
         let problem = "`task.files.style` is chat, and a model from scratch cannot chat";
@@ -135,7 +142,10 @@ pub(crate) fn loaded_policy(
     config: &Config,
     task: &LoadedTask,
 ) -> Result<EmbeddedPolicy, Fault> {
-    let mut policy = EmbeddedPolicy::from_folder(folder, config.optimizer)?;
+    asked_in_style(task, EmbeddedPolicy::from_folder(folder, config.optimizer)?)
+}
+
+fn asked_in_style(task: &LoadedTask, mut policy: EmbeddedPolicy) -> Result<EmbeddedPolicy, Fault> {
     if task.style() == PromptStyle::Chat {
         policy.use_chat_template()?;
     }

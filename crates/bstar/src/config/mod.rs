@@ -20,6 +20,7 @@ use bstar_core::ranking::{Deduplication, GoldSolutions};
 use bstar_core::reward::RewardRule;
 use bstar_core::reward_training::RewardStart;
 use bstar_core::step_labels::StepLabels;
+use bstar_model::lora::LoraSettings;
 use bstar_model::optimizer::OptimizerSettings;
 use bstar_model::size::ModelSize;
 use bstar_tasks::TaskConfig;
@@ -47,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) task: TaskConfig,
     /// The policy: the model that is trained.
     pub(crate) model: ModelConfig,
+    /// An adapter to train instead of all weights (docs/guide/lora.md).
+    pub(crate) lora: LoraSettings,
     /// The optimizer. Its moments are part of every checkpoint.
     pub(crate) optimizer: OptimizerSettings,
     /// Supervised fine-tuning: how the base model becomes P_0, the policy that the iterations start

@@ -11,6 +11,8 @@ const MANY: u64 = 1_000_000_000;
 const MOST_EXAMPLES: u64 = 1_000_000_000_000;
 /// Positions and vocabulary entries are held in tables, so they are limited sooner.
 const MOST_IN_A_TABLE: u64 = 1_000_000;
+/// Far above any rank in use; what adapter folders may have.
+const MOST_RANK: u64 = 1 << 16;
 /// Far more than any machine has cores.
 const MOST_THREADS: u64 = 1024;
 
@@ -92,12 +94,14 @@ impl Config {
     /// Every number with what it may be.
     #[rustfmt::skip]
     pub(crate) fn numbers(&self) -> Vec<(&'static str, f64, Range)> {
-        let Self { model, optimizer, supervised, sample, reward, reward_model, balance, train, evaluate, run, .. } = self;
+        let Self { model, lora, optimizer, supervised, sample, reward, reward_model, balance, train, evaluate, run, .. } = self;
         let any = Count(0, MANY);
         let some = Count(1, MANY);
         vec![
             ("model.context_length", model.context_length as f64, Count(1, MOST_IN_A_TABLE)),
             ("model.vocab_size", model.vocab_size as f64, Count(1, MOST_IN_A_TABLE)),
+            ("lora.rank", lora.rank as f64, Count(0, MOST_RANK)),
+            ("lora.alpha", lora.alpha, Positive),
             ("optimizer.beta1", optimizer.beta1, Decay),
             ("optimizer.beta2", optimizer.beta2, Decay),
             ("optimizer.epsilon", optimizer.epsilon, Positive),
@@ -227,6 +231,8 @@ mod tests {
             ("train.learning_rate_floor", vec!["-1.0", "nan", "inf"]),
             ("train.warmup_steps", vec!["-1.0", "nan", "inf"]),
             ("train.steps", vec!["0", "1000000001"]),
+            ("lora.rank", vec!["65537"]),
+            ("lora.alpha", vec!["0.0", "nan", "inf"]),
             ("sample.top_p", vec!["0.0", "1.1", "nan"]),
             ("sample.k", vec!["0", "9223372036854775807"]),
             ("sample.max_tokens", vec!["0"]),

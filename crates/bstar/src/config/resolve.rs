@@ -21,8 +21,8 @@ impl Config {
     }
 
     fn check_agreement(&self) -> Result<(), Fault> {
-        let adapts = self.method.spec().self_training;
-        require(!adapts || self.iterations > 0, || {
+        let self_trains = self.method.spec().self_training;
+        require(!self_trains || self.iterations > 0, || {
             format!("`iterations` is 0, but `method = \"{}\"` needs some", self.method.name())
         })?;
         let most_k = self.evaluate.k.iter().copied().max().unwrap_or(0);
@@ -47,6 +47,15 @@ impl Config {
             "`supervised.steps` is 0 and `model.folder` is empty: a model from scratch knows nothing \
              to teach itself with"
                 .into()
+        })?;
+        let adapts = self.lora.rank > 0;
+        require(!adapts || !scratch, || {
+            "`lora.rank` is above 0 and `model.folder` is empty: an adapter needs a model to be \
+             trained on"
+                .into()
+        })?;
+        require(!adapts || !self.lora.targets.is_empty(), || {
+            "`lora.rank` is above 0 and `lora.targets` is empty: nothing would be trained".into()
         })?;
         let stops = self.supervised.stop_at_accuracy > 0.0;
         let validates =

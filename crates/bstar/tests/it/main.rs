@@ -1,5 +1,6 @@
 //! Tests of the whole: the real binary, and rules about the repository.
 
+mod adapters;
 mod bad_input;
 mod binary;
 mod code_tasks;

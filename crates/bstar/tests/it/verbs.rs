@@ -363,11 +363,39 @@ fn what_balance_chooses_on_a_probe_is_what_the_run_chose() {
 fn doctor_and_help_say_something() {
     let bench = Bench::new();
     assert!(bench.good("doctor --json").json().as_array().is_some_and(|all| all.len() > 4));
-    for verb in
-        ["", "run", "eval", "analyze", "balance", "runs", "runs show", "config", "init", "doctor"]
-    {
+    for verb in [
+        "",
+        "run",
+        "eval",
+        "analyze",
+        "balance",
+        "runs",
+        "runs show",
+        "config",
+        "init",
+        "doctor",
+        "merge",
+        "bench",
+    ] {
         let help = bench.good(&format!("{verb} --help")).stdout;
         assert!(help.contains("Usage: bstar"), "{verb}: {help}");
     }
     bench.bad("tune", 2, &["tune"]);
+}
+
+#[test]
+fn bench_measures_each_workload_beside_the_peak() {
+    let bench = Bench::new();
+    let outcome = bench.good("bench --size small --quick --json");
+    assert!(outcome.stderr.contains("[1/4] small-train"), "{}", outcome.stderr);
+    let report = outcome.json();
+    assert!(report["gflops"].as_f64() > Some(0.0));
+    let workloads = report["workloads"].as_array().expect("workloads");
+    assert_eq!(workloads.len(), 4);
+    for row in workloads {
+        assert!(row["tokens_per_second"].as_f64() > Some(0.0), "{row}");
+        let samples = row["workload"].as_str().is_some_and(|name| name.contains("sample"));
+        assert_eq!(row["gigabytes_per_second"].is_number(), samples, "{row}");
+    }
+    bench.bad("bench --workload medium-train", 2, &["medium-train", "hint:"]);
 }
