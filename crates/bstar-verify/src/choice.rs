@@ -52,7 +52,8 @@ pub fn find(response: &str) -> Option<&str> {
         return within(boxed);
     }
     if let Some(found) = ANNOUNCED.captures_iter(text).last() {
-        return settled(found.name("letter")?.as_str(), &text[found.get(0)?.end()..]);
+        let letter = found.name("letter").or(found.name("small"))?;
+        return settled(letter.as_str(), &text[found.get(0)?.end()..]);
     }
     let line = text.lines().next_back()?.trim();
     if let Some(letter) = within(line) {
@@ -90,11 +91,13 @@ pub fn compare(answer: &str, gold: &str) -> Sameness {
 }
 
 static ANNOUNCED: LazyLock<Regex> = LazyLock::new(|| {
-    let words = "is|would be|should be|must be|option|choice|letter|for sure|definitely|clearly|the|correct|best|one";
-    let pattern = format!(
-        r"(?:####|(?i)\b(?:answer|option|choice|choose|pick|select)\b)[\s*:\-–]*(?i:(?:{words})\b[\s*:]*)*(?-i)(?:[\s*\[({{$]|\\(?:text|textbf|mathbf|mathrm)\{{)*(?<letter>[A-Z])\b"
-    );
-    Regex::new(&pattern).expect("a valid pattern")
+    let mark = r"####|(?i:\b(?:answer|option|choice|choose|pick|select)\b)";
+    let glue = r"(?i:(?:is|would be|should be|must be|option|choice|letter|for sure|definitely|clearly|the|correct|best|one)\b[\s*:]*)*";
+    let dress = r"(?:[\s*\[({$]|\\(?:text|textbf|mathbf|mathrm)\{)*";
+    // A small letter needs brackets: `answer is a` goes on.
+    let letter = r"(?:(?<letter>[A-Z])\b|[(\[](?<small>[a-z])[)\]])";
+    Regex::new(&format!(r"(?:{mark})[\s*:\-–]*{glue}(?:{dress})??{letter}"))
+        .expect("a valid pattern")
 });
 
 static WRAPPED: LazyLock<Regex> = LazyLock::new(|| {
@@ -189,6 +192,7 @@ mod tests {
             ("so \\boxed{\\text{A}}", Some("A")),
             ("$\\boxed{\\textbf{(A)}}$", Some("A")),
             ("Final answer: A", Some("A")),
+            ("The answer is option (d).", Some("d")),
             ("the correct choice is (C)", Some("C")),
             ("Gravity.\nThe answer is C.", Some("C")),
             ("**Final Answer: B**", Some("B")),

@@ -279,6 +279,7 @@ fn several_answers_are_found_in_prose() {
     for (response, gold) in [
         ("We get $a=3$ and so the area is $5$.", "5"),
         ("We find that $x \\neq 3$.", "x \\neq 3"),
+        ("The answer is 5, not 6.", "5"),
         ("Option A", "A"),
         ("the correct choice is (C)", "C"),
     ] {

@@ -260,7 +260,9 @@ fn first_sentence(line: &str) -> &str {
 
 /// The answer within a sentence: all of it, its last formula, or its last number.
 fn within(sentence: &str) -> Option<String> {
-    let bare = sentence.trim().trim_matches('*').trim();
+    // What it is not is no part of it: `5, not 6`.
+    let told = sentence.split_once(", not ").map_or(sentence, |(told, _)| told);
+    let bare = told.trim().trim_matches('*').trim();
     if is_compound(bare) {
         return Some(bare.to_owned());
     }
