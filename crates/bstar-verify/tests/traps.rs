@@ -216,6 +216,7 @@ fn bases_remainders_and_temperatures() {
         (r"32^\circ\text{F}", r"32 \text{ degrees Fahrenheit}"),
         (r"32^\circ C", r"32^\circ\mathrm{C}"),
         ("32 °F", "32"),
+        (r"-40^\circ F", "-40"),
         ("10 per cent", r"10\%"),
         ("10 per cent", "0.1"),
         ("undefined", "DNE"),
@@ -280,6 +281,9 @@ fn several_answers_are_found_in_prose() {
         ("We get $a=3$ and so the area is $5$.", "5"),
         ("We find that $x \\neq 3$.", "x \\neq 3"),
         ("The answer is 5, not 6.", "5"),
+        ("The solutions are 3 and 5. Their sum is 8.", "8"),
+        ("The solutions are $3$ and $5$.\nSo the sum is $8$.", "8"),
+        ("The answer is therefore $x = 4$ or $x = -1$.", "-1, 4"),
         ("Option A", "A"),
         ("the correct choice is (C)", "C"),
     ] {

@@ -100,7 +100,12 @@ fn last_plural(text: &str) -> Option<String> {
         .expect("a valid pattern")
     });
     let last = text.trim_end().lines().next_back()?;
-    let (_, told) = last_phrase(&PLURAL, last)?;
+    let line = PLURAL.captures_iter(last).last()?.get(1)?.as_str();
+    let told = first_sentence(line);
+    // What follows the sentence is what the text comes to.
+    if !line[told.len()..].trim_matches(['.', '。', ' ']).is_empty() {
+        return None;
+    }
     let told = told.trim();
     if is_formula(told) { Some(told.to_owned()) } else { undressed(told) }
 }
@@ -272,7 +277,7 @@ fn within(sentence: &str) -> Option<String> {
     if let Some((_, boxed)) = last_boxes(bare) {
         return Some(boxed);
     }
-    if let Some(formulas) = undressed(bare) {
+    if let Some(formulas) = undressed(bare).or_else(|| several(bare)) {
         return Some(formulas);
     }
     let formula = last_formula_at(bare);
@@ -308,6 +313,14 @@ fn side_by_side(text: &str) -> Option<String> {
         .flat_map(|part| part.split_whitespace())
         .any(|word| !is_joint(&word.trim_start_matches(',').to_lowercase()) && word != ",");
     if has_words { None } else { undressed(text) }
+}
+
+/// The formulas that a sentence ends with, where there are several: `therefore $3$ or $4$`.
+fn several(sentence: &str) -> Option<String> {
+    let (before, _) = sentence.split_once('$')?;
+    let formulas = side_by_side(&sentence[before.len()..])?;
+    let is_taken_back = not_taken_back(sentence, sentence[before.len()..].to_owned()).is_none();
+    (!is_taken_back).then_some(formulas)
 }
 
 /// What a calculation comes to: `(35 + 70 = 105)` is 105; other text is itself.

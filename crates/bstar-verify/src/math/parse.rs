@@ -242,10 +242,10 @@ impl Parser {
             return Some(value);
         }
         let unit = words.join(" ");
-        if let Expr::Degrees(inner) = &value
-            && let Some(scale) = super::units::temperature_scale(&unit)
+        if let Some(scale) = super::units::temperature_scale(&unit)
+            && let Some(temperature) = without_degrees(&value)
         {
-            return Some(Expr::Quantity(inner.clone(), scale.to_owned()));
+            return Some(Expr::Quantity(Box::new(temperature), scale.to_owned()));
         }
         if let Expr::Text(text) = value {
             return Some(Expr::Text(format!("{text} {unit}")));
@@ -497,6 +497,15 @@ impl Parser {
             }
             _ => None,
         }
+    }
+}
+
+/// What stands before a degree sign: the number of a temperature.
+fn without_degrees(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Degrees(inner) => Some((**inner).clone()),
+        Expr::Negative(inner) => without_degrees(inner).map(Expr::negated),
+        _ => None,
     }
 }
 
