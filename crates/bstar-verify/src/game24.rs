@@ -2,7 +2,8 @@
 //!
 //! A solution uses each of the given numbers exactly once, with `+`, `-`, `*`, `/` and brackets, and
 //! comes to 24. Arithmetic is exact, so `8 / (3 - 8 / 3)` is 24. Only the answer counts, not the
-//! steps before it: what is in the last box, behind the last "Answer:", or on the last line.
+//! steps before it: what is in the last box, behind the last mark (`Answer:`, `The answer is`, `####`),
+//! or on the last line.
 
 use crate::extraction;
 use crate::verifier::Sameness;
@@ -94,7 +95,7 @@ fn is_prose(answer: &str) -> bool {
     !answer.contains(|c: char| c.is_ascii_digit()) || answer.split_whitespace().any(is_word)
 }
 
-/// What is in the last box, behind the last "Answer:", or on the last line.
+/// What is in the last box, behind the last mark, or on the last line.
 fn answer(response: &str) -> Option<&str> {
     let tail = extraction::tail(response);
     if let Some(boxed) = extraction::last_boxed(tail) {
@@ -102,17 +103,35 @@ fn answer(response: &str) -> Option<&str> {
     }
     let line = tail.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
     let marked = last_marked(tail).map(|rest| {
-        let rest = rest.trim_start_matches(['*', ' ', '\n', '\r']);
+        let rest = rest.trim_start_matches([':', '*', ' ', '\n', '\r']);
         rest.lines().next().unwrap_or_default().trim()
     });
-    Some(marked.unwrap_or(line)).filter(|answer| !answer.is_empty())
+    Some(marked.unwrap_or(without_conclusion(line))).filter(|answer| !answer.is_empty())
 }
 
-/// The text behind the last `answer:` in any case.
+/// What stands before an answer, in any case.
+const MARKS: [&[u8]; 6] =
+    [b"answer:", b"answer is", b"solution:", b"solution is", b"expression is", b"####"];
+
+/// The text behind the last mark.
 fn last_marked(text: &str) -> Option<&str> {
-    const MARK: &[u8] = b"answer:";
-    let found = text.as_bytes().windows(MARK.len()).rposition(|w| w.eq_ignore_ascii_case(MARK))?;
-    text.get(found + MARK.len()..)
+    let last = |mark: &&[u8]| {
+        let found =
+            text.as_bytes().windows(mark.len()).rposition(|w| w.eq_ignore_ascii_case(mark))?;
+        Some(found + mark.len())
+    };
+    text.get(MARKS.iter().filter_map(last).max()?..)
+}
+
+/// A line without the word that it concludes with: `Thus, (7 - 1) * 4 = 24`.
+fn without_conclusion(line: &str) -> &str {
+    const WORDS: [&str; 5] = ["thus", "therefore", "hence", "so", "finally"];
+    match line.split_once([' ', ',']) {
+        Some((first, rest)) if WORDS.contains(&first.to_ascii_lowercase().as_str()) => {
+            rest.trim_start_matches([',', ':', ' '])
+        }
+        _ => line,
+    }
 }
 
 /// An exact value, in lowest terms with a positive denominator.
@@ -365,6 +384,11 @@ mod tests {
             ("**Answer:** (7 - 1)(4)(1)", [1, 1, 4, 7]),
             ("Answer: 24 = 4 * [7 - 1] * 1", [1, 1, 4, 7]),
             ("answer: 6 * 4 * 1 * 1 = 24 * 1 = 24.", [1, 1, 4, 6]),
+            ("The answer is (10 - 4) * (13 - 9) = 24.", [4, 9, 10, 13]),
+            ("So the final answer is: (10-4)*(13-9)=24. I hope it helps.", [4, 9, 10, 13]),
+            ("13 - 9 = 4\nThe solution is $(10-4)\\times(13-9)=24$.\nDone", [4, 9, 10, 13]),
+            ("Thus, (10-4)*(13-9)=24.", [4, 9, 10, 13]),
+            ("#### (10-4)*(13-9)", [4, 9, 10, 13]),
         ] {
             assert_eq!(reason(response, &numbers), Reason::Solution, "{response:?}");
         }
@@ -383,6 +407,9 @@ mod tests {
             ("Answer: (10 - 4 * (13 - 9)", Reason::CannotParse),
             ("Answer: 10.4 + 13 + 9", Reason::CannotParse),
             ("Answer: not possible", Reason::NoAnswer),
+            ("The answer is not (10 - 4) * (13 - 9) = 24.", Reason::NoAnswer),
+            ("The answer is 24.", Reason::OtherNumbers),
+            ("The answer is 10 + 4 + 13 + 9 = 24.", Reason::OtherValue),
             ("", Reason::NoAnswer),
         ] {
             assert_eq!(reason(response, &[4, 9, 10, 13]), expected, "{response:?}");

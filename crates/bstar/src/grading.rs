@@ -124,8 +124,8 @@ impl Grader {
             }
             AnswerKind::Choice => {
                 let rules = [Rule::FinalAnswerLetter, Rule::Boxed, Rule::AnswerIs];
-                let letter = choice::parse(pred).map(|_| pred.trim());
-                grade_answer(Verifier::Choice, letter.or_else(|| extract(pred, &rules)), gold)
+                let letter = choice::find(pred).or_else(|| extract(pred, &rules));
+                grade_answer(Verifier::Choice, letter, gold)
             }
             AnswerKind::Exact => {
                 let text = Some(pred.trim()).filter(|text| !text.is_empty());

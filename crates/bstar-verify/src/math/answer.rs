@@ -18,7 +18,29 @@ const MAX_BOXES: usize = 16;
 
 /// The answer of a response.
 pub fn find(response: &str) -> Option<String> {
-    let text = told(response);
+    let cleared = marks::without_row_gaps(told(response));
+    let text = &*cleared;
+    let is_short = text.len() < 200 && !text.contains('\n');
+    marked(text, is_short).or_else(|| {
+        if is_compound(text) {
+            return Some(text.to_owned());
+        }
+        if is_short && plain_words(text) < SENTENCE && parses(text) {
+            return Some(text.trim().to_owned());
+        }
+        last_number(text).and_then(|number| not_taken_back(text, number))
+    })
+}
+
+/// The answer of a gold answer that is more than an answer: a whole solution, or a text that
+/// announces or marks it. A few words with a number are not cut down to the number.
+pub(super) fn find_in_gold(gold: &str) -> Option<String> {
+    let is_short = gold.len() < 200 && !gold.contains('\n');
+    if is_short { marked(&marks::without_row_gaps(told(gold)), true) } else { find(gold) }
+}
+
+/// The answer that something in the text marks as such.
+fn marked(text: &str, is_short: bool) -> Option<String> {
     let boxed = last_boxes(text);
     if let Some((at, value)) = marks::json_answer(text)
         && boxed.as_ref().is_none_or(|&(start, _)| start < at || value.contains("boxed"))
@@ -38,9 +60,11 @@ pub fn find(response: &str) -> Option<String> {
     if let Some((_, answers)) = boxed {
         return Some(told_in_words(&answers).unwrap_or(answers));
     }
-    let is_short = text.len() < 200 && !text.contains('\n');
     if is_short && is_formula(text) {
         return Some(text.trim().to_owned());
+    }
+    if is_short && let Some(formulas) = side_by_side(text) {
+        return Some(formulas);
     }
     if let Some(answer) = marks::marked_line(text).and_then(within) {
         return Some(answer);
@@ -58,15 +82,57 @@ pub fn find(response: &str) -> Option<String> {
         && formula.is_none_or(|(end, _)| start >= end)
         && let Some(number) = last_number(sentence)
     {
-        return Some(number);
+        return not_taken_back(sentence, number);
     }
-    if let Some((_, formula)) = formula {
-        return Some(outcome(formula).to_owned());
+    if let Some(several) = last_plural(text) {
+        return Some(several);
     }
-    if is_short && plain_words(text) < SENTENCE && parses(text) {
-        return Some(text.trim().to_owned());
+    let (_, formula) = formula?;
+    not_taken_back(text, outcome(formula).to_owned())
+}
+
+/// What the last sentence names as several answers: `The solutions are $3$ and $5$.`
+fn last_plural(text: &str) -> Option<String> {
+    static PLURAL: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(
+            r"(?i)\b(?:answers|solutions|roots|values|zeros|zeroes)\b[^.\n]{0,60}?\bare:?\s+([^\r\n]+)$",
+        )
+        .expect("a valid pattern")
+    });
+    let last = text.trim_end().lines().next_back()?;
+    let line = PLURAL.captures_iter(last).last()?.get(1)?.as_str();
+    let told = first_sentence(line);
+    // What follows the sentence is what the text comes to.
+    if !line[told.len()..].trim_matches(['.', '。', ' ']).is_empty() {
+        return None;
     }
-    last_number(text)
+    let told = told.trim();
+    if is_formula(told) { Some(told.to_owned()) } else { undressed(told) }
+}
+
+/// Whether a text is an amount in two units, of which neither is the answer: `6 ft 2 in`.
+fn is_compound(text: &str) -> bool {
+    static COMPOUND: LazyLock<Regex> = LazyLock::new(|| {
+        let amount = r#"[0-9][0-9.,]*\s*(?:[A-Za-z]+\.?|['"])"#;
+        Regex::new(&format!(r"^{amount},?\s*(?:and\s+)?{amount}$")).expect("a valid pattern")
+    });
+    text.len() < 60 && COMPOUND.is_match(text)
+}
+
+/// Words before an answer that it is taken away with.
+const RETRACTIONS: [&str; 10] =
+    ["not", "never", "cannot", "neither", "nor", "either", "or", "least", "most", "between"];
+
+/// What was found in a text, unless one of the three words before it takes it back: `not 5`.
+fn not_taken_back(text: &str, found: String) -> Option<String> {
+    let before = text.rfind(&found).map_or("", |at| &text[..at]);
+    let clause =
+        before.rfind([',', '.', ';', ':', '\n', '=']).map_or(before, |at| &before[at + 1..]);
+    let is_taken_back = clause.split_whitespace().rev().take(3).any(|word| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        RETRACTIONS.contains(&&*word) || word.ends_with("n't") || word.ends_with("n’t")
+    });
+    (!is_taken_back).then_some(found)
 }
 
 /// Words from which on a text is a sentence.
@@ -85,7 +151,8 @@ fn told_in_words(boxed: &str) -> Option<String> {
     let held = boxed.trim().strip_prefix("\\text{")?.strip_suffix('}')?;
     let words =
         held.split_whitespace().filter(|word| word.bytes().all(|c| c.is_ascii_alphabetic()));
-    if words.count() >= 2 { last_number(held) } else { None }
+    let number = if words.count() >= 2 { last_number(held) } else { None };
+    not_taken_back(held, number?)
 }
 
 /// Without thinking, chat markers and what comes long before the end.
@@ -118,7 +185,8 @@ fn is_formula(text: &str) -> bool {
 
 /// Whether formulas are marked in the text, so that what stands around them is prose.
 pub(super) fn is_dressed(text: &str) -> bool {
-    let bare = text.trim();
+    let cleared = marks::without_row_gaps(text);
+    let bare = cleared.trim();
     let inner = bare.strip_prefix('$').and_then(|rest| rest.strip_suffix('$')).unwrap_or(bare);
     inner.trim_matches('$').contains('$') || inner.contains("\\(") || inner.contains("\\[")
 }
@@ -197,22 +265,31 @@ fn first_sentence(line: &str) -> &str {
 
 /// The answer within a sentence: all of it, its last formula, or its last number.
 fn within(sentence: &str) -> Option<String> {
-    let bare = sentence.trim().trim_matches('*').trim();
+    // What it is not is no part of it: `5, not 6`.
+    let told = sentence.split_once(", not ").map_or(sentence, |(told, _)| told);
+    let bare = told.trim().trim_matches('*').trim();
+    if is_compound(bare) {
+        return Some(bare.to_owned());
+    }
     if is_formula(bare) {
         return Some(outcome(bare).to_owned());
     }
     if let Some((_, boxed)) = last_boxes(bare) {
         return Some(boxed);
     }
-    if let Some(formulas) = undressed(bare) {
+    if let Some(formulas) = undressed(bare).or_else(|| several(bare)) {
         return Some(formulas);
     }
     let formula = last_formula_at(bare);
     let number_after = formula.as_ref().and_then(|&(end, _)| last_number(&bare[end..]));
-    number_after
+    let found = number_after
         .or_else(|| formula.map(|(_, formula)| formula.to_owned()))
-        .or_else(|| last_number(bare))
-        .or_else(|| (!bare.is_empty() && parses(bare)).then(|| bare.to_owned()))
+        .or_else(|| last_number(bare));
+    match found {
+        // Where words take it back, all of the sentence is the answer, and no value.
+        Some(found) => not_taken_back(bare, found).or_else(|| Some(bare.to_owned())),
+        None => (!bare.is_empty() && parses(bare)).then(|| bare.to_owned()),
+    }
 }
 
 /// Formulas with little between them, without their dollar signs: `$3$ or $4$`, `$5$ inches`.
@@ -221,6 +298,29 @@ fn undressed(sentence: &str) -> Option<String> {
         sentence.replace("\\$", "").replace("\\(", " ").replace("\\)", " ").replace('$', " ");
     let is_dressed = sentence.matches('$').count() >= 2 || sentence.contains("\\(");
     (is_dressed && is_formula(&plain)).then(|| plain.trim().to_owned())
+}
+
+/// Formulas of a text that has nothing but these and words that join them: `$3$ and $4$`.
+fn side_by_side(text: &str) -> Option<String> {
+    let mut is_inside = false;
+    let marked = text.replace("\\(", "$").replace("\\)", "$");
+    let outside = marked.split('$').filter(|_| {
+        is_inside = !is_inside;
+        is_inside
+    });
+    let is_joint = |word: &str| matches!(word, "and" | "or" | "both" | "either" | "," | "." | ";");
+    let has_words = outside
+        .flat_map(|part| part.split_whitespace())
+        .any(|word| !is_joint(&word.trim_start_matches(',').to_lowercase()) && word != ",");
+    if has_words { None } else { undressed(text) }
+}
+
+/// The formulas that a sentence ends with, where there are several: `therefore $3$ or $4$`.
+fn several(sentence: &str) -> Option<String> {
+    let (before, _) = sentence.split_once('$')?;
+    let formulas = side_by_side(&sentence[before.len()..])?;
+    let is_taken_back = not_taken_back(sentence, sentence[before.len()..].to_owned()).is_none();
+    (!is_taken_back).then_some(formulas)
 }
 
 /// What a calculation comes to: `(35 + 70 = 105)` is 105; other text is itself.

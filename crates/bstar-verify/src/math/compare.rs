@@ -1,8 +1,10 @@
 //! Whether two trees are the same answer: structure first, then values.
 
 use super::budget::Budget;
-use super::expr::{Constant, Expr, Literal, Relation};
-use super::label::{are_named, named_value, settled, value_of};
+use super::collection::{are_opposed, is_interval};
+use super::expr::{Constant, Expr, Join, Literal};
+use super::label::{are_named, by_name, named_value, settled, value_of};
+use super::relation::related_same;
 use super::words::{self, spelled};
 use super::{Decimals, Options, Order, Percent, Units};
 use super::{interval, matching, modular, numeric, units};
@@ -24,9 +26,10 @@ pub(super) fn steps(answer: &str, gold: &str) -> Option<u64> {
     Some(super::budget::STEPS - comparison.budget.left())
 }
 
-struct Comparison<'a> {
+/// A comparison under way.
+pub(super) struct Comparison<'a> {
     options: &'a Options,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 impl Comparison<'_> {
@@ -49,25 +52,47 @@ impl Comparison<'_> {
         self.parts(&settled(&answer), &settled(&gold))
     }
 
-    fn parts(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
+    pub(super) fn parts(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
         let (answer, gold) = (&spread(answer), &spread(gold));
         match (answer, gold) {
-            (Expr::List(left), Expr::List(right)) => {
-                let is_same = self.items(left, right, self.is_ordered())?;
+            (Expr::List(left, join), Expr::List(right, other)) => {
+                let is_same =
+                    !are_opposed((left, *join), (right, *other)) && self.lists(left, right)?;
                 Some(is_same || self.same_region(answer, gold)?)
             }
-            (Expr::List(left) | Expr::Bracketed('{', left, _), Expr::Bracketed('{', right, _))
-            | (Expr::Bracketed('{', left, _), Expr::List(right))
-            | (Expr::Union(left), Expr::Union(right)) => self.items(left, right, false),
-            (Expr::List(values), Expr::Bracketed('(', _, ')')) if are_named(values) => {
-                self.parts(&Expr::Bracketed('(', values.clone(), ')'), gold)
+            (Expr::Bracketed('{', left, _), Expr::Bracketed('{', right, _)) => {
+                self.sets(left, right)
             }
-            (Expr::Bracketed('(', _, ')'), Expr::List(values)) if are_named(values) => {
-                self.parts(answer, &Expr::Bracketed('(', values.clone(), ')'))
+            (Expr::List(left, _), Expr::Bracketed('{', right, _)) => {
+                self.items(left, &self.without_repeats(right), false)
             }
-            (Expr::Matrix(rows), Expr::Bracketed('(', items, ')'))
-            | (Expr::Bracketed('(', items, ')'), Expr::Matrix(rows)) => {
-                line(rows).map_or(Some(false), |line| self.items(&line, items, true))
+            (Expr::Bracketed('{', left, _), Expr::List(right, _)) => {
+                self.items(&self.without_repeats(left), right, false)
+            }
+            (Expr::Union(left), Expr::Union(right)) => {
+                let is_same = self.items(left, right, false)?;
+                Some(is_same || self.same_pieces(answer, gold)?)
+            }
+            (Expr::Union(parts), Expr::List(items, _))
+            | (Expr::List(items, _), Expr::Union(parts))
+                if items.iter().all(is_interval) =>
+            {
+                self.items(parts, items, false)
+            }
+            (Expr::Union(_), Expr::Bracketed(..)) | (Expr::Bracketed(..), Expr::Union(_)) => {
+                self.same_pieces(answer, gold)
+            }
+            (Expr::List(values, _), Expr::Bracketed('(', items, ')'))
+            | (Expr::Bracketed('(', items, ')'), Expr::List(values, _))
+                if are_named(values) =>
+            {
+                self.items(&by_name(values), items, true)
+            }
+            (Expr::Matrix(rows), Expr::Bracketed(open @ ('(' | '['), items, close))
+            | (Expr::Bracketed(open @ ('(' | '['), items, close), Expr::Matrix(rows))
+                if (*open == '(') == (*close == ')') =>
+            {
+                self.matrix_in_brackets(rows, items)
             }
             (Expr::Bracketed(o1, left, c1), Expr::Bracketed(o2, right, c2)) => {
                 if (o1, c1) != (o2, c2) {
@@ -82,7 +107,7 @@ impl Comparison<'_> {
             }
             (Expr::Text(_), _) | (_, Expr::Text(_)) => self.words(answer, gold),
             (Expr::Related(..), Expr::Related(..)) => self.whole(answer, gold),
-            (Expr::Related(..) | Expr::List(_), _) | (_, Expr::Related(..) | Expr::List(_)) => {
+            (Expr::Related(..) | Expr::List(..), _) | (_, Expr::Related(..) | Expr::List(..)) => {
                 self.same_region(answer, gold)
             }
             _ if answer.is_scalar() && gold.is_scalar() => self.scalars(answer, gold),
@@ -104,8 +129,11 @@ impl Comparison<'_> {
             (other, Expr::Quantity(inner, _)) if is_lenient && !inner.is_scalar() => {
                 self.parts(other, inner)
             }
-            (Expr::Modulo(inner, _), other) if is_lenient => self.parts(inner, other),
-            (other, Expr::Modulo(inner, _)) if is_lenient => self.parts(other, inner),
+            (Expr::Modulo(inner, modulus), other) | (other, Expr::Modulo(inner, modulus))
+                if is_lenient =>
+            {
+                self.remainder(inner, modulus, other)
+            }
             (Expr::Ratio(parts), other) | (other, Expr::Ratio(parts))
                 if parts.len() == 2 && !is_clock(parts) && other.is_scalar() =>
             {
@@ -168,16 +196,29 @@ impl Comparison<'_> {
         }
     }
 
+    /// A residue against a value: the remainder, `7 \\bmod 3` and 1, or the same negative number.
+    fn remainder(&self, inner: &Expr, modulus: &Expr, value: &Expr) -> Option<bool> {
+        let integer = modular::integer;
+        let found =
+            integer(modulus).and_then(|modulus| modular::residue(inner, modulus, &self.budget));
+        match (found, integer(value)) {
+            (Some(found), Some(value)) => {
+                Some(found == value || (value < 0 && integer(inner) == Some(value)))
+            }
+            _ => self.parts(inner, value),
+        }
+    }
+
     /// Inequalities against inequalities of another form, or against intervals.
     fn same_region(&self, answer: &Expr, gold: &Expr) -> Option<bool> {
         let region = |expr: &Expr| match expr {
-            Expr::Related(..) | Expr::List(_) => {
+            Expr::Related(..) | Expr::List(..) => {
                 interval::of(expr, &self.budget).map(|(name, region)| (Some(name), region))
             }
             Expr::Bracketed(..) | Expr::Union(_) => Some((None, expr.clone())),
             _ => None,
         };
-        let is_condition = |expr: &Expr| matches!(expr, Expr::Related(..) | Expr::List(_));
+        let is_condition = |expr: &Expr| matches!(expr, Expr::Related(..) | Expr::List(..));
         if !is_condition(answer) && !is_condition(gold) {
             return Some(false);
         }
@@ -190,11 +231,11 @@ impl Comparison<'_> {
         self.parts(&answer, &gold)
     }
 
-    fn is_ordered(&self) -> bool {
+    pub(super) fn is_ordered(&self) -> bool {
         self.options.order == Order::Kept
     }
 
-    fn items(&self, left: &[Expr], right: &[Expr], is_ordered: bool) -> Option<bool> {
+    pub(super) fn items(&self, left: &[Expr], right: &[Expr], is_ordered: bool) -> Option<bool> {
         if left.len() != right.len() || left.len() > 64 {
             return Some(false);
         }
@@ -225,7 +266,7 @@ impl Comparison<'_> {
         all((1..left.len()).map(|at| self.scalars(&share(left, at), &share(right, at))))
     }
 
-    fn matrices(&self, left: &[Vec<Expr>], right: &[Vec<Expr>]) -> Option<bool> {
+    pub(super) fn matrices(&self, left: &[Vec<Expr>], right: &[Vec<Expr>]) -> Option<bool> {
         if left.len() != right.len() {
             return Some(false);
         }
@@ -247,7 +288,7 @@ impl Comparison<'_> {
             _ => {}
         }
         if is_based(&answer) != is_based(&gold) {
-            return Some(false);
+            return Some(same_digits(&answer, &gold));
         }
         match (&answer, &gold) {
             (Expr::Percent(_), _) if gold_unit.is_some() => Some(false),
@@ -267,7 +308,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn values(&self, left: &Expr, right: &Expr) -> Option<bool> {
+    pub(super) fn values(&self, left: &Expr, right: &Expr) -> Option<bool> {
         if left == right {
             return Some(true);
         }
@@ -356,19 +397,18 @@ fn is_based(expr: &Expr) -> bool {
     matches!(expr, Expr::Based(_, base) if *base != 10)
 }
 
-fn zero_minutes() -> Expr {
-    Expr::Number(Literal { digits: "00".into(), places: 0 })
+/// Whether a number in a base is the other one but for the base: `1010` where `1010_2` is meant.
+fn same_digits(left: &Expr, right: &Expr) -> bool {
+    let ((Expr::Based(digits, _), Expr::Number(other))
+    | (Expr::Number(other), Expr::Based(digits, _))) = (left, right)
+    else {
+        return false;
+    };
+    other.places == 0 && digits.trim_start_matches('0') == other.digits.trim_start_matches('0')
 }
 
-/// A matrix of one row or one column as a list.
-fn line(rows: &[Vec<Expr>]) -> Option<Vec<Expr>> {
-    match rows {
-        [row] => Some(row.clone()),
-        rows if rows.iter().all(|row| row.len() == 1) => {
-            Some(rows.iter().flatten().cloned().collect())
-        }
-        _ => None,
-    }
+fn zero_minutes() -> Expr {
+    Expr::Number(Literal { digits: "00".into(), places: 0 })
 }
 
 fn all(mut parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
@@ -396,91 +436,24 @@ fn spread(expr: &Expr) -> Expr {
             Expr::Bracketed('(', vec![below, infinity], ')')
         }
         scalar if scalar.is_scalar() && has_sign(scalar) => {
-            Expr::List(vec![scalar.with_sign(false), scalar.with_sign(true)])
+            Expr::List(vec![scalar.with_sign(false), scalar.with_sign(true)], Join::Plain)
         }
-        Expr::List(items) if items.iter().any(|item| item.is_scalar() && has_sign(item)) => {
+        Expr::List(items, join) if items.iter().any(|item| item.is_scalar() && has_sign(item)) => {
             let values = items.iter().flat_map(|item| match spread(item) {
-                Expr::List(values) => values,
+                Expr::List(values, _) => values,
                 value => vec![value],
             });
-            Expr::List(values.collect())
+            Expr::List(values.collect(), *join)
+        }
+        Expr::Union(parts) if parts.iter().all(|part| matches!(part, Expr::Bracketed('{', ..))) => {
+            let items = parts.iter().flat_map(|part| match part {
+                Expr::Bracketed(_, items, _) => items.clone(),
+                _ => Vec::new(),
+            });
+            Expr::Bracketed('{', items.collect(), '}')
         }
         other => other.clone(),
     }
-}
-
-fn related_same(comparison: &Comparison<'_>, answer: &Expr, gold: &Expr) -> Option<bool> {
-    let (Expr::Related(first, others), Expr::Related(gold_first, gold_others)) = (answer, gold)
-    else {
-        return Some(false);
-    };
-    if let ([(relation, last)], [(gold_relation, gold_last)]) =
-        (others.as_slice(), gold_others.as_slice())
-    {
-        return one_relation(
-            comparison,
-            (first, *relation, last),
-            (gold_first, *gold_relation, gold_last),
-        );
-    }
-    let chain = |first: &Expr, others: &[(Relation, Expr)]| {
-        let mut sides = vec![first.clone()];
-        sides.extend(others.iter().map(|(_, side)| side.clone()));
-        let relations: Vec<Relation> = others.iter().map(|(relation, _)| *relation).collect();
-        (sides, relations)
-    };
-    let (left, left_relations) = chain(first, others);
-    let (mut right, mut right_relations) = chain(gold_first, gold_others);
-    if left_relations != right_relations {
-        right.reverse();
-        right_relations = right_relations.iter().rev().map(|relation| relation.swapped()).collect();
-    }
-    if left_relations != right_relations {
-        return Some(false);
-    }
-    comparison.items(&left, &right, true)
-}
-
-type Sides<'a> = (&'a Expr, Relation, &'a Expr);
-
-/// Two relations of two sides: the same side by side, swapped, or up to a factor.
-fn one_relation(comparison: &Comparison<'_>, answer: Sides<'_>, gold: Sides<'_>) -> Option<bool> {
-    let (left, relation, right) = answer;
-    let (gold_left, gold_relation, gold_right) = gold;
-    if relation == gold_relation
-        && comparison.parts(left, gold_left) == Some(true)
-        && comparison.parts(right, gold_right) == Some(true)
-    {
-        return Some(true);
-    }
-    if !(left.is_scalar() && right.is_scalar() && gold_left.is_scalar() && gold_right.is_scalar()) {
-        return Some(false);
-    }
-    let is_swap = relation != gold_relation;
-    if is_swap && relation.swapped() != gold_relation {
-        return Some(false);
-    }
-    let difference = |left: &Expr, right: &Expr| {
-        Expr::Sum(vec![left.clone(), Expr::Negative(Box::new(right.clone()))])
-    };
-    let answer = if is_swap { difference(right, left) } else { difference(left, right) };
-    let gold = difference(gold_left, gold_right);
-    let is_equation = matches!(relation, Relation::Equal | Relation::NotEqual);
-    if is_equation {
-        return match modular::are_proportional(&answer, &gold, &comparison.budget) {
-            Some(is_same) => Some(is_same),
-            None => numeric::same(&answer, &gold, &comparison.budget),
-        };
-    }
-    inequality_same(comparison, &answer, &gold)
-}
-
-/// `answer R 0` and `gold R 0`: equal up to a positive factor, which two names-only bounds show.
-fn inequality_same(comparison: &Comparison<'_>, answer: &Expr, gold: &Expr) -> Option<bool> {
-    if modular::are_proportional(answer, gold, &comparison.budget) == Some(true) {
-        return numeric::positive_factor(answer, gold, &comparison.budget);
-    }
-    Some(numeric::same(answer, gold, &comparison.budget).unwrap_or(false))
 }
 
 /// Whether a ratio may be a time: whole numbers, all but the first of two digits.

@@ -76,6 +76,13 @@ pub(super) fn letter(text: &str) -> Option<char> {
     letters.next().filter(|c| c.is_ascii_alphabetic() && letters.next().is_none())
 }
 
+/// The letter of a text that says that it names an option: `Option A`.
+pub(super) fn named_option(text: &str) -> Option<char> {
+    let (word, rest) = text.trim().split_once(' ')?;
+    let is_announced = ["option", "choice"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    if is_announced { letter(rest) } else { None }
+}
+
 fn unwrapped(text: &str) -> &str {
     ["\\textbf{", "\\text{", "\\mathrm{", "\\textrm{", "\\mathbf{", "{"]
         .iter()

@@ -125,6 +125,15 @@ impl Relation {
     }
 }
 
+/// The word between the items of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// Commas, or several words.
+    Plain,
+    And,
+    Or,
+}
+
 /// An answer, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expr {
@@ -153,7 +162,7 @@ pub(super) enum Expr {
     /// Items between brackets: a tuple, an interval, or with braces a set.
     Bracketed(char, Vec<Expr>, char),
     /// Items side by side.
-    List(Vec<Expr>),
+    List(Vec<Expr>, Join),
     Union(Vec<Expr>),
     Ratio(Vec<Expr>),
     Matrix(Vec<Vec<Expr>>),
@@ -201,7 +210,7 @@ impl Expr {
             self,
             Self::Text(_)
                 | Self::Bracketed(..)
-                | Self::List(_)
+                | Self::List(..)
                 | Self::Union(_)
                 | Self::Ratio(_)
                 | Self::Matrix(_)

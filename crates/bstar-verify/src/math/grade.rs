@@ -4,7 +4,7 @@
 //! Extraction forgives what stands around an answer, which a text that is nothing but an answer must
 //! not profit from: `12Ihopeitiscorrect` is not 12.
 
-use super::{Judgement, Options, Reason, answer, judge, parses, second_look};
+use super::{Judgement, Options, Reason, answer, judge, parses, second_look, words};
 use crate::verifier::{MAX_ANSWER, Sameness};
 
 /// A verdict with the answer that it is about.
@@ -40,7 +40,7 @@ const MAX_ALONE: usize = 300;
 /// assert_eq!(graded.extracted.as_deref(), Some("18"));
 /// ```
 pub fn grade(response: &str, gold: &str, options: &Options) -> Graded {
-    let gold = if stands_alone(gold) { None } else { answer::find(gold) }
+    let gold = if stands_alone(gold) { None } else { answer::find_in_gold(gold) }
         .unwrap_or_else(|| gold.trim().to_owned());
     let whole = response.trim();
     let told = sentence(whole);
@@ -102,6 +102,9 @@ fn stands_alone(text: &str) -> bool {
     let is_short = text.len() <= MAX_ALONE && !text.contains('\n');
     if !is_short || is_announced(text) || answer::is_dressed(text) {
         return false;
+    }
+    if words::is_phrase(text) || words::names_a_day(&text.to_lowercase()) {
+        return true;
     }
     let words = answer::plain_words(text);
     words < answer::SENTENCE && (words <= 1 || parses(text))

@@ -5,14 +5,16 @@
 //! x < 5"); everything else side by side is a union.
 
 use super::budget::Budget;
-use super::expr::{Constant, Expr, Function, Relation};
-use super::{modular, numeric};
+use super::expr::{Constant, Expr, Function, Join, Relation};
+use super::{modular, numeric, region};
 
 /// The name that a condition is about, and the interval or union of intervals that it means.
 pub(super) fn of(expr: &Expr, budget: &Budget) -> Option<(String, Expr)> {
     let (name, mut parts) = match expr {
         Expr::Related(..) => parts_of(expr, budget)?,
-        Expr::List(conditions) if conditions.len() <= 16 => side_by_side(conditions, budget)?,
+        Expr::List(conditions, join) if conditions.len() <= 16 => {
+            side_by_side(conditions, *join, budget)?
+        }
         _ => return None,
     };
     let region = if parts.len() == 1 { parts.pop()? } else { Expr::Union(parts) };
@@ -75,23 +77,59 @@ fn around(point: &Expr) -> Vec<Expr> {
     ]
 }
 
-fn side_by_side(conditions: &[Expr], budget: &Budget) -> Option<(String, Vec<Expr>)> {
-    let mut parts = Vec::new();
+fn side_by_side(conditions: &[Expr], join: Join, budget: &Budget) -> Option<(String, Vec<Expr>)> {
+    let mut all = Vec::new();
     let mut name: Option<String> = None;
     for condition in conditions {
-        let (found, more) = parts_of(condition, budget)?;
+        let (found, parts) = parts_of(condition, budget)?;
         if name.get_or_insert_with(|| found.clone()) != &found {
             return None;
         }
-        parts.extend(more);
+        all.push(parts);
     }
-    if let [first, second] = parts.as_slice()
-        && let Some(both) =
-            overlap(first, second, budget).or_else(|| overlap(second, first, budget))
-    {
-        parts = vec![both];
+    let name = name?;
+    if let Some(both) = in_common(conditions, &all, join, budget) {
+        return Some((name, both));
     }
-    Some((name?, parts))
+    Some((name, all.concat()))
+}
+
+/// What conditions have in common, where they are meant to hold together: joined by "and" they are,
+/// unless nothing is left ("x < 1 and x > 3" are two parts); joined by commas where points are taken
+/// out, or where two bounds face one another; joined by "or" never.
+fn in_common(
+    conditions: &[Expr],
+    parts: &[Vec<Expr>],
+    join: Join,
+    budget: &Budget,
+) -> Option<Vec<Expr>> {
+    if join == Join::Or {
+        return None;
+    }
+    let takes_out = |condition: &Expr| {
+        matches!(condition, Expr::Related(_, others)
+            if others.iter().any(|(relation, _)| *relation == Relation::NotEqual))
+    };
+    if join == Join::Plain && !conditions.iter().any(takes_out) {
+        let [first, second] = parts else { return None };
+        let ([first], [second]) = (first.as_slice(), second.as_slice()) else { return None };
+        return overlap(first, second, budget)
+            .or_else(|| overlap(second, first, budget))
+            .map(|both| vec![both]);
+    }
+    let mut common: Option<Vec<region::Piece>> = None;
+    for parts in parts {
+        let pieces = region::pieces(&Expr::Union(parts.clone()), budget)?;
+        common = Some(match common {
+            Some(so_far) => region::common(&so_far, &pieces, budget)?,
+            None => pieces,
+        });
+    }
+    let common = region::joined(common.filter(|common| !common.is_empty())?, budget)?;
+    Some(match region::expression(&common) {
+        Expr::Union(parts) => parts,
+        only => vec![only],
+    })
 }
 
 /// What `(a, ∞)` and `(-∞, b)` with a < b have in common.

@@ -41,6 +41,9 @@ pub(super) fn named_value(expr: &Expr) -> Option<(Label<'_>, &Expr)> {
     Some((name, first))
 }
 
+/// What the name of an inverse function ends with.
+pub(super) const INVERSE: &str = "⁻¹";
+
 /// What an equation gives a value to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Label<'a> {
@@ -65,9 +68,46 @@ impl Label<'_> {
     }
 }
 
-/// Whether each item says what a name is: `x = 1, y = 2`.
+/// The values that items say names have, in the order of the names where these follow one another
+/// in the alphabet; where names stand for several answers or have an order of their own, as they
+/// are written.
+pub(super) fn by_name(items: &[Expr]) -> Vec<Expr> {
+    let mut named: Vec<(&str, &Expr)> = items
+        .iter()
+        .filter_map(|item| match named_value(item) {
+            Some((Label::Name(name), _)) => Some((name, item)),
+            _ => None,
+        })
+        .collect();
+    let letters = |named: &[(&str, &Expr)]| {
+        named.iter().map(|(name, _)| name.bytes().map(u32::from).sum::<u32>()).collect::<Vec<_>>()
+    };
+    let is_short = named.iter().all(|(name, _)| name.len() == 1);
+    let mut sorted = named.clone();
+    sorted.sort_by_key(|(name, _)| *name);
+    if is_short && letters(&sorted).windows(2).all(|pair| pair[0] + 1 == pair[1]) {
+        named = sorted;
+    }
+    named.into_iter().map(|(_, item)| value_of(item)).collect()
+}
+
+/// Whether each item says what a name of its own is: `x = 1, y = 2`.
 pub(super) fn are_named(items: &[Expr]) -> bool {
-    items.iter().all(|item| matches!(named_value(item), Some((Label::Name(_), _))))
+    let mut names: Vec<&str> = Vec::new();
+    items.iter().all(|item| match named_value(item) {
+        Some((Label::Name(name), _)) => {
+            let is_new = !names.contains(&name);
+            names.push(name);
+            is_new
+        }
+        _ => false,
+    })
+}
+
+/// Whether the names are different unknowns; `x_1` and `x_2` are two solutions for x.
+pub(super) fn are_unknowns(items: &[Expr]) -> bool {
+    let is_indexed = |item: &Expr| matches!(named_value(item), Some((Label::Name(name), _)) if name.contains('_'));
+    are_named(items) && !items.iter().any(is_indexed)
 }
 
 fn name_of(expr: &Expr) -> Option<Label<'_>> {
@@ -106,7 +146,8 @@ fn function_of(expr: &Expr) -> Option<Label<'_>> {
     let Expr::Product(parts) = expr else { return None };
     match parts.as_slice() {
         [Expr::Name(name), _]
-            if matches!(name.as_str(), "f" | "g" | "h" | "p" | "q" | "P" | "Q" | "T") =>
+            if matches!(name.as_str(), "f" | "g" | "h" | "p" | "q" | "P" | "Q" | "T")
+                || name.ends_with(INVERSE) =>
         {
             Some(Label::Function(name))
         }

@@ -1,10 +1,21 @@
 //! Answers that a format marks: a JSON field, `#### 18`, a last line `A: 18`, the output of a tool.
 
 use regex::Regex;
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// Bytes of a field that are looked at.
 const MAX_VALUE: usize = 2048;
+
+/// A text without the heights behind breaks between rows: `\\\\[4pt]` is `\\\\`.
+pub(super) fn without_row_gaps(text: &str) -> Cow<'_, str> {
+    static GAP: LazyLock<Regex> = LazyLock::new(|| {
+        let height = r"-?\s*[0-9.]+\s*(?:pt|ex|em|mm|cm|in|mu|pc|bp|sp|px)";
+        let height = format!(r"(?:{height}|-?[0-9.]*\\(?:baselineskip|jot|[a-z]+skip))");
+        Regex::new(&format!(r"(\\\\)\*?\s*\[\s*{height}\s*\]")).expect("a valid pattern")
+    });
+    if text.contains("\\\\") { GAP.replace_all(text, "$1 ") } else { Cow::Borrowed(text) }
+}
 
 /// The value of the last JSON field `answer` that holds something and where its key stands, whether
 /// or not the text around it is good JSON. A field in backticks is an example.
@@ -112,6 +123,19 @@ mod tests {
             ("the answer: 5", None),
         ] {
             assert_eq!(json_answer(text).map(|found| found.1).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn heights_of_row_breaks_are_left_out() {
+        for (text, expected) in [
+            (r"1 \\[4pt] 2", r"1 \\  2"),
+            (r"1\\ [0.5em]2", r"1\\ 2"),
+            (r"1 \\*[-1ex] 2", r"1 \\  2"),
+            (r"\\[1,2]", r"\\[1,2]"),
+            (r"\[4pt]", r"\[4pt]"),
+        ] {
+            assert_eq!(without_row_gaps(text), expected, "{text:?}");
         }
     }
 

@@ -9,9 +9,12 @@
 pub mod answer;
 mod ball;
 mod budget;
+mod code;
+mod collection;
 mod compare;
 mod dressing;
 mod expr;
+mod float;
 mod grade;
 mod interval;
 mod label;
@@ -20,7 +23,10 @@ mod matching;
 mod modular;
 mod numeric;
 mod parse;
+mod precise;
 mod primary;
+mod region;
+mod relation;
 mod repeating;
 mod second_look;
 mod token;
@@ -212,6 +218,23 @@ fn by_text(answer: (&str, &str), gold: (&str, &str)) -> Option<Judgement> {
             Judgement::different()
         });
     }
+    match (code::read(answer.0), code::read(gold.0)) {
+        (None, None) => {}
+        (Some(answer), Some(gold)) if answer == gold => {
+            return Some(Judgement::same(Reason::EqualText));
+        }
+        (one, other) => {
+            // A date in words may be the same.
+            let text = if one.is_none() { answer.0 } else { gold.0 };
+            let is_date = one.is_none() != other.is_none()
+                && dressing::words(text).is_some_and(|words| words.is_date);
+            return Some(if is_date {
+                Judgement::unclear(Reason::Undecided)
+            } else {
+                Judgement::different()
+            });
+        }
+    }
     let (answer, gold) = (dressing::words(answer.0)?, dressing::words(gold.0)?);
     if answer == gold {
         return Some(Judgement::same(Reason::EqualText));
@@ -244,6 +267,13 @@ fn by_option(answer: &str, gold: &str, options: &Options) -> Option<Judgement> {
     let letters = |is_same| {
         if is_same { Judgement::same(Reason::EqualText) } else { Judgement::different() }
     };
+    let named = (dressing::named_option(answer), dressing::named_option(gold));
+    if named != (None, None)
+        && let Some(answer) = named.0.or_else(|| dressing::letter(answer))
+        && let Some(gold) = named.1.or_else(|| dressing::letter(gold))
+    {
+        return Some(letters(answer == gold));
+    }
     let values = |answer, gold| {
         let (plain, plain_gold) = (normalize_math(answer), normalize_math(gold));
         by_text((answer, &plain), (gold, &plain_gold))

@@ -180,6 +180,45 @@ pub(super) fn integer(expr: &Expr) -> Option<i128> {
     (value.unsigned_abs() < 1 << 100).then_some(value)
 }
 
+/// What is left of a whole number divided by a modulus, however large the number.
+pub(super) fn residue(expr: &Expr, modulus: i128, work: &Budget) -> Option<i128> {
+    if !(1..1 << 62).contains(&modulus) {
+        return None;
+    }
+    work.spend(4)?;
+    let of = |part: &Expr| residue(part, modulus, work);
+    Some(match expr {
+        Expr::Number(literal) if literal.places == 0 => {
+            work.spend_on(literal.digits.len())?;
+            literal
+                .digits
+                .bytes()
+                .fold(0, |value, digit| (value * 10 + i128::from(digit - b'0')) % modulus)
+        }
+        Expr::Negative(inner) => (-of(inner)?).rem_euclid(modulus),
+        Expr::Sum(parts) => {
+            parts.iter().try_fold(0, |total, part| Some((total + of(part)?) % modulus))?
+        }
+        Expr::Product(parts) => {
+            parts.iter().try_fold(1 % modulus, |total, part| Some(total * of(part)? % modulus))?
+        }
+        Expr::Power(base, exponent) => {
+            work.spend(COST_OF_INVERSE)?;
+            let mut left = u128::try_from(integer(exponent)?).ok()?;
+            let (mut square, mut result) = (of(base)?, 1 % modulus);
+            while left > 0 {
+                if left & 1 == 1 {
+                    result = result * square % modulus;
+                }
+                square = square * square % modulus;
+                left >>= 1;
+            }
+            result
+        }
+        other => integer(other)?.rem_euclid(modulus),
+    })
+}
+
 fn binomial(above: i128, below: i128, p: u64, work: &Budget) -> Option<u64> {
     if below < 0 || above < 0 {
         return None;

@@ -8,11 +8,18 @@ use super::ball::Ball;
 use super::budget::Budget;
 use super::expr::{Constant, Expr, Function};
 use super::modular::{integer, mix};
+use super::precise;
 
 /// Points at which expressions with names are compared, and how many must have a value.
 const POINTS: u64 = 12;
 const POSITIVE_POINTS: u64 = 9;
 const ENOUGH_POINTS: usize = 6;
+
+/// Points at which expressions with names that agree are looked at more closely.
+const CLOSE_POINTS: u64 = 2;
+
+/// Decimal places that programs print and people do not write.
+const LONG_DECIMAL: usize = 8;
 
 /// Relative difference up to which two values are the same.
 const NEAR: f64 = 1e-11;
@@ -29,8 +36,8 @@ const BLURRED: f64 = 1e-6;
 /// Whether two expressions have the same value everywhere; none where too few points tell.
 pub(super) fn same(left: &Expr, right: &Expr, budget: &Budget) -> Option<bool> {
     if left.is_constant() && right.is_constant() {
-        let (left, right) = (value(left, 0, budget)?, value(right, 0, budget)?);
-        return agree(left, right);
+        let first = agree(value(left, 0, budget)?, value(right, 0, budget)?);
+        return closely(left, right, first, 0, budget);
     }
     let mut agreed = 0;
     for point in 0..POINTS {
@@ -44,7 +51,28 @@ pub(super) fn same(left: &Expr, right: &Expr, budget: &Budget) -> Option<bool> {
             None => {}
         }
     }
-    (agreed >= ENOUGH_POINTS).then_some(true)
+    if agreed < ENOUGH_POINTS {
+        return None;
+    }
+    let is_apart = |point| closely(left, right, Some(true), point, budget) == Some(false);
+    Some(!(0..CLOSE_POINTS).any(is_apart))
+}
+
+/// What floats say about two values, or a closer look where they agree or cannot tell. Long decimals
+/// are values of programs, and as rough as floats are.
+fn closely(
+    left: &Expr,
+    right: &Expr,
+    first: Option<bool>,
+    point: u64,
+    budget: &Budget,
+) -> Option<bool> {
+    let is_long =
+        |node: &Expr| matches!(node, Expr::Number(literal) if literal.places >= LONG_DECIMAL);
+    if first == Some(false) || left.any(&is_long) || right.any(&is_long) {
+        return first;
+    }
+    precise::same(left, right, point, budget).or(first)
 }
 
 fn agree(left: Ball, right: Ball) -> Option<bool> {
@@ -97,7 +125,7 @@ impl Evaluation<'_> {
             Expr::Constant(Constant::Pi) => Ball::rounded(std::f64::consts::PI),
             Expr::Constant(Constant::E) => Ball::rounded(std::f64::consts::E),
             Expr::Constant(Constant::I) => Some(Ball::I),
-            Expr::Name(name) => Ball::exact(self.of_name(name)),
+            Expr::Name(name) => Ball::exact(value_of_name(name, self.point)),
             Expr::Based(digits, base) => {
                 let value = i64::from_str_radix(digits, *base).ok()?;
                 Ball::rounded(value as f64)
@@ -170,20 +198,21 @@ impl Evaluation<'_> {
         self.allows(!base.is_negative())?;
         base.to_power(self.of(exponent)?)
     }
+}
 
-    fn of_name(&self, name: &str) -> f64 {
-        let mut state = self.point;
-        for byte in name.bytes() {
-            state = mix(state ^ u64::from(byte));
-        }
-        // 32 random bits over the range from 0.25 to 2.25.
-        let size = f64::from((mix(state) >> 32) as u32) / f64::from(1_u32 << 31) + 0.25;
-        if self.point >= POSITIVE_POINTS { -size } else { size }
+/// The value of a name at a point.
+pub(super) fn value_of_name(name: &str, point: u64) -> f64 {
+    let mut state = point;
+    for byte in name.bytes() {
+        state = mix(state ^ u64::from(byte));
     }
+    // 32 random bits over the range from 0.25 to 2.25.
+    let size = f64::from((mix(state) >> 32) as u32) / f64::from(1_u32 << 31) + 0.25;
+    if point >= POSITIVE_POINTS { -size } else { size }
 }
 
 /// A small fraction as numerator and positive denominator, not always in lowest terms.
-fn fraction(expr: &Expr) -> Option<(i128, i128)> {
+pub(super) fn fraction(expr: &Expr) -> Option<(i128, i128)> {
     match expr {
         Expr::Quotient(above, below) => {
             let (above, below) = (integer(above)?, integer(below)?);

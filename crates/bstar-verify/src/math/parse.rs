@@ -4,7 +4,8 @@
 //! of any shape is read in bounded time and stack.
 
 use super::budget::Budget;
-use super::expr::{Expr, Function, Literal, Relation};
+use super::expr::{Expr, Function, Join, Literal, Relation};
+use super::label::INVERSE;
 use super::primary::{constant, is_greek};
 use super::token::{Token, tokenize};
 
@@ -19,6 +20,7 @@ pub(super) fn parse(text: &str) -> Option<Expr> {
     let tokens = tokenize(text)?;
     let mut parser = Parser { tokens, at: 0, nodes: 0, depth: 0, budget: Budget::of_reading() };
     parser.skip_looks();
+    parser.skip_announcement();
     while matches!(parser.tokens.last(), Some(Token::Symbol('.' | ',' | ';') | Token::RowBreak)) {
         parser.tokens.pop();
     }
@@ -62,6 +64,18 @@ impl Parser {
         });
     }
 
+    /// Passes over the first word of `either 4 or 5` and `both 4 and 5`.
+    fn skip_announcement(&mut self) {
+        let wanted = match self.tokens.first() {
+            Some(Token::Text(word)) if word.eq_ignore_ascii_case("either") => Separator::Or,
+            Some(Token::Text(word)) if word.eq_ignore_ascii_case("both") => Separator::And,
+            _ => return,
+        };
+        let is_wanted =
+            |token: &Token| matches!(token, Token::Text(word) if conjunction(word) == Some(wanted));
+        self.at = usize::from(self.tokens.iter().any(is_wanted));
+    }
+
     /// Runs a reader one level deeper; none where that is too deep or the tree too large.
     pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         self.nodes += 1;
@@ -77,12 +91,14 @@ impl Parser {
     /// Items between commas, semicolons or "and"; one item is itself.
     pub(super) fn list(&mut self) -> Option<Expr> {
         let mut groups = vec![vec![self.item()?]];
+        let mut words = Vec::new();
         loop {
             let mut is_break = false;
             let mut is_separated = false;
             while let Some(separator) = self.separator() {
                 is_separated = true;
-                is_break |= separator == ';';
+                is_break |= separator == Separator::Semicolon;
+                words.extend(separator.join());
                 self.at += 1;
             }
             if !is_separated {
@@ -103,14 +119,19 @@ impl Parser {
         } else {
             groups.into_iter().flatten().collect()
         };
-        if items.len() == 1 { items.pop() } else { Some(Expr::List(items)) }
+        if items.len() == 1 {
+            return items.pop();
+        }
+        words.dedup();
+        let join = if words.len() == 1 { words[0] } else { Join::Plain };
+        Some(Expr::List(items, join))
     }
 
-    fn separator(&self) -> Option<char> {
+    fn separator(&self) -> Option<Separator> {
         match self.peek()? {
-            Token::Symbol(',') => Some(','),
-            Token::Symbol(';') => Some(';'),
-            Token::Text(word) if is_conjunction(word) => Some(','),
+            Token::Symbol(',') => Some(Separator::Comma),
+            Token::Symbol(';') => Some(Separator::Semicolon),
+            Token::Text(word) => conjunction(word),
             _ => None,
         }
     }
@@ -221,6 +242,11 @@ impl Parser {
             return Some(value);
         }
         let unit = words.join(" ");
+        if let Some(scale) = super::units::temperature_scale(&unit)
+            && let Some(temperature) = without_degrees(&value)
+        {
+            return Some(Expr::Quantity(Box::new(temperature), scale.to_owned()));
+        }
         if let Expr::Text(text) = value {
             return Some(Expr::Text(format!("{text} {unit}")));
         }
@@ -244,7 +270,7 @@ impl Parser {
         let mut words: Vec<String> = Vec::new();
         loop {
             match self.peek() {
-                Some(Token::Text(word)) if !is_conjunction(word) => words.push(word.clone()),
+                Some(Token::Text(word)) if conjunction(word).is_none() => words.push(word.clone()),
                 Some(Token::Currency(sign)) => words.push(sign.to_string()),
                 Some(Token::Symbol('.')) if !words.is_empty() => {}
                 Some(Token::Symbol('/')) if !words.is_empty() || self.is_per_unit() => {
@@ -411,7 +437,9 @@ impl Parser {
         let at = self.at + usize::from(is_braced);
         if matches!(self.tokens.get(at), Some(Token::Command(name)) if name == "circ") {
             self.at = at + 1;
-            return (!is_braced || self.takes('}')).then(|| Expr::Degrees(Box::new(base)));
+            let is_closed = !is_braced || self.takes('}');
+            self.scale_as_text();
+            return is_closed.then(|| Expr::Degrees(Box::new(base)));
         }
         if let Some(end) = self.end_of_ordinal(at) {
             self.at = end;
@@ -425,7 +453,36 @@ impl Parser {
         } else {
             self.deeper(Self::power)?
         };
+        if let Some(inverse) = self.inverse_function(&base, &exponent) {
+            return Some(inverse);
+        }
         Some(Expr::Power(Box::new(base), Box::new(exponent)))
+    }
+
+    /// The name of the inverse that `f^{-1}(` begins with; without brackets it is a power.
+    fn inverse_function(&self, base: &Expr, exponent: &Expr) -> Option<Expr> {
+        let Expr::Name(name) = base else { return None };
+        let is_function = matches!(name.as_str(), "f" | "g" | "h" | "F" | "G" | "H");
+        let is_inverse = *exponent == Expr::small(1).negated();
+        (is_function && is_inverse && self.is_symbol('('))
+            .then(|| Expr::Name(format!("{name}{INVERSE}")))
+    }
+
+    /// Makes the letter of a scale of temperature behind a degree sign the text that it means.
+    fn scale_as_text(&mut self) {
+        let rest = self.tokens.get(self.at..).unwrap_or(&[]);
+        let (letter, width) = match rest {
+            [Token::Symbol('{'), Token::Letter(letter), Token::Symbol('}'), ..] => (*letter, 3),
+            [Token::Letter(letter), ..] => (*letter, 1),
+            _ => return,
+        };
+        let is_last = !matches!(
+            rest.get(width),
+            Some(Token::Letter(_) | Token::Number(..) | Token::Symbol('(' | '^' | '_' | '{'))
+        );
+        if matches!(letter, 'F' | 'C') && is_last {
+            self.tokens.splice(self.at..self.at + width, [Token::Text(letter.to_string())]);
+        }
     }
 
     /// Where a raised `st`, `nd`, `rd` or `th` ends.
@@ -443,13 +500,47 @@ impl Parser {
     }
 }
 
+/// What stands before a degree sign: the number of a temperature.
+fn without_degrees(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Degrees(inner) => Some((**inner).clone()),
+        Expr::Negative(inner) => without_degrees(inner).map(Expr::negated),
+        _ => None,
+    }
+}
+
 /// A fraction of two plain numbers.
 fn is_fraction(expr: &Expr) -> bool {
     matches!(expr, Expr::Quotient(above, below)
         if matches!((&**above, &**below), (Expr::Number(_), Expr::Number(_))))
 }
 
-fn is_conjunction(word: &str) -> bool {
+/// What stands between the items of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Separator {
+    Comma,
+    Semicolon,
+    And,
+    Or,
+}
+
+impl Separator {
+    fn join(self) -> Option<Join> {
+        match self {
+            Self::And => Some(Join::And),
+            Self::Or => Some(Join::Or),
+            Self::Comma | Self::Semicolon => None,
+        }
+    }
+}
+
+fn conjunction(word: &str) -> Option<Separator> {
     let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-    bare.eq_ignore_ascii_case("and") || bare.eq_ignore_ascii_case("or") || word.trim() == ","
+    if bare.eq_ignore_ascii_case("and") {
+        Some(Separator::And)
+    } else if bare.eq_ignore_ascii_case("or") {
+        Some(Separator::Or)
+    } else {
+        (word.trim() == ",").then_some(Separator::Comma)
+    }
 }

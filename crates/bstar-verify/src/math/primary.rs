@@ -1,6 +1,6 @@
 //! Values: numbers, names, brackets, roots, fractions, functions and matrices.
 
-use super::expr::{Constant, Expr, Function, Literal};
+use super::expr::{Constant, Expr, Function, Join, Literal};
 use super::parse::Parser;
 use super::token::Token;
 
@@ -75,7 +75,8 @@ impl Parser {
         if parts.len() < 2 {
             return Some(Expr::Text(text));
         }
-        Some(Expr::List(parts.into_iter().map(|part| Expr::Text(part.into())).collect()))
+        let items = parts.into_iter().map(|part| Expr::Text(part.into())).collect();
+        Some(Expr::List(items, Join::Plain))
     }
 
     /// `_5C_2` or `^5C_2` after the part that names nothing.
@@ -164,7 +165,7 @@ impl Parser {
             return None;
         }
         Some(match inner {
-            Expr::List(items) => Expr::Bracketed('{', items, '}'),
+            Expr::List(items, _) => Expr::Bracketed('{', items, '}'),
             value => value,
         })
     }

@@ -220,7 +220,7 @@ fn usual_answers_take_little_work() {
         ("(1, 2, 3)", "(1, 2, 4)", 300),
         ("\\{1, 2, 3\\}", "\\{3, 2, 1\\}", 1000),
         ("|x - 2| < 5", "(-3, 7)", 1500),
-        ("\\sin^2 x", "1 - \\cos^2 x", 3000),
+        ("\\sin^2 x", "1 - \\cos^2 x", 4000),
         (
             "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
             "\\begin{pmatrix} 1 & 2 \\\\ 3 & 5 \\end{pmatrix}",

@@ -30,7 +30,7 @@ pub(super) fn tokenize(text: &str) -> Option<Vec<Token>> {
     if text.len() > MAX_CHARS {
         return None;
     }
-    let chars: Vec<char> = plain(text).chars().collect();
+    let chars: Vec<char> = plain(&super::marks::without_row_gaps(text)).chars().collect();
     let mut reader = Reader { chars, at: 0, brackets: 0, environments: 0, tokens: Vec::new() };
     while reader.at < reader.chars.len() {
         reader.step()?;
@@ -358,6 +358,10 @@ impl Reader {
 
     fn command(&mut self) -> Option<()> {
         let next = self.peek(1);
+        if next == '\\' && self.environments > 0 && self.peek(2) == '*' {
+            self.push(Token::RowBreak, 3);
+            return Some(());
+        }
         if next == '\\' {
             let is_escaped_command = self.peek(2).is_ascii_alphabetic() && self.environments == 0;
             if is_escaped_command {
@@ -432,6 +436,7 @@ impl Reader {
                 self.environments = self.environments.saturating_sub(1);
                 self.tokens.push(Token::End(name));
             }
+            "cr" if self.environments > 0 => self.tokens.push(Token::RowBreak),
             name if LOOKS.contains(&name) => {}
             _ => self.other_command(name),
         }

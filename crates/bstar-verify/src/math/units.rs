@@ -69,11 +69,17 @@ pub(super) fn canonical(unit: &str) -> String {
         .chars()
         .map(|c| if c.is_alphanumeric() || "$€£¥/".contains(c) { c } else { ' ' })
         .collect();
-    let spaced = spaced.replace('/', " per ");
+    let spaced = spaced.replace('/', " per ") + " ";
+    let spaced = spaced.replace("per cent ", "percent ");
     let mut parts = vec![Part::default()];
-    for word in spaced.split_whitespace() {
+    let mut words = spaced.split_whitespace().peekable();
+    while let Some(word) = words.next() {
         let part = parts.last_mut().expect("never empty");
         match word {
+            // Inches, unless more than a power follows: `5 in`, `5 in^2`, but `5 in total`.
+            "in" if part.words.is_empty() && words.peek().is_none_or(|next| is_power(next)) => {
+                part.words.push("inch".into());
+            }
             "per" => parts.push(Part::default()),
             "mph" => {
                 part.words.push("mile".into());
@@ -91,6 +97,19 @@ pub(super) fn canonical(unit: &str) -> String {
     }
     let parts: Vec<String> = parts.into_iter().map(Part::joined).collect();
     parts.join(" per ").trim().to_owned()
+}
+
+fn is_power(word: &str) -> bool {
+    matches!(word, "squared" | "cubed" | "2" | "3" | "per")
+}
+
+/// The unit of a temperature whose scale stands behind a degree sign.
+pub(super) fn temperature_scale(text: &str) -> Option<&'static str> {
+    match text.trim_end_matches('.').to_ascii_lowercase().as_str() {
+        "f" | "fahrenheit" => Some("degrees Fahrenheit"),
+        "c" | "celsius" | "centigrade" => Some("degrees Celsius"),
+        _ => None,
+    }
 }
 
 /// What stands before, between or behind "per".
@@ -186,6 +205,7 @@ fn full_name(word: &str) -> String {
         "¢" => "cent",
         "deg" | "degrees" => "degree",
         "pct" | "percentage" => "percent",
+        "centigrade" => "celsius",
         plural if plural.len() > 3 && plural.ends_with('s') && !plural.ends_with("ss") => {
             &plural[..plural.len() - 1]
         }
@@ -209,11 +229,20 @@ mod tests {
             ("km/h", "kilometers per hour"),
             ("mph", "miles per hour"),
             ("m/s^2", "meters per second squared"),
+            ("in", "inches"),
+            ("in.", "inch"),
+            ("in^2", "square inches"),
+            ("sq in", "square inches"),
+            ("lb/in", "pounds per inch"),
+            ("in total", ""),
+            ("people in line", "people line"),
+            ("per cent", "percent"),
         ] {
             assert_eq!(canonical(left), canonical(right), "{left:?} {right:?}");
         }
         assert_ne!(canonical("cm"), canonical("cm^2"));
         assert_ne!(canonical("feet"), canonical("inches"));
+        assert_ne!(canonical("ft"), canonical("in"));
         assert_ne!(canonical("square meters per second"), canonical("m/s^2"));
         assert!(is_unit("m/s^2") && is_unit("kg") && !is_unit("e") && !is_unit("dx"));
     }

@@ -84,6 +84,11 @@ pub(super) fn canonical(text: &str) -> String {
     meaning(&joined).unwrap_or(&joined).to_owned()
 }
 
+/// Whether a text is one of the phrases that say that there is no value, or that any will do.
+pub(super) fn is_phrase(text: &str) -> bool {
+    text.len() <= 60 && ["nosolution", "doesnotexist", "allreals"].contains(&&*canonical(text))
+}
+
 /// Whether a month stands beside a number in a text.
 pub(super) fn names_a_day(text: &str) -> bool {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -128,8 +133,10 @@ fn meaning(joined: &str) -> Option<&'static str> {
         | "nonexist"
         | "nosuchnumber"
         | "nosuchnumberexists" => "nosolution",
-        "dne" | "doesnotexist" | "doesntexist" | "limitdoesnotexist" => "doesnotexist",
-        "undefined" | "notdefined" | "isundefined" => "undefined",
+        "dne" | "doesnotexist" | "doesntexist" | "limitdoesnotexist" | "limitdoesntexist"
+        | "undefined" | "notdefined" | "isundefined" | "isnotdefined" | "limitisundefined" => {
+            "doesnotexist"
+        }
         "allreals" | "allrealnumbers" | "realnumbers" | "reals" | "allreal" | "anyrealnumber" => {
             "allreals"
         }
@@ -304,9 +311,12 @@ mod tests {
             ("the circle", "A circle"),
             ("Fri", "friday"),
             ("doesn't exist", "DNE"),
+            ("undefined", "does not exist"),
+            ("The limit does not exist.", "DNE"),
         ] {
             assert_eq!(canonical(left), canonical(right), "{left:?} {right:?}");
         }
+        assert_ne!(canonical("undefined"), canonical("no solution"));
         assert_ne!(canonical("a"), canonical("the"));
         assert_ne!(canonical("October 30"), canonical("October 31"));
     }

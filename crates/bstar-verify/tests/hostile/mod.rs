@@ -34,6 +34,7 @@ pub(crate) fn answers() -> Vec<String> {
     for (open, inner, close, times) in NESTED {
         all.push(open.repeat(times) + inner + &close.repeat(times));
     }
+    all.push("\\{".to_owned() + &"\\sqrt{2}+\\sin 1,".repeat(60) + "1\\}");
     all.push("\\{".repeat(9) + &"x,".repeat(60) + &"\\}".repeat(9));
     all.push(branching("\\{", "\\}", 4, 5));
     all.push(branching("(", ")", 8, 3));
@@ -48,7 +49,7 @@ pub(crate) fn answers() -> Vec<String> {
 }
 
 /// Pieces that are written many times.
-const REPEATED: [(&str, usize); 50] = [
+const REPEATED: [(&str, usize); 58] = [
     ("{", 4000),
     ("(", 4000),
     ("-", 4000),
@@ -99,6 +100,14 @@ const REPEATED: [(&str, usize); 50] = [
     ("'", 4000),
     ("½", 2000),
     ("\\overline{", 400),
+    ("\\arctan(2)+", 300),
+    ("\\ln(x+2)\\cdot", 250),
+    ("\\arcsin(\\frac{1}{3}),", 60),
+    ("e^{\\sqrt{2}}+", 250),
+    ("[1,2)\\cup\\{2\\}\\cup", 200),
+    ("x\\ne 1,", 60),
+    ("not 5 or ", 400),
+    ("\\begin{pmatrix}1\\\\[4pt]", 200),
 ];
 
 /// What opens, stands inside and closes, and how deep.
