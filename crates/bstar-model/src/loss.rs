@@ -67,9 +67,9 @@ impl Workspace {
         &self.gradients
     }
 
-    /// The same, to be added to.
-    pub fn gradients_mut(&mut self) -> &mut [f32] {
-        &mut self.gradients
+    /// Takes them out; `room` is kept for the next ones.
+    pub fn swap_gradients(&mut self, room: &mut Vec<f32>) {
+        std::mem::swap(&mut self.gradients, room);
     }
 }
 

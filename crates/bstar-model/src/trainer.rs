@@ -70,8 +70,10 @@ pub struct Trainer {
     groups: Vec<ParameterGroup>,
     parameters: Vec<f32>,
     optimizer: AdamW,
-    /// One for each part that runs beside others; the first collects the gradient.
+    /// One for each part that runs beside others.
     workspaces: Vec<Workspace>,
+    /// The gradient of the last batch, in the order of the parameters.
+    gradient: Vec<f32>,
     lora: Option<LoraTraining>,
 }
 
@@ -87,7 +89,7 @@ impl Trainer {
     /// same size.
     pub fn new(config: &ModelConfig, parameters: Vec<f32>, optimizer: AdamW) -> Self {
         let (config, groups) = (config.clone(), parameter_groups(config));
-        Self { config, groups, parameters, optimizer, workspaces: Vec::new(), lora: None }
+        Self::begin(config, groups, parameters, optimizer, None)
     }
 
     /// Starts from an adapter on a base, which stays as it is, and an optimizer of the size of the
@@ -97,7 +99,18 @@ impl Trainer {
         adapter.merge(&base, &mut parameters);
         let config = base.config.clone();
         let lora = Some(LoraTraining { base, adapter, gradient: Vec::new() });
-        Self { config, groups, parameters, optimizer, workspaces: Vec::new(), lora }
+        Self::begin(config, groups, parameters, optimizer, lora)
+    }
+
+    fn begin(
+        config: ModelConfig,
+        groups: Vec<ParameterGroup>,
+        parameters: Vec<f32>,
+        optimizer: AdamW,
+        lora: Option<LoraTraining>,
+    ) -> Self {
+        let (workspaces, gradient) = (Vec::new(), Vec::new());
+        Self { config, groups, parameters, optimizer, workspaces, gradient, lora }
     }
 
     /// The adapter as it is now, if one is trained.
@@ -144,8 +157,8 @@ impl Trainer {
             optimizer.step(adapter.factors_mut(), gradient, norm, groups, learning_rate);
             adapter.merge(base, &mut self.parameters);
         } else {
-            let gradient = self.workspaces[0].gradients();
-            optimizer.step(&mut self.parameters, gradient, norm, groups, learning_rate);
+            let (parameters, gradient) = (&mut self.parameters, &self.gradient);
+            optimizer.step(parameters, gradient, norm, groups, learning_rate);
         }
         match self.config.first_not_finite(&self.parameters) {
             None => Ok(report),
@@ -166,11 +179,11 @@ impl Trainer {
     fn trained_gradient(&self) -> &[f32] {
         match &self.lora {
             Some(lora) => &lora.gradient,
-            None => self.workspaces[0].gradients(),
+            None => &self.gradient,
         }
     }
 
-    /// Leaves the gradient of the batch in the first workspace, and that of an adapter with it.
+    /// Leaves the gradient of the batch in `self.gradient`, and that of an adapter beside it.
     fn measure(&mut self, batch: &[&TokenizedExample]) -> Result<StepReport, TrainerError> {
         let tokens: usize = batch.iter().map(|example| example.targets().len()).sum();
         if tokens == 0 {
@@ -181,44 +194,50 @@ impl Trainer {
         let learnable: Vec<_> =
             batch.iter().copied().filter(|example| !example.targets().is_empty()).collect();
         let parts = parts(&learnable, |example| example.inputs().len());
-        let loss = sum_over_parts(&parts, &mut self.workspaces, |part, workspace| {
+        let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
+        let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
             response_loss(&transformer, part, scale, workspace)
         });
         if let Some(LoraTraining { adapter, gradient, .. }) = &mut self.lora {
-            adapter.gradient(self.workspaces[0].gradients(), gradient);
+            adapter.gradient(&self.gradient, gradient);
         }
         let gradient_norm = gradient_norm(self.trained_gradient());
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
     }
 }
 
-/// Takes the loss of every part, [`PARTS`] at a time, and adds them. The sum of their gradients is
-/// left in the first workspace.
+/// Takes the loss of every part, several at a time, and adds them. Leaves the sum of their gradients
+/// in `gradient`.
 pub(crate) fn sum_over_parts<E: Sync>(
     parts: &[Vec<&E>],
     workspaces: &mut Vec<Workspace>,
+    gradient: &mut Vec<f32>,
     part_loss: impl Fn(&[&E], &mut Workspace) -> f64 + Sync,
 ) -> f64 {
-    workspaces.resize_with(PARTS + 1, Workspace::default);
+    // More room than threads would be memory for nothing. Whatever the number, losses and gradients
+    // are added in the order of the parts.
+    let side_by_side = rayon::current_num_threads().min(PARTS);
+    workspaces.resize_with(side_by_side, Workspace::default);
     let mut loss = 0.0;
-    for (wave, parts) in parts.chunks(PARTS).enumerate() {
-        // Later waves leave the first workspace, which holds the sum so far, alone.
-        let first = usize::from(wave > 0);
+    for (wave, parts) in parts.chunks(side_by_side).enumerate() {
         let losses: Vec<f64> = parts
             .par_iter()
-            .zip(&mut workspaces[first..first + parts.len()])
+            .zip(&mut *workspaces)
             .map(|(part, workspace)| part_loss(part, workspace))
             .collect();
-        loss += losses.iter().sum::<f64>();
-        let (sum, others) = workspaces.split_at_mut(1);
-        for other in &others[..parts.len() - usize::from(wave == 0)] {
-            add(sum[0].gradients_mut(), other.gradients());
+        for (index, (of_part, workspace)) in losses.iter().zip(&mut *workspaces).enumerate() {
+            loss += of_part;
+            if wave == 0 && index == 0 {
+                workspace.swap_gradients(gradient);
+            } else {
+                add(gradient, workspace.gradients());
+            }
         }
     }
     loss
 }
 
-/// Parts that run side by side. A constant: results must not depend on the machine.
+/// Parts that may run side by side. A constant: results must not depend on the machine.
 const PARTS: usize = 4;
 
 /// A part of more tokens than this is cut again, to bound memory.

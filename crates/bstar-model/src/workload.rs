@@ -49,10 +49,11 @@ pub struct Measurement {
 }
 
 impl Workload {
-    /// The workloads of a size: `small` (4.4 million parameters) or `large` (97.5 million); none of
-    /// any other name.
+    /// The workloads of a size: `pico` (149 thousand parameters, the model of the quickstart), `small`
+    /// (4.4 million) or `large` (97.5 million); none of any other name.
     pub fn of_size(size: &str) -> Vec<Self> {
         let (config, sequences, tokens, batches) = match size {
+            "pico" => (ModelSize::PICO.config(32, 128, 1), 64, 96, [512, 32, 1]),
             "small" => (ModelSize::SMALL.config(64, 128, 1), 64, 96, [512, 32, 1]),
             "large" => (ModelSize::BASE.config(8192, 128, 1), 8, 128, [128, 32, 1]),
             _ => return Vec::new(),

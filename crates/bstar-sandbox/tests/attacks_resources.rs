@@ -5,7 +5,7 @@ mod arena;
 use std::time::Duration;
 
 use arena::{attack, attack_with};
-use bstar_sandbox::{Ended, Struck};
+use bstar_sandbox::{Ended, Limits, Struck};
 
 const KILLED: Ended = Ended::Signal(9);
 
@@ -191,6 +191,12 @@ fn sleeping_beyond_the_clock() {
     );
 }
 
+/// A limit of processor time that strikes first, however busy the machine is.
+fn cpu_alone(limits: &mut Limits, milliseconds: u64) {
+    limits.cpu = Duration::from_millis(milliseconds);
+    limits.wall = Duration::from_secs(90);
+}
+
 #[test]
 fn busy_beyond_the_processor_time_with_signals_ignored() {
     let code = "
@@ -199,7 +205,7 @@ for number in range(1, 65):
     except (OSError, ValueError): pass
 while True: pass";
     attack_with(
-        |limits| limits.cpu = Duration::from_millis(500),
+        |limits| cpu_alone(limits, 500),
         code,
         |seen| {
             seen.ended(KILLED).struck(Struck::Cpu);
@@ -216,7 +222,7 @@ for _ in range(4):
         while True: pass
 time.sleep(100)";
     attack_with(
-        |limits| limits.cpu = Duration::from_millis(800),
+        |limits| cpu_alone(limits, 800),
         code,
         |seen| {
             seen.ended(KILLED).struck(Struck::Cpu);

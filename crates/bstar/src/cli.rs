@@ -312,7 +312,7 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Size of the model; both if not given.
+    /// Size of the model; all if not given.
     #[arg(long, value_enum)]
     pub(crate) size: Option<BenchSize>,
     /// Fewer tries: less exact, and several times faster.
@@ -332,6 +332,8 @@ pub(crate) struct BenchArgs {
 /// Sizes of models that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchSize {
+    /// 149 thousand parameters: the model of the quickstart.
+    Pico,
     /// 4.4 million parameters.
     Small,
     /// 97.5 million parameters.

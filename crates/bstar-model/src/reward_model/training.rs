@@ -17,12 +17,14 @@ pub(super) struct RewardTrainer {
     groups: Vec<ParameterGroup>,
     optimizer: AdamW,
     workspaces: Vec<Workspace>,
+    /// That of the last batch, in the order of the weights.
+    gradient: Vec<f32>,
 }
 
 impl RewardTrainer {
     pub(super) fn new(weights: RewardWeights, settings: OptimizerSettings) -> Self {
         let (groups, optimizer) = (weights.groups(), weights.optimizer(settings));
-        Self { weights, groups, optimizer, workspaces: Vec::new() }
+        Self { weights, groups, optimizer, workspaces: Vec::new(), gradient: Vec::new() }
     }
 
     /// The weights, when training is over.
@@ -43,9 +45,8 @@ impl RewardTrainer {
         if !report.gradient_norm.is_finite() {
             return Err(TrainerError::Gradient(report.gradient_norm));
         }
-        let gradient = self.workspaces[0].gradients();
-        let norm = report.gradient_norm;
-        self.optimizer.step(self.weights.flat_mut(), gradient, norm, &self.groups, learning_rate);
+        let (flat, norm) = (self.weights.flat_mut(), report.gradient_norm);
+        self.optimizer.step(flat, &self.gradient, norm, &self.groups, learning_rate);
         match self
             .weights
             .config()
@@ -56,7 +57,7 @@ impl RewardTrainer {
         }
     }
 
-    /// Leaves the gradient of the batch in the first workspace.
+    /// Leaves the gradient of the batch in `gradient`.
     pub(super) fn measure(
         &mut self,
         batch: &[&LabelledTokens],
@@ -70,16 +71,17 @@ impl RewardTrainer {
             batch.iter().copied().filter(|example| !example.labels().is_empty()).collect();
         let parts = parts(&learned, |example| example.tokens().len());
         let weights = &self.weights;
-        let loss = sum_over_parts(&parts, &mut self.workspaces, |part, workspace| {
+        let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
+        let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
             step_loss(weights, part, scale, workspace)
         });
-        let gradient_norm = gradient_norm(self.workspaces[0].gradients());
+        let gradient_norm = gradient_norm(&self.gradient);
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
     }
 
     #[cfg(test)]
     pub(super) fn gradient(&self) -> &[f32] {
-        self.workspaces[0].gradients()
+        &self.gradient
     }
 }
 

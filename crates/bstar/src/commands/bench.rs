@@ -47,7 +47,8 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
         return output::print_json(&measure(name, args.quick)?);
     }
     let sizes = match args.size {
-        None => vec!["small", "large"],
+        None => vec!["pico", "small", "large"],
+        Some(BenchSize::Pico) => vec!["pico"],
         Some(BenchSize::Small) => vec!["small"],
         Some(BenchSize::Large) => vec!["large"],
     };

@@ -386,8 +386,8 @@ fn doctor_and_help_say_something() {
 #[test]
 fn bench_measures_each_workload_beside_the_peak() {
     let bench = Bench::new();
-    let outcome = bench.good("bench --size small --quick --json");
-    assert!(outcome.stderr.contains("[1/4] small-train"), "{}", outcome.stderr);
+    let outcome = bench.good("bench --size pico --quick --json");
+    assert!(outcome.stderr.contains("[1/4] pico-train"), "{}", outcome.stderr);
     let report = outcome.json();
     assert!(report["gflops"].as_f64() > Some(0.0));
     let workloads = report["workloads"].as_array().expect("workloads");
