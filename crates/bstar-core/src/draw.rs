@@ -155,7 +155,12 @@ fn score_steps(
 }
 
 /// The event that counts the verdicts of a stage, and the reasons that the checker gave.
-pub(crate) fn graded(iteration: u32, stage: Stage, rollouts: &[Rollout]) -> Event {
+pub(crate) fn graded(
+    iteration: u32,
+    stage: Stage,
+    rollouts: &[Rollout],
+    checker: Option<String>,
+) -> Event {
     let mut counts = VerdictCounts::default();
     let mut reasons: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     for rollout in rollouts {
@@ -164,7 +169,7 @@ pub(crate) fn graded(iteration: u32, stage: Stage, rollouts: &[Rollout]) -> Even
             *reasons.entry(Arc::clone(reason)).or_default() += 1;
         }
     }
-    Event::Graded { iteration, stage, counts, reasons }
+    Event::Graded { iteration, stage, counts, reasons, checker }
 }
 
 impl Rollout {

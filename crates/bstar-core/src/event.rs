@@ -191,6 +191,10 @@ pub enum Event {
         /// How often the checker gave each reason; see [`crate::rollout::Grade::reason`].
         #[serde(default)]
         reasons: BTreeMap<Arc<str>, u64>,
+        /// What checked them, where it depends on the machine; see
+        /// [`crate::ports::Task::checker`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checker: Option<String>,
     },
     /// What was selected for training.
     Selected {

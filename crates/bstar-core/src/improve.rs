@@ -401,7 +401,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         stage: Stage,
         rollouts: &[Rollout],
     ) -> Result<(), Fault> {
-        self.ledger.record(graded(iteration, stage, rollouts))?;
+        self.ledger.record(graded(iteration, stage, rollouts, self.task.checker()))?;
         self.ledger.publish_rollouts(iteration, stage, rollouts)?;
         self.settings.check_gradable(stage, rollouts)
     }

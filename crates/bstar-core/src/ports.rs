@@ -272,6 +272,12 @@ pub trait Task: Sync {
         Ok(grades)
     }
 
+    /// What checks the answers, in words, where it depends on the machine: the interpreter and the
+    /// level of the sandbox in which programs run.
+    fn checker(&self) -> Option<String> {
+        None
+    }
+
     /// Byte ranges of the steps of a response; the answer is the last.
     fn steps(&self, response: &str) -> Vec<Range<usize>>;
 

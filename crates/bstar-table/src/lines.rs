@@ -70,13 +70,8 @@ impl Lines {
     /// The next line that is not blank, borrowed until the following call: the same as the
     /// iterator, without an allocation for each line.
     pub fn next_line(&mut self) -> Result<Option<(u64, &str)>, TableError> {
-        match self.advance() {
-            Ok(true) => {}
-            Ok(false) => return Ok(None),
-            Err(error) => {
-                self.ended = true;
-                return Err(error);
-            }
+        if self.next_bytes()?.is_none() {
+            return Ok(None);
         }
         match std::str::from_utf8(trim_line(&self.line, self.number)) {
             Ok(text) => Ok(Some((self.number, text))),
@@ -87,6 +82,19 @@ impl Lines {
                     line: self.number,
                     column: error.valid_up_to() + 1,
                 })
+            }
+        }
+    }
+
+    /// The next line that is not blank as it is, for those to whom a line that is no text is a bad
+    /// row and not the end.
+    pub fn next_bytes(&mut self) -> Result<Option<(u64, &[u8])>, TableError> {
+        match self.advance() {
+            Ok(true) => Ok(Some((self.number, trim_line(&self.line, self.number)))),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                self.ended = true;
+                Err(error)
             }
         }
     }

@@ -120,13 +120,11 @@ pub(crate) fn check_each_step(
             let is_answer = |last: &State| last.operations() == 0 && last.to_string() == text;
             return state.as_ref().is_some_and(is_answer);
         }
-        let next = State::parse(text.trim_end_matches([STEP, ANSWER]), config.modulus);
+        let next = State::parse(text.strip_suffix([STEP, ANSWER]).unwrap_or(text), config.modulus);
         let follows = |next: &State| {
             state.as_ref().is_some_and(|s| s.leads_to(next, config.modulus, config.order))
         };
-        // One mark, not several: a blank state between two would be a wrong one.
-        let marks = text.matches([STEP, ANSWER]).count();
-        state = next.filter(|next| marks <= 1 && follows(next));
+        state = next.filter(follows);
         answering = text.ends_with(ANSWER);
         state.is_some()
     };

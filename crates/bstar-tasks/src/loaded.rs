@@ -211,6 +211,11 @@ impl Task for LoadedTask {
         self.check.equations(response)
     }
 
+    fn checker(&self) -> Option<String> {
+        let judge = self.judge()?;
+        Some(format!("Python {}, sandbox: {}", judge.python().version, judge.level()))
+    }
+
     fn check_steps(&self, query: &Query, response: &str) -> Option<bool> {
         self.check.check_steps(query, response)
     }

@@ -137,8 +137,8 @@ fn check_kind(args: &AuditArgs) -> Result<(), Fault> {
     Err(Fault::new(FaultClass::Usage, problem).hint("give `--label` or `--command` instead"))
 }
 
-fn compare(args: &AuditArgs, grader: &Grader, text: &str) -> Result<Compared, Ungraded> {
-    let row = parse_row(text)?;
+fn compare(args: &AuditArgs, grader: &Grader, line: &[u8]) -> Result<Compared, Ungraded> {
+    let row = parse_row(line)?;
     let (pred, gold) = grader.texts(&row).map_err(Ungraded::Unreadable)?;
     let Grade { answer, verdict, reason } = grader.grade(&row)?.grade;
     let second = match (&args.second.label, args.second.against) {

@@ -1,8 +1,8 @@
 //! `bstar grade`: verdicts on answers that lie in files.
 //!
 //! Rows go out in the order in which they came in, each with `verdict`, `extracted` and `reason`
-//! added (and `detail`, where a test of a program failed). A row that cannot be read is named and
-//! does not stop the rest.
+//! added (for programs also `sandbox`, the level at which they ran, and `detail`, where a test failed).
+//! A row that cannot be read is named and does not stop the rest.
 
 use crate::cli::GradeArgs;
 use crate::countdown::Countdown;
@@ -121,11 +121,11 @@ pub(crate) fn unreadable_file(error: TableError) -> Fault {
 }
 
 /// The next lines with their numbers; none at the end.
-pub(crate) fn next_rows(lines: &mut Lines, most: usize) -> Result<Vec<(u64, String)>, Fault> {
+pub(crate) fn next_rows(lines: &mut Lines, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Fault> {
     let mut rows = Vec::new();
     while rows.len() < most {
-        match lines.next_line().map_err(unreadable_file)? {
-            Some((line, text)) => rows.push((line, text.to_owned())),
+        match lines.next_bytes().map_err(unreadable_file)? {
+            Some((line, bytes)) => rows.push((line, bytes.to_owned())),
             None => break,
         }
     }
@@ -133,20 +133,28 @@ pub(crate) fn next_rows(lines: &mut Lines, most: usize) -> Result<Vec<(u64, Stri
 }
 
 /// A line as a row.
-pub(crate) fn parse_row(text: &str) -> Result<Map<String, Value>, Ungraded> {
+pub(crate) fn parse_row(line: &[u8]) -> Result<Map<String, Value>, Ungraded> {
+    let text = std::str::from_utf8(line).map_err(|error| {
+        let byte = error.valid_up_to() + 1;
+        Ungraded::Unreadable(format!("text is not UTF-8 at byte {byte}"))
+    })?;
     serde_json::from_str(text)
         .map_err(|error| Ungraded::Unreadable(format!("broken JSON: {error}")))
 }
 
 /// A row with what was found added.
-fn grade_line(grader: &Grader, text: &str) -> Result<(Verdict, &'static str, String), Ungraded> {
-    let mut row = parse_row(text)?;
+fn grade_line(grader: &Grader, line: &[u8]) -> Result<(Verdict, &'static str, String), Ungraded> {
+    let mut row = parse_row(line)?;
     let Graded { grade, detail } = grader.grade(&row)?;
     row.insert("verdict".into(), serde_json::to_value(grade.verdict).expect("a word"));
     row.insert("extracted".into(), grade.answer.into());
     row.insert("reason".into(), grade.reason.into());
+    row.remove("detail");
     if let Some(detail) = detail {
         row.insert("detail".into(), detail.into());
+    }
+    if let Some(judge) = grader.judge() {
+        row.insert("sandbox".into(), judge.level().to_string().into());
     }
     Ok((grade.verdict, grade.reason, Value::Object(row).to_string()))
 }

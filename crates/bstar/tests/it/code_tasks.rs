@@ -92,6 +92,8 @@ fn each_kind_of_program_is_run_by_a_run() {
             .sum();
         assert_eq!((total, &counts["correct"]), (12, &0.into()), "{kind}: {counts}");
         assert!(counts["reasons"]["all tests passed"].is_null(), "{counts}");
+        let checker = counts["checker"].as_str().expect("what checked them");
+        assert!(checker.starts_with("Python 3.") && checker.contains("sandbox: "), "{checker}");
     }
 }
 

@@ -39,6 +39,7 @@ fn verdicts(bench: &Bench, tests: &Value, programs: &[&str], flags: &str) -> Vec
     let word = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let graded = outcome.stdout.lines().map(|line| {
         let row: Value = serde_json::from_str(line).expect(line);
+        assert!(!word(&row, "sandbox").is_empty(), "every result tells its level: {row}");
         [word(&row, "verdict"), word(&row, "reason")]
     });
     graded.collect()

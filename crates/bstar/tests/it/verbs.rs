@@ -228,8 +228,11 @@ not json
 {"gold": "3"}
 {"gold": "", "pred": "3"}
 "#;
+    // A line that is no text does not stop the rest either.
+    let rows = [b"{\"gold\": \"\xff\"}\n", rows.as_bytes()].concat();
     bench.write("rows.jsonl", rows);
-    let outcome = bench.bad("grade rows.jsonl", 3, &["rows.jsonl:4", "rows.jsonl:5", "`pred`"]);
+    let words = ["rows.jsonl:1: text is not UTF-8", "rows.jsonl:5", "rows.jsonl:6", "`pred`"];
+    let outcome = bench.bad("grade rows.jsonl", 3, &words);
     let graded: Vec<Value> =
         outcome.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let verdicts: Vec<&str> = graded.iter().filter_map(|row| row["verdict"].as_str()).collect();
