@@ -129,8 +129,10 @@ impl Process {
 
     fn ask(&mut self, pred: &str, gold: &str) -> Option<String> {
         // A line that nobody asked for would shift every opinion after it.
-        if self.lines.try_recv().is_ok() {
-            return Some("more lines than rows".to_owned());
+        if let Ok(line) = self.lines.try_recv() {
+            // Neither of these is an opinion; a line that is none says more about what is wrong.
+            let is_opinion = ["true", "false", "null"].contains(&line.trim());
+            return Some(if is_opinion { "more lines than rows".to_owned() } else { line });
         }
         let row = json!({"pred": pred, "gold": gold});
         writeln!(self.rows, "{row}").and_then(|()| self.rows.flush()).ok()?;
