@@ -126,6 +126,20 @@ impl RankedPool {
         Cell { temperature: self.temperature, threshold, cap, balance_score, selected, correct }
     }
 
+    /// The balance score of each query at a cell of this pool; NaN where the query is left out of the
+    /// mean. Their mean is the cell's balance score.
+    pub fn query_scores(&self, cell: &Cell, rule: &BalanceRule) -> Vec<f64> {
+        let limit = cell.cap.map_or(usize::MAX, |cap| cap as usize);
+        let score = |ranking: &Ranking| {
+            let (n, correct) = ranking.counts(ranking.above(cell.threshold).min(limit));
+            if n == 0 && rule.empty_queries == EmptyQueries::Skip {
+                return f64::NAN;
+            }
+            balance_score(n, correct, rule.target_count)
+        };
+        self.rankings.iter().map(score).collect()
+    }
+
     /// The selected total never falls as the cap grows, so the smallest cap is found by bisection.
     fn smallest_cap(&self, above: &[usize], target: u64, limit: u32) -> u32 {
         let total = |cap: u32| -> u64 {

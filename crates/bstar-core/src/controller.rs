@@ -5,8 +5,11 @@
 //! rule, and carries the whole grid so that the choice can be checked afterwards.
 
 use crate::balance::{BalanceRule, Cell, RankedPool};
+use crate::confidence::{Confidence, Difference, Scores};
 use crate::pool::Pool;
+use crate::race::RaceRecord;
 use crate::ranking::RankingRule;
+use crate::rng::RngKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +78,16 @@ pub struct Decision {
     pub grid: Vec<Cell>,
     /// Every cell that was scored on the whole draw, where the threshold is chosen on that.
     pub full_grid: Vec<Cell>,
+    /// How sure the scores of `grid` are; none in logs of older versions and for a fixed
+    /// configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
+    /// The better cell that hysteresis held back from, where it did: the gain is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<Difference>,
+    /// The race that the temperature won, where there was one; `grid` is then of the winner alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub race: Option<RaceRecord>,
 }
 
 impl Decision {
@@ -99,6 +112,9 @@ pub struct Controller {
     pub ties: TieRule,
     /// What the threshold is chosen on.
     pub threshold_from: ThresholdSource,
+    /// Stay with the previous configuration unless the best cell of the probe set exceeds it by more
+    /// than so many standard errors of their paired difference; 0 always moves (paper).
+    pub hysteresis: f64,
 }
 
 impl Controller {
@@ -119,17 +135,24 @@ impl Controller {
         }
     }
 
-    /// Chooses from probe pools, one for each candidate temperature.
+    /// Chooses from probe pools, one for each candidate temperature. `key` seeds the bootstrap, which
+    /// decides nothing.
     pub fn decide(
         &self,
         probes: &[Pool],
         gold: &[Option<u64>],
         ranking: &RankingRule,
         balance: &BalanceRule,
-        previous: Option<Configuration>,
+        (previous, key): (Option<Configuration>, RngKey),
     ) -> Decision {
-        let grid = surface(probes, gold, ranking, balance, &self.thresholds());
-        let chosen = choose(&grid, self.ties, previous);
+        let ranked: Vec<RankedPool> =
+            probes.iter().map(|pool| RankedPool::new(pool, gold, ranking)).collect();
+        let grid = cells(&ranked, balance, &self.thresholds());
+        let scores = Scores::of(&ranked, &grid, balance);
+        let best = choose(&grid, self.ties, previous);
+        let best = best.and_then(|best| grid.iter().position(|cell| *cell == best));
+        let held = best.and_then(|best| self.hold(&grid, &scores, best, previous));
+        let chosen = held.map(|(cell, _)| cell).or(best).map(|cell| grid[cell]);
         let configuration = chosen.map_or(self.fixed, configuration_of);
         Decision {
             temperature: configuration.temperature,
@@ -137,9 +160,28 @@ impl Controller {
             balance_score: chosen.map(|cell| cell.balance_score),
             target_count: balance.target_count,
             threshold_from: self.threshold_from,
+            confidence: best.map(|best| scores.confidence(&grid, Some(best), key)),
+            held_back: held.map(|(_, difference)| difference),
+            race: None,
             grid,
             full_grid: Vec::new(),
         }
+    }
+
+    /// The previous cell, where the gain of the best one is within its noise, with that gain.
+    fn hold(
+        &self,
+        grid: &[Cell],
+        scores: &Scores,
+        best: usize,
+        previous: Option<Configuration>,
+    ) -> Option<(usize, Difference)> {
+        let is_previous = |cell: &Cell| Some(configuration_of(*cell)) == previous;
+        let held = grid.iter().position(is_previous).filter(|_| self.hysteresis > 0.0)?;
+        let difference = scores.difference(grid, best, held);
+        let within = difference.gain <= self.hysteresis * difference.standard_error;
+        let configuration = configuration_of(grid[best]);
+        (held != best && within).then_some((held, Difference { configuration, ..difference }))
     }
 
     /// Where the threshold is chosen on the whole draw, chooses it there; else changes nothing.
@@ -180,11 +222,17 @@ pub fn surface(
     balance: &BalanceRule,
     thresholds: &[f64],
 ) -> Vec<Cell> {
-    let cells_of = |pool: &Pool| {
-        let ranked = RankedPool::new(pool, gold, ranking);
-        thresholds.iter().map(|&threshold| ranked.cell(threshold, balance)).collect::<Vec<_>>()
+    let ranked: Vec<RankedPool> =
+        pools.iter().map(|pool| RankedPool::new(pool, gold, ranking)).collect();
+    cells(&ranked, balance, thresholds)
+}
+
+/// The cells of ranked pools, thresholds changing fastest.
+pub fn cells(ranked: &[RankedPool], balance: &BalanceRule, thresholds: &[f64]) -> Vec<Cell> {
+    let of_pool = |pool: &RankedPool| {
+        thresholds.iter().map(|&threshold| pool.cell(threshold, balance)).collect::<Vec<_>>()
     };
-    pools.iter().flat_map(cells_of).collect()
+    ranked.iter().flat_map(of_pool).collect()
 }
 
 /// The cell with the highest balance score; `None` of an empty grid.
@@ -227,4 +275,83 @@ fn wins(cell: &Cell, best: &Cell, previous: Option<Configuration>) -> bool {
 
 fn configuration_of(cell: Cell) -> Configuration {
     Configuration { temperature: cell.temperature, threshold: cell.threshold }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{CapRule, EmptyQueries};
+    use crate::pool::ScoredResponse;
+    use crate::preset::Preset;
+    use crate::reward::RewardKind;
+    use crate::rollout::Verdict;
+
+    /// 0.5 and 1.0 differ by little and noisily, 1.5 is better than both by much.
+    fn probes() -> Vec<Pool> {
+        let group = |count: u32| {
+            (0..count)
+                .map(|i| ScoredResponse::new(i, &format!("{i}"), Verdict::Correct, None))
+                .collect()
+        };
+        let pool = |temperature, correct: &dyn Fn(u32) -> u32| Pool {
+            temperature,
+            groups: (0..40).map(|query| group(correct(query))).collect(),
+        };
+        let noisy = |query| query % 3 + u32::from(query % 20 == 7);
+        vec![pool(0.5, &|query| (query + 1) % 3), pool(1.0, &noisy), pool(1.5, &|q| 2 + q % 2)]
+    }
+
+    fn decide(probes: &[Pool], hysteresis: f64, previous: Option<f64>) -> Decision {
+        let controller = Controller {
+            adaptation: Adaptation::Both,
+            fixed: Configuration { temperature: 1.0, threshold: 0.0 },
+            temperatures: vec![0.5, 1.0, 1.5],
+            thresholds: vec![-0.5, 0.0],
+            ties: TieRule::Documented,
+            threshold_from: ThresholdSource::Probe,
+            hysteresis,
+        };
+        let ranking = Preset::Recommended.values().ranking(RewardKind::Answer);
+        let balance = BalanceRule {
+            target_count: 4,
+            cap: CapRule::Uncapped,
+            empty_queries: EmptyQueries::Zero,
+        };
+        let previous = previous.map(|temperature| Configuration { temperature, threshold: 0.0 });
+        controller.decide(probes, &[], &ranking, &balance, (previous, RngKey::from_seed(1)))
+    }
+
+    #[test]
+    fn a_gain_within_the_noise_does_not_move_the_configuration() {
+        let near = &probes()[..2];
+        let free = decide(near, 0.0, Some(0.5));
+        assert_eq!((free.temperature, free.held_back), (1.0, None), "the paper moves");
+        let held = decide(near, 1.0, Some(0.5));
+        assert_eq!((held.temperature, held.threshold), (0.5, 0.0));
+        let from = held.held_back.expect("a better cell was passed over");
+        assert_eq!(from.configuration.temperature, 1.0);
+        assert!(from.gain > 0.0 && from.gain <= from.standard_error, "{from:?}");
+        let score = held.balance_score.expect("a probed cell");
+        assert!(score < free.balance_score.expect("a probed cell"));
+        assert_eq!(held.confidence, free.confidence, "the surface is the same");
+    }
+
+    #[test]
+    fn a_gain_beyond_the_noise_moves_it() {
+        let decision = decide(&probes(), 3.0, Some(0.5));
+        assert_eq!((decision.temperature, decision.held_back), (1.5, None));
+        let chances = decision.confidence.expect("probed").temperatures;
+        assert!(chances[2].chance > 0.99, "{chances:?}");
+        assert_eq!(decide(&probes(), 3.0, None).temperature, 1.5, "nothing to stay with");
+        assert_eq!(decide(&probes(), 3.0, Some(0.7)).temperature, 1.5, "not a candidate any more");
+    }
+
+    #[test]
+    fn decisions_of_older_logs_are_read() {
+        let decision = decide(&probes(), 0.0, None);
+        let mut json = serde_json::to_value(&decision).expect("JSON");
+        json.as_object_mut().expect("an object").remove("confidence");
+        let old: Decision = serde_json::from_value(json).expect("an old decision");
+        assert_eq!(old, Decision { confidence: None, ..decision });
+    }
 }

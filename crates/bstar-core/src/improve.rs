@@ -24,6 +24,7 @@ use crate::iteration::{LoopState, Selected, gold_hashes, mark};
 use crate::method::{Method, StartPoint};
 use crate::pool::Pool;
 use crate::ports::{Checkpoint, Decoding, Example, Ledger, Policy, Progress, Task, Update};
+use crate::race::Search;
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward_training::RewardTrainingSettings;
 use crate::rng::RngKey;
@@ -59,6 +60,10 @@ pub struct ImproveSettings {
     pub probe_queries: usize,
     /// Draw a new probe set in each iteration.
     pub redraw_probe: bool,
+    /// How candidates are measured.
+    pub search: Search,
+    /// What a race may cost, as a share of the draw.
+    pub search_budget: f64,
     /// Top-p, top-k and length of sampling; the temperature is the controller's.
     pub decoding: Decoding,
     /// How a reward model is trained, where one is.
@@ -118,7 +123,8 @@ pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<
         run.refresh_reward_model(iteration, key)?; // r, where a model is part of it
         let probes = run.probe(iteration, run_key, key)?;
         let decision = run.decide(&probes, run_key, key, state.previous); // (t_i, τ_i)
-        let (decision, mut rollouts) = run.draw(iteration, decision, key, state.previous)?;
+        let (decision, mut rollouts) =
+            run.draw(iteration, decision, &probes, key, state.previous)?;
         let selection = run.select(iteration, &decision, &mut rollouts, key)?; // r > τ_i
         run.train(iteration, &selection, &rollouts, &mut state, key)?; // P_i
         run.evaluate(iteration)?;
@@ -135,7 +141,7 @@ impl ImproveSettings {
     }
 
     /// How a pool of `queries` queries is scored. The wanted total is N scaled to the queries.
-    fn balance_rule(&self, queries: usize, all_queries: usize) -> BalanceRule {
+    pub(crate) fn balance_rule(&self, queries: usize, all_queries: usize) -> BalanceRule {
         let (queries, all) = (queries as u64, (all_queries as u64).max(1));
         let target = (self.target_samples * queries + all / 2) / all;
         let limit = cap_limit(self.samples_per_query);
@@ -229,9 +235,13 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             self.settings.check_gradable(stage, &rollouts)?;
             return Ok(rollouts);
         }
-        let queries = self.probe_queries(run_key, key);
-        let key = key.child("probe");
-        let rollouts = self.sample(iteration, stage, &queries, &candidates, key)?;
+        let rollouts = match self.settings.search {
+            Search::Exhaustive => {
+                let queries = self.probe_queries(run_key, key);
+                self.sample(iteration, stage, &queries, &candidates, key.child("probe"))?
+            }
+            Search::Racing => self.race(iteration, &candidates, key)?,
+        };
         self.publish_graded(iteration, stage, &rollouts)?;
         Ok(rollouts)
     }
@@ -244,18 +254,12 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         previous: Option<Configuration>,
     ) -> Decision {
         let settings = self.settings;
-        let queries = self.probe_queries(run_key, key);
+        let queries = self.search_queries(run_key, key);
         let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
         let pool = |temperature| pool_of(probes.iter(), &ids, temperature);
         let pools: Vec<Pool> = settings.controller.candidates().into_iter().map(pool).collect();
-        let balance = settings.balance_rule(queries.len(), self.training_count());
-        settings.controller.decide(
-            &pools,
-            &gold_hashes(&queries),
-            &settings.ranking,
-            &balance,
-            previous,
-        )
+        let gold = gold_hashes(&queries);
+        settings.decide(pools, &gold, self.training_count(), (previous, key.child("confidence")))
     }
 
     /// Draws the training rollouts at the decided temperature. Where the threshold is chosen on the
@@ -264,6 +268,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         &mut self,
         iteration: u32,
         decision: Decision,
+        probes: &[Rollout],
         key: RngKey,
         previous: Option<Configuration>,
     ) -> Result<(Decision, Vec<Rollout>), Fault> {
@@ -272,8 +277,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         let rollouts = if self.ledger.is_published(iteration, Piece::Draw) {
             self.ledger.read_rollouts(iteration, Stage::Train)?
         } else {
-            let key = key.child("train");
-            self.sample(iteration, Stage::Train, &queries, &[decision.temperature], key)?
+            self.draw_all(iteration, &queries, &decision, probes, key)?
         };
         let (pool, balance) = self.training_pool(&queries, &rollouts, decision.temperature);
         let gold = gold_hashes(&queries);

@@ -9,14 +9,14 @@ use crate::event::{Activity, Event, Piece, SelectionSummary};
 use crate::fault::{Fault, FaultClass};
 use crate::improve::{ImproveSettings, Improver};
 use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
-use crate::pool::{Pool, ScoredResponse, exact_hash};
+use crate::pool::{Pool, exact_hash};
 use crate::ports::{Decoding, Example, Ledger, Policy, Progress, Task};
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward::RewardKind;
 use crate::rng::{RngKey, shuffle};
 use crate::rollout::{Query, Rollout, Stage, Verdict};
-use crate::selection::Selection;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::selection::{SelectedCounts, Selection, distinct};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Characters of an answer that a message shows.
@@ -70,17 +70,12 @@ impl Selected<'_> {
     fn summary(&self, pool: &Pool, drawn: usize, gold: u64) -> SelectionSummary {
         let cell = &self.selection.cell;
         let all = pool.groups.iter().map(|group| distinct(group.iter()));
-        let chosen = self.selection.chosen.iter().zip(&pool.groups);
-        let correct = chosen.map(|(chosen, group)| {
-            let chosen = chosen.iter().map(|&place| &group[place]);
-            distinct(chosen.filter(|response| response.verdict.is_correct()))
-        });
+        let SelectedCounts { selected, correct, queries } = self.selection.counts(pool);
         SelectionSummary {
             drawn: drawn as u64,
-            selected: self.selection.chosen.iter().map(Vec::len).sum::<usize>() as u64,
-            correct: correct.sum::<usize>() as u64,
-            queries: self.selection.chosen.iter().filter(|chosen| !chosen.is_empty()).count()
-                as u64,
+            selected,
+            correct,
+            queries,
             duplicates: (drawn - all.sum::<usize>()) as u64,
             gold,
             threshold: cell.threshold,
@@ -128,24 +123,37 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     ) -> Result<Vec<Rollout>, Fault> {
         let mut rollouts = Vec::new();
         for (index, &temperature) in temperatures.iter().enumerate() {
-            let request = DrawRequest {
-                queries,
-                samples: self.settings.samples_per_query,
-                decoding: Decoding { temperature, ..self.settings.decoding.clone() },
-                key,
-                iteration,
-                stage,
-                reduction: self.settings.ranking.reward.reduction,
-            };
-            let ledger = &mut *self.ledger;
-            let model = self.reward_model.as_mut().map(|model| model as _);
-            let tick = &mut |activity: DrawActivity, progress: Progress| {
-                let progress = progress.of_part(index, temperatures.len());
-                ledger.tick(activity.of(iteration, stage), progress)
-            };
-            rollouts.extend(draw(&request, self.policy, self.task, model, tick)?);
+            let place = |progress: Progress| progress.of_part(index, temperatures.len());
+            rollouts.extend(self.sample_at(iteration, stage, queries, temperature, key, &place)?);
         }
         Ok(rollouts)
+    }
+
+    /// Draws for a stage at one temperature; `place` says how its progress is shown.
+    pub(crate) fn sample_at(
+        &mut self,
+        iteration: u32,
+        stage: Stage,
+        queries: &[&Query],
+        temperature: f64,
+        key: RngKey,
+        place: &dyn Fn(Progress) -> Progress,
+    ) -> Result<Vec<Rollout>, Fault> {
+        let request = DrawRequest {
+            queries,
+            samples: self.settings.samples_per_query,
+            decoding: Decoding { temperature, ..self.settings.decoding.clone() },
+            key,
+            iteration,
+            stage,
+            reduction: self.settings.ranking.reward.reduction,
+        };
+        let ledger = &mut *self.ledger;
+        let model = self.reward_model.as_mut().map(|model| model as _);
+        let tick = &mut |activity: DrawActivity, progress: Progress| {
+            ledger.tick(activity.of(iteration, stage), place(progress))
+        };
+        draw(&request, self.policy, self.task, model, tick)
     }
 
     /// The probe set: training queries, the same in each iteration unless it is redrawn.
@@ -290,11 +298,6 @@ impl DrawActivity {
             Self::Score => Activity::Score { iteration, stage },
         }
     }
-}
-
-/// Responses that differ in more than white space.
-fn distinct<'a>(responses: impl Iterator<Item = &'a ScoredResponse>) -> usize {
-    responses.map(|response| response.normalized_hash).collect::<BTreeSet<_>>().len()
 }
 
 /// `count` training queries, in an order drawn from `key`.

@@ -7,6 +7,7 @@
 
 pub mod balance;
 pub mod batches;
+pub mod confidence;
 pub mod controller;
 pub mod draw;
 pub mod evaluate;
@@ -20,6 +21,8 @@ pub mod monitor;
 pub mod pool;
 pub mod ports;
 pub mod preset;
+pub mod race;
+mod racing;
 pub mod ranking;
 pub mod reward;
 pub mod reward_quality;
@@ -28,10 +31,12 @@ pub mod rng;
 pub mod rollout;
 pub mod schedule;
 pub mod selection;
+pub mod simulate;
 pub mod step_labels;
 pub mod supervised;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod whatif;
 
 pub use fault::{Fault, FaultClass};
 pub use rng::RngKey;

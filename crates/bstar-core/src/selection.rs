@@ -5,8 +5,9 @@
 //! depend on the order of the responses.
 
 use crate::balance::{BalanceRule, Cell, RankedPool};
-use crate::pool::Pool;
+use crate::pool::{Pool, ScoredResponse};
 use crate::ranking::{Deduplication, Ranked, RankingRule};
+use std::collections::BTreeSet;
 
 /// What was selected.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,36 @@ pub struct Selection {
     pub gold: Vec<bool>,
     /// Threshold, cap, balance score and counts of the whole draw.
     pub cell: Cell,
+}
+
+/// How much was selected of a draw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelectedCounts {
+    /// Responses, gold solutions not counted.
+    pub selected: u64,
+    /// Unique correct ones among them.
+    pub correct: u64,
+    /// Queries with at least one.
+    pub queries: u64,
+}
+
+impl Selection {
+    /// Counts what was selected of `draw`.
+    pub fn counts(&self, draw: &Pool) -> SelectedCounts {
+        let mut counts = SelectedCounts::default();
+        for (chosen, group) in self.chosen.iter().zip(&draw.groups) {
+            let chosen_of = chosen.iter().map(|&place| &group[place]);
+            counts.selected += chosen.len() as u64;
+            counts.correct += distinct(chosen_of.filter(|r| r.verdict.is_correct())) as u64;
+            counts.queries += u64::from(!chosen.is_empty());
+        }
+        counts
+    }
+}
+
+/// Responses that differ in more than white space.
+pub(crate) fn distinct<'a>(responses: impl Iterator<Item = &'a ScoredResponse>) -> usize {
+    responses.map(|response| response.normalized_hash).collect::<BTreeSet<_>>().len()
 }
 
 /// Selects from a draw at a threshold.

@@ -1,5 +1,8 @@
 //! The improve loop with scripted stand-ins: methods, decisions, resume and failure.
 
+mod racing;
+mod what_if;
+
 use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{Adaptation, Configuration, Controller, choose};
 use bstar_core::evaluate::EvaluationSettings;
@@ -8,6 +11,7 @@ use bstar_core::improve::{ImproveSettings, Improver, improve};
 use bstar_core::method::Method;
 use bstar_core::ports::{Checkpoint, Decoding, Ledger};
 use bstar_core::preset::Preset;
+use bstar_core::race::Search;
 use bstar_core::ranking::GoldSolutions;
 use bstar_core::reward::RewardKind;
 use bstar_core::reward_training::{RewardStart, RewardTrainingSettings};
@@ -49,6 +53,8 @@ fn settings(method: Method) -> ImproveSettings {
         empty_queries: EmptyQueries::Zero,
         probe_queries: 20,
         redraw_probe: false,
+        search: Search::Exhaustive,
+        search_budget: 0.1,
         decoding: decoding.clone(),
         reward_training: None,
         ranking,
@@ -60,6 +66,7 @@ fn settings(method: Method) -> ImproveSettings {
             thresholds: (-5..=5).map(|i| f64::from(i) / 5.0).collect(),
             ties: preset.ties,
             threshold_from: preset.threshold_from,
+            hysteresis: 0.0,
         },
         steps_per_iteration: 6,
         batch_size: 8,

@@ -2,6 +2,8 @@
 
 use crate::table::{Align, Table, number, percent};
 use bstar_core::Stage;
+use bstar_core::balance::Cell;
+use bstar_core::controller::{Configuration, Decision};
 use bstar_core::event::Event;
 use bstar_core::monitor::Metric;
 use serde::Serialize;
@@ -20,6 +22,14 @@ pub struct IterationRow {
     pub threshold: Option<f64>,
     /// Balance score of the chosen cell; none for a fixed configuration.
     pub balance_score: Option<f64>,
+    /// Its standard error over the probe queries.
+    pub standard_error: Option<f64>,
+    /// Chance that the chosen temperature holds the best cell, by bootstrap over the probe queries.
+    pub chance: Option<f64>,
+    /// Probe queries that are lacking until the best cell is told from that of any other temperature.
+    pub more_queries: Option<u64>,
+    /// The configuration that hysteresis held back from.
+    pub held_back: Option<Configuration>,
     /// Per-query cap.
     pub cap: Option<u32>,
     /// Responses drawn for training.
@@ -36,6 +46,22 @@ pub struct IterationRow {
     pub policy_version: Option<String>,
     /// Evaluation metrics by name.
     pub metrics: BTreeMap<String, Metric>,
+}
+
+impl IterationRow {
+    /// Takes over how sure a decision is.
+    fn confide(&mut self, decision: &Decision) {
+        let Some(confidence) = &decision.confidence else { return };
+        let (temperature, threshold) = (decision.temperature, decision.threshold);
+        let chosen = |cell: &Cell| cell.temperature == temperature && cell.threshold == threshold;
+        // A threshold that was chosen on the whole draw may be on no cell of the probe.
+        let cell = decision.grid.iter().position(chosen);
+        self.standard_error =
+            cell.and_then(|cell| confidence.cells.get(cell)).map(|cell| cell.standard_error);
+        let of = confidence.temperatures.iter().find(|of| of.temperature == temperature);
+        self.chance = of.map(|of| of.chance).filter(|_| confidence.temperatures.len() > 1);
+        self.more_queries = confidence.rival.and_then(|rival| rival.more_queries);
+    }
 }
 
 /// A run as its events tell it.
@@ -87,6 +113,8 @@ impl RunReport {
                 row.temperature = Some(decision.temperature);
                 row.threshold = Some(decision.threshold);
                 row.balance_score = decision.balance_score;
+                row.held_back = decision.held_back.map(|better| better.configuration);
+                row.confide(decision);
             }
             Event::Selected { iteration, selection } => {
                 let row = self.row(*iteration);
@@ -141,6 +169,8 @@ impl RunReport {
             ("t", right),
             ("τ", right),
             ("balance", right),
+            ("± se", right),
+            ("sure %", right),
             ("selected", right),
             ("greedy %", right),
             ("steps %", right),
@@ -157,6 +187,8 @@ impl RunReport {
                 number(row.temperature, 2),
                 number(row.threshold, 2),
                 number(row.balance_score, 4),
+                number(row.standard_error, 4),
+                percent(row.chance),
                 row.selected.map_or_else(|| "–".into(), |selected| selected.to_string()),
                 percent(metric(&accuracy)),
                 percent(metric(&step_accuracy)),

@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+mod diagnosis;
 mod iterations;
 mod table;
 
+pub use diagnosis::{Diagnosis, diagnose, foot};
 pub use iterations::{IterationRow, RunReport};
 pub use table::{Align, Table, number, percent};

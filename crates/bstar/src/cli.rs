@@ -30,6 +30,13 @@ pub(crate) enum Verb {
     Analyze(AnalyzeArgs),
     /// Search temperature and threshold on stored rollouts.
     Balance(BalanceArgs),
+    /// Apply other settings to the stored rollouts of a run: what would have been chosen and selected.
+    Whatif(WhatifArgs),
+    /// Scripted policies whose best setting is known: what the search chooses, and what it costs.
+    Simulate {
+        #[command(subcommand)]
+        verb: SimulateVerb,
+    },
     /// Grade answers that lie in files: the same rows with verdict, answer found and reason.
     Grade(GradeArgs),
     /// Compare our verdicts on a file with a second opinion, and show where they differ.
@@ -151,6 +158,74 @@ pub(crate) struct BalanceArgs {
     /// recommended, paper-main, paper-dynamics or official-code.
     #[arg(long, default_value = "recommended")]
     pub(crate) preset: String,
+    /// Seeds the bootstrap of intervals and chances.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhatifArgs {
+    /// Run folder, or a unique beginning of its name.
+    pub(crate) run: String,
+    /// Where runs are looked up by name.
+    #[arg(long, default_value = "runs")]
+    pub(crate) dir: PathBuf,
+    /// Change a key of the run's config: `--set balance.thresholds=-1:1:0.01`; may be repeated. Keys
+    /// that only read rollouts can be changed: `preset`, `method`, `balance.*`, `reward.*`,
+    /// `selection.*`, `sample.k` and `sample.queries` (downwards) and `sample.target_samples`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Show this iteration only.
+    #[arg(long, value_name = "N")]
+    pub(crate) iteration: Option<u32>,
+    /// Print JSON, with every cell.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimulateVerb {
+    /// What the balance score chooses in each scenario, against the setting that is worth most.
+    Choice {
+        /// Only this scenario; all if not given.
+        #[arg(long)]
+        scenario: Option<String>,
+        /// Probe queries.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..))]
+        probe_queries: u32,
+        /// Probe sets, each with a seed of its own.
+        #[arg(long, default_value_t = 10)]
+        seeds: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What races lose against measuring everything, and what they cost.
+    Search(SimulateSearchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateSearchArgs {
+    /// Run folders that probed every temperature on every probe query; without one, the scenarios.
+    pub(crate) runs: Vec<PathBuf>,
+    /// M: queries of the draw, which costs are a share of; that of the run if not given.
+    #[arg(long, value_name = "M")]
+    pub(crate) queries: Option<usize>,
+    /// What a race may cost, as a share of the draw, the winner's responses not counted.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) budget: f64,
+    /// Standard errors behind the leader at which a temperature stops.
+    #[arg(long, value_name = "X", default_value_t = bstar_core::race::MARGIN)]
+    pub(crate) margin: f64,
+    /// Measure every temperature on so many queries instead of racing.
+    #[arg(long, value_name = "N")]
+    pub(crate) exhaustive: Option<usize>,
+    /// Orders of the queries that each surface is searched in.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) seeds: u64,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,7 +16,7 @@ mod progress;
 
 use bstar_core::Fault;
 use clap::Parser as _;
-use cli::{Cli, ConfigVerb, RunsVerb, Verb};
+use cli::{Cli, ConfigVerb, RunsVerb, SimulateVerb, Verb};
 use output::Notes;
 use std::process::ExitCode;
 
@@ -44,6 +44,11 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Verb::Merge(args) => commands::merge::merge(&args),
         Verb::Analyze(args) => commands::analyze::analyze(&args, notes),
         Verb::Balance(args) => commands::balance::balance(&args, notes),
+        Verb::Whatif(args) => commands::whatif::whatif(&args, notes),
+        Verb::Simulate { verb: SimulateVerb::Choice { scenario, probe_queries, seeds, json } } => {
+            commands::simulate::choice(scenario.as_deref(), probe_queries as usize, seeds, json)
+        }
+        Verb::Simulate { verb: SimulateVerb::Search(args) } => commands::simulate::search(&args),
         Verb::Grade(args) => commands::grade::grade(&args, notes),
         Verb::Audit(args) => commands::audit::audit(&args, notes),
         Verb::Runs { verb: RunsVerb::List { dir, json } } => {

@@ -17,7 +17,7 @@ use bstar_table::{ParquetFile, Row, Rows, TableError, TableFormat};
 use std::path::{Path, PathBuf};
 
 /// The scored responses of some files.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoredRollouts {
     /// The queries, in order of first appearance.
     pub queries: Vec<QueryId>,

@@ -4,14 +4,16 @@ use crate::cli::BalanceArgs;
 use crate::commands::metrics;
 use crate::output::{self, Notes};
 use crate::progress::short;
+use bstar_core::balance::RankedPool;
 use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
-use bstar_core::controller::{TieRule, choose, surface};
+use bstar_core::confidence::{Confidence, Scores};
+use bstar_core::controller::{TieRule, cells, choose};
 use bstar_core::grid::Grid;
-use bstar_core::pool::exact_hash;
+use bstar_core::pool::{Pool, exact_hash};
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::ranking::GoldSolutions;
 use bstar_core::reward::RewardKind;
-use bstar_core::{Fault, FaultClass, Stage};
+use bstar_core::{Fault, FaultClass, RngKey, Stage};
 use bstar_report::{Align, Table};
 use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
 use serde::Serialize;
@@ -27,6 +29,7 @@ struct Chosen {
 struct Search {
     chosen: Chosen,
     grid: Vec<Cell>,
+    confidence: Confidence,
 }
 
 /// Searches and prints.
@@ -52,15 +55,22 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     }
     let gold = gold_of(&scored, &values);
     let thresholds = values.thresholds.values();
-    let grid = surface(&scored.pools, &gold, &values.ranking(kind), &rule, thresholds);
+    let ranking = values.ranking(kind);
+    let rank = |pool: &Pool| RankedPool::new(pool, &gold, &ranking);
+    let ranked: Vec<RankedPool> = scored.pools.iter().map(rank).collect();
+    let grid = cells(&ranked, &rule, thresholds);
     let best = choose(&grid, values.ties, None).expect("files with rows make a grid with cells");
+    let place = grid.iter().position(|cell| *cell == best);
+    let key = RngKey::from_seed(args.seed).child("balance");
+    let confidence = Scores::of(&ranked, &grid, &rule).confidence(&grid, place, key);
     let Cell { temperature, threshold, balance_score, .. } = best;
     if balance_score == 0.0 {
         notes.tell(
             "note: no candidate selects a correct response; the choice is that of the tie rule",
         );
     }
-    let search = Search { chosen: Chosen { temperature, threshold, balance_score }, grid };
+    let chosen = Chosen { temperature, threshold, balance_score };
+    let search = Search { chosen, grid, confidence };
     if args.json {
         return output::print_json(&search);
     }
@@ -211,23 +221,28 @@ fn table(
         ("best τ", right),
         ("cap", right),
         ("balance", right),
+        ("± se", right),
+        ("best in %", right),
         ("selected", right),
         ("unique correct", right),
         ("", Align::Left),
     ]);
-    let same = |a: &&Cell, b: &&Cell| a.temperature == b.temperature;
-    let cells: Vec<&Cell> = search.grid.iter().collect();
-    for row in cells.chunk_by(same) {
-        let here = row.contains(&best);
-        let of_row: Vec<Cell> = row.iter().map(|cell| **cell).collect();
-        let Some(cell) = (if here { Some(*best) } else { choose(&of_row, ties, None) }) else {
+    let same = |a: &Cell, b: &Cell| a.temperature == b.temperature;
+    let chances = &search.confidence.temperatures;
+    for (row, chance) in search.grid.chunk_by(same).zip(chances) {
+        let here = row.contains(best);
+        let Some(cell) = (if here { Some(*best) } else { choose(row, ties, None) }) else {
             continue;
         };
+        let place = search.grid.iter().position(|other| *other == cell);
+        let known = place.and_then(|place| search.confidence.cells.get(place));
         table.row([
             cell.temperature.to_string(),
             format!("{:.2}", cell.threshold),
             cell.cap.map_or_else(|| "–".into(), |cap| cap.to_string()),
             format!("{:.4}", cell.balance_score),
+            bstar_report::number(known.map(|known| known.standard_error), 4),
+            bstar_report::percent(Some(chance.chance)),
             cell.selected.to_string(),
             cell.correct.to_string(),
             if here { "<- chosen".into() } else { String::new() },
@@ -240,5 +255,17 @@ fn table(
         short(best.threshold),
         best.balance_score,
         rule.target_count
-    )
+    ) + &doubt(&search.confidence)
+}
+
+/// What the strongest rival says of the choice; nothing where there is one temperature only.
+fn doubt(confidence: &Confidence) -> String {
+    let Some(rival) = confidence.rival else { return String::new() };
+    let (t, gain, error) = (rival.configuration.temperature, rival.gain, rival.standard_error);
+    let verdict = match rival.more_queries {
+        Some(0) => "decided".to_owned(),
+        Some(more) => format!("about {more} more probe queries would decide it"),
+        None => "a tie, which more queries would not decide".to_owned(),
+    };
+    format!("against temperature {t}: {gain:+.4} ± {error:.4}; {verdict}\n")
 }

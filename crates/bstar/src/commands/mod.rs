@@ -14,3 +14,5 @@ mod metrics;
 mod preflight;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod simulate;
+pub(crate) mod whatif;

@@ -17,7 +17,7 @@ use bstar_core::{Fault, FaultClass, RngKey};
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_model::tokenizer::Tokenizer;
-use bstar_report::RunReport;
+use bstar_report::{RunReport, diagnose, foot};
 use bstar_store::{Opened, RunError, RunIdentity, RunStore};
 use bstar_tasks::{Host, LoadedTask, PromptStyle};
 use std::path::{Path, PathBuf};
@@ -67,11 +67,12 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     });
     ledger.view.finish();
     result.map_err(how_to_change)?;
-    let report = RunReport::from_events(&ledger.events()?);
+    let events = ledger.events()?;
+    let report = RunReport::from_events(&events);
     if args.json {
         return output::print_json(&report);
     }
-    output::print(&report.table())?;
+    output::print(&format!("{}\n{}", report.table(), foot(&diagnose(&events))))?;
     let last = ledger.store.checkpoint_dir(settings.planned_iterations())?;
     let model = last.map_or_else(String::new, |model| format!("model: {}\n", model.display()));
     output::print(&format!("{model}run:   {}\n", folder.display()))

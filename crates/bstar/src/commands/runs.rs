@@ -2,7 +2,7 @@
 
 use crate::output::{self, Notes};
 use bstar_core::Fault;
-use bstar_report::{Align, RunReport, Table};
+use bstar_report::{Align, RunReport, Table, diagnose, foot};
 use bstar_store::{RunState, RunSummary, RunView, find_run, list_runs};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -46,14 +46,7 @@ pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
 
 /// Shows the iterations of a run.
 pub(crate) fn show(run: &str, dir: &Path, json: bool) -> Result<(), Fault> {
-    let direct = Path::new(run);
-    let folder = if direct.join("events.jsonl").is_file() || direct.join("manifest.json").is_file()
-    {
-        direct.to_owned()
-    } else {
-        find_run(dir, run)?
-    };
-    let view = RunView::open(&folder)?;
+    let view = open(run, dir)?;
     let events = view.events()?;
     let report = RunReport::from_events(events.iter().map(|logged| &logged.event));
     if json {
@@ -65,7 +58,17 @@ pub(crate) fn show(run: &str, dir: &Path, json: bool) -> Result<(), Fault> {
         (false, false) => "not finished: the same `bstar run` command continues it",
     };
     let (method, task, seed) = (&report.method, &report.task, report.seed);
-    output::print(&format!("{method} on {task}, seed {seed}: {state}\n\n{}", report.table()))
+    let table = report.table();
+    let foot = foot(&diagnose(events.iter().map(|logged| &logged.event)));
+    output::print(&format!("{method} on {task}, seed {seed}: {state}\n\n{table}\n{foot}"))
+}
+
+/// Opens the run in a folder, or that whose name in `dir` begins so.
+pub(crate) fn open(run: &str, dir: &Path) -> Result<RunView, Fault> {
+    let direct = Path::new(run);
+    let is_run = direct.join("events.jsonl").is_file() || direct.join("manifest.json").is_file();
+    let folder = if is_run { direct.to_owned() } else { find_run(dir, run)? };
+    Ok(RunView::open(&folder)?)
 }
 
 fn state_name(state: &RunState) -> &str {

@@ -37,8 +37,35 @@ pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, F
         Some(path) => std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?,
         None => String::new(),
     };
-    let source = Source { name: file.map(|path| path.display().to_string()), text: &text };
-    let table: Table = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+    let base_dir = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    load_text(&text, file.map(|path| path.display().to_string()), base_dir, settings)
+}
+
+/// Merges the layers of a text that [`Loaded::written`] was; its `--set` values come before
+/// `settings`. Relative paths start at the working directory.
+pub(crate) fn load_written(written: &str, settings: &[String]) -> Result<Loaded, Fault> {
+    let mut text = written.trim_end();
+    let mut earlier = Vec::new();
+    while let Some((before, setting)) = text.rsplit_once("\n# --set ") {
+        if setting.contains('\n') {
+            break;
+        }
+        earlier.push(setting.to_owned());
+        text = before.trim_end();
+    }
+    earlier.reverse();
+    earlier.extend_from_slice(settings);
+    load_text(text, None, PathBuf::new(), &earlier)
+}
+
+fn load_text(
+    text: &str,
+    name: Option<String>,
+    base_dir: PathBuf,
+    settings: &[String],
+) -> Result<Loaded, Fault> {
+    let source = Source { name, text };
+    let table: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
     let schema = schema::raw();
     source.check_keys(&table, &schema)?;
     let mut over = Table::new();
@@ -60,8 +87,8 @@ pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, F
     merge(&mut merged, user);
     let config = Config::deserialize(Value::Table(merged))
         .map_err(|error| source.value(&error, &given_by_set))?;
-    let written = settings.iter().fold(text.clone(), |text, set| text + "\n# --set " + set + "\n");
-    let base_dir = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    let written =
+        settings.iter().fold(text.to_owned(), |text, set| text + "\n# --set " + set + "\n");
     Ok(Loaded { config, base_dir, written })
 }
 

@@ -16,6 +16,7 @@ use bstar_core::controller::{ThresholdSource, TieRule};
 use bstar_core::grid::Grid;
 use bstar_core::method::Method;
 use bstar_core::preset::Preset;
+use bstar_core::race::Search;
 use bstar_core::ranking::{Deduplication, GoldSolutions};
 use bstar_core::reward::RewardRule;
 use bstar_core::reward_training::RewardStart;
@@ -222,6 +223,17 @@ pub(crate) struct BalanceConfig {
     pub(crate) probe_queries: usize,
     /// Draw a new probe set in each iteration, rather than keep one.
     pub(crate) redraw_probe: bool,
+    /// How candidates are measured. A race takes the first queries of the draw in place of a probe
+    /// set, and what the winner answers is part of the draw; `redraw_probe` has no effect on it, and
+    /// `probe_queries` is the number of queries that the threshold is chosen on. See
+    /// docs/concepts/search.md.
+    pub(crate) search: Search,
+    /// Responses that a race may draw beside those of the winner, as a share of the draw.
+    pub(crate) search_budget: f64,
+    /// Stay with the configuration of the iteration before unless the balance score of the best one
+    /// exceeds it by more than so many standard errors of their difference, taken query by query; 0
+    /// always moves (the paper). See docs/concepts/confidence.md.
+    pub(crate) hysteresis: f64,
     /// Temperature of methods that do not adapt it.
     pub(crate) fixed_temperature: f64,
     /// Threshold of methods that do not adapt it.

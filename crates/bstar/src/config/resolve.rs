@@ -20,6 +20,11 @@ impl Config {
         self.check_agreement()
     }
 
+    /// Refuses values that cannot be, for a config that is only applied to stored rollouts.
+    pub(crate) fn check_stored(&self) -> Result<(), Fault> {
+        self.check_ranges()
+    }
+
     fn check_agreement(&self) -> Result<(), Fault> {
         let self_trains = self.method.spec().self_training;
         require(!self_trains || self.iterations > 0, || {
@@ -109,6 +114,8 @@ impl Config {
             empty_queries: self.balance.empty_queries,
             probe_queries: self.balance.probe_queries,
             redraw_probe: self.balance.redraw_probe,
+            search: self.balance.search,
+            search_budget: self.balance.search_budget,
             decoding,
             reward_training: self.reward_training(),
             ranking: self.ranking(),
@@ -237,6 +244,7 @@ impl Config {
             thresholds: self.balance.thresholds.values().to_vec(),
             ties: self.balance.ties,
             threshold_from: self.balance.threshold_from,
+            hysteresis: self.balance.hysteresis,
         }
     }
 }

@@ -11,4 +11,6 @@ mod readme;
 mod reference;
 mod resume;
 mod reward_model;
+mod simulate;
 mod verbs;
+mod whatif;

@@ -1,0 +1,331 @@
+//! Scripted policies whose best setting is known: what the balance score chooses against it.
+//!
+//! A simulated policy is a few formulas. A query has a difficulty; a hotter policy is right less
+//! often, spreads its right answers over more of the query's solutions, and reaches more of them by
+//! wrong steps; a reward model scores true and false reasoning with a given AUC. Because the truth is
+//! known, so is what a selection is worth ([`Worth`]), and with it the best (t, τ).
+//!
+//! This is a model of the mechanism, not of any language model; `docs/concepts/theory.md` says what
+//! it shows.
+
+mod scenario;
+pub mod search;
+
+pub use scenario::Scenario;
+
+use crate::balance::{BalanceRule, CapRule, Cell, EmptyQueries, RankedPool};
+use crate::controller::{Configuration, TieRule, choose};
+use crate::pool::{Pool, ScoredResponse};
+use crate::preset::Preset;
+use crate::ranking::RankingRule;
+use crate::reward::RewardKind;
+use crate::rng::{Rng, RngKey, below, normal, uniform};
+use crate::rollout::Verdict;
+use serde::Serialize;
+
+/// Queries that the worth of a setting is computed on; far more than any probe has.
+const MANY_QUERIES: usize = 1000;
+
+/// What a policy drew at one temperature, with the truth about each response.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// What the search sees.
+    pub pool: Pool,
+    /// `[query][response]`: whether answer and every step are right.
+    pub sound: Vec<Vec<bool>>,
+}
+
+/// What a selection is worth to a policy that is trained on it, since the truth is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Worth {
+    /// Mean over queries of min(distinct sound responses selected / n*, 1).
+    pub coverage: f64,
+    /// Sound responses among the selected, distinct ones in both.
+    pub purity: f64,
+}
+
+impl Worth {
+    /// Coverage times purity: an unbounded balance score of a perfect checker over the whole pool.
+    pub fn total(self) -> f64 {
+        self.coverage * self.purity
+    }
+}
+
+/// A setting with what it scores and what it is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The setting.
+    pub configuration: Configuration,
+    /// Its balance score on many queries.
+    pub balance_score: f64,
+    /// Its worth on many queries.
+    pub worth: f64,
+    /// Its coverage and purity.
+    pub parts: Worth,
+}
+
+/// What the balance score chooses in a scenario, and what it should have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Study {
+    /// The setting that is worth most.
+    pub optimum: Outcome,
+    /// The setting with the highest balance score on as many queries: free of noise.
+    pub expected: Outcome,
+    /// The setting chosen on a probe set, for each seed.
+    pub chosen: Vec<Outcome>,
+}
+
+/// Studies a scenario with probe sets of this many queries.
+pub fn study(scenario: &Scenario, probe_queries: usize, seeds: u64) -> Study {
+    let key = RngKey::from_seed(0).child("simulate");
+    let outcomes = outcomes(scenario, key.child("many"));
+    let of = |configuration: Configuration| {
+        let found = outcomes.iter().find(|outcome| outcome.configuration == configuration);
+        *found.expect("every cell was valued")
+    };
+    let best = |value: &dyn Fn(&Outcome) -> f64| {
+        let better = |a: &Outcome, b: &Outcome| value(b) > value(a);
+        *outcomes.iter().reduce(|a, b| if better(a, b) { b } else { a }).expect("a grid")
+    };
+    let chosen = (1..=seeds).map(|seed| {
+        let key = key.child("probe").index(seed);
+        let grid: Vec<Cell> = scenario
+            .temperatures
+            .iter()
+            .flat_map(|&t| {
+                let drawn = scenario.draw(t, probe_queries, key);
+                let ranked = RankedPool::new(&drawn.pool, &[], &scenario.ranking());
+                let rule = scenario.balance();
+                scenario
+                    .thresholds
+                    .iter()
+                    .map(move |&tau| ranked.cell(tau, &rule))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let cell = choose(&grid, TieRule::Documented, None).expect("a grid");
+        of(Configuration { temperature: cell.temperature, threshold: cell.threshold })
+    });
+    Study {
+        optimum: best(&|outcome| outcome.worth),
+        expected: best(&|outcome| outcome.balance_score),
+        chosen: chosen.collect(),
+    }
+}
+
+/// Every cell with its balance score and worth on many queries.
+fn outcomes(scenario: &Scenario, key: RngKey) -> Vec<Outcome> {
+    let (ranking, balance) = (scenario.ranking(), scenario.balance());
+    let mut outcomes = Vec::new();
+    for &temperature in &scenario.temperatures {
+        let drawn = scenario.draw(temperature, MANY_QUERIES, key);
+        let ranked = RankedPool::new(&drawn.pool, &[], &ranking);
+        for &threshold in &scenario.thresholds {
+            let parts = worth(&drawn, &ranked, threshold, balance.target_count);
+            outcomes.push(Outcome {
+                configuration: Configuration { temperature, threshold },
+                balance_score: ranked.cell(threshold, &balance).balance_score,
+                worth: parts.total(),
+                parts,
+            });
+        }
+    }
+    outcomes
+}
+
+fn worth(drawn: &Drawn, ranked: &RankedPool, threshold: f64, target_count: u32) -> Worth {
+    let (mut coverage, mut sound, mut selected) = (0.0, 0.0, 0.0);
+    for (ranking, truth) in ranked.rankings.iter().zip(&drawn.sound) {
+        let places = &ranking.places[..ranking.above(threshold)];
+        let responses = places.iter().filter_map(|place| place.response);
+        let right = responses.filter(|&response| truth[response]).count() as f64;
+        coverage += (right / f64::from(target_count)).min(1.0);
+        sound += right;
+        selected += places.len() as f64;
+    }
+    let queries = drawn.sound.len().max(1) as f64;
+    let purity = if selected > 0.0 { sound / selected } else { 0.0 };
+    Worth { coverage: coverage / queries, purity }
+}
+
+impl Scenario {
+    /// The reward of the scenario, duplicates dropped.
+    pub fn ranking(&self) -> RankingRule {
+        let kind = match self.reward_model_auc {
+            Some(_) => RewardKind::AnswerAndRewardModel,
+            None => RewardKind::Answer,
+        };
+        Preset::Recommended.values().ranking(kind)
+    }
+
+    /// The balance score of the scenario, without a cap.
+    pub fn balance(&self) -> BalanceRule {
+        BalanceRule {
+            target_count: self.target_count,
+            cap: CapRule::Uncapped,
+            empty_queries: EmptyQueries::Zero,
+        }
+    }
+
+    /// Draws `queries` queries k times at a temperature. Query q has the same difficulty and the same
+    /// luck at every temperature, as in a run.
+    pub fn draw(&self, temperature: f64, queries: usize, key: RngKey) -> Drawn {
+        let mut drawn = Drawn { pool: Pool { temperature, groups: Vec::new() }, sound: Vec::new() };
+        let half = self.reward_model_auc.map(separation);
+        for query in 0..queries {
+            let key = key.index(query as u64);
+            let difficulty = self.spread * normal(&mut key.child("difficulty").rng());
+            let (group, sound) = (0..self.samples)
+                .map(|sample| {
+                    let rng = &mut key.index(u64::from(sample)).rng();
+                    self.respond(temperature, difficulty, (sample, half), rng)
+                })
+                .unzip();
+            drawn.pool.groups.push(group);
+            drawn.sound.push(sound);
+        }
+        drawn
+    }
+
+    fn respond(
+        &self,
+        temperature: f64,
+        difficulty: f64,
+        (sample, half): (u32, Option<f64>),
+        rng: &mut Rng,
+    ) -> (ScoredResponse, bool) {
+        let odds = self.skill - difficulty - self.heat * temperature;
+        let is_right = uniform(rng) < 1.0 / (1.0 + (-odds).exp());
+        let by_luck = uniform(rng) < (self.false_positives * temperature).min(1.0);
+        let solution = self.solution(temperature, rng);
+        // A wrong chain is one of very many; a right one is one of the query's solutions.
+        let wrong = below(rng, 1_000_000);
+        let sound = is_right && !by_luck;
+        let text = if sound { format!("solution {solution}") } else { format!("chain {wrong}") };
+        let verdict = if is_right { Verdict::Correct } else { Verdict::Incorrect };
+        let score = half.map(|half| 2.0 * (if sound { half } else { -half } + normal(rng)));
+        (ScoredResponse::new(sample, &text, verdict, score), sound)
+    }
+
+    /// Solution j has weight e^(-j / (spread of solutions · t)): cold policies repeat themselves.
+    fn solution(&self, temperature: f64, rng: &mut Rng) -> usize {
+        let weight = |j: usize| (-(j as f64) / (self.solution_spread * temperature)).exp();
+        let total: f64 = (0..self.solutions).map(weight).sum();
+        let mut left = uniform(rng) * total;
+        for j in 0..self.solutions {
+            left -= weight(j);
+            if left < 0.0 {
+                return j;
+            }
+        }
+        self.solutions - 1
+    }
+}
+
+/// Half the distance between the means of two normal distributions of deviation 1 with this AUC.
+fn separation(auc: f64) -> f64 {
+    // AUC = Φ(√2 · half the distance); Φ is inverted by bisection.
+    let (mut low, mut high) = (-6.0, 6.0);
+    for _ in 0..60 {
+        let middle: f64 = f64::midpoint(low, high);
+        if normal_share_below(middle) < auc {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low / std::f64::consts::SQRT_2
+}
+
+/// Φ, by Simpson's rule.
+fn normal_share_below(x: f64) -> f64 {
+    const STEPS: u32 = 200;
+    let density = |z: f64| (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt();
+    let width = x / f64::from(STEPS);
+    let inner = |i: u32| if i.is_multiple_of(2) { 2.0 } else { 4.0 };
+    let sum: f64 = (1..STEPS).map(|i| inner(i) * density(f64::from(i) * width)).sum();
+    0.5 + width / 3.0 * (density(0.0) + sum + density(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::search::{Surface, Trial};
+    use super::*;
+    use crate::race::MARGIN;
+    use std::collections::BTreeSet;
+
+    fn distinct_sound(drawn: &Drawn, query: usize) -> usize {
+        let group = drawn.pool.groups[query].iter().zip(&drawn.sound[query]);
+        let sound = group.filter(|(_, sound)| **sound).map(|(r, _)| r.normalized_hash);
+        sound.collect::<BTreeSet<_>>().len()
+    }
+
+    #[test]
+    fn a_hotter_policy_is_right_less_often_and_more_varied() {
+        let scenario = Scenario::named("plain").expect("known");
+        let key = RngKey::from_seed(1);
+        let [cold, hot] = [0.4, 1.2].map(|t| scenario.draw(t, 200, key));
+        let right = |drawn: &Drawn| drawn.sound.iter().flatten().filter(|sound| **sound).count();
+        assert!(right(&hot) < right(&cold));
+        let distinct = |drawn: &Drawn| (0..200).map(|q| distinct_sound(drawn, q)).sum::<usize>();
+        let share = |drawn: &Drawn| distinct(drawn) as f64 / right(drawn) as f64;
+        assert!(share(&hot) > 1.5 * share(&cold), "{} {}", share(&hot), share(&cold));
+    }
+
+    #[test]
+    fn the_reward_model_has_its_auc() {
+        for auc in [0.5, 0.6, 0.9] {
+            let mut rng = RngKey::from_seed(2).rng();
+            let half = separation(auc);
+            let wins = (0..20_000).filter(|_| half + normal(&mut rng) > normal(&mut rng) - half);
+            let share = wins.count() as f64 / 20_000.0;
+            assert!((share - auc).abs() < 0.01, "{auc}: {share}");
+        }
+    }
+
+    #[test]
+    fn the_balance_score_is_near_the_optimum_where_it_sees_everything() {
+        let study = study(&Scenario::named("plain").expect("known"), 200, 3);
+        let kept = study.expected.worth / study.optimum.worth;
+        assert!(kept > 0.9, "{study:?}");
+        assert!(study.optimum.worth >= study.expected.worth);
+        assert!(study.expected.balance_score >= study.optimum.balance_score);
+        assert_eq!(study.chosen.len(), 3);
+    }
+
+    #[test]
+    fn lucky_answers_make_the_balance_score_too_hot() {
+        let study = study(&Scenario::named("lucky").expect("known"), 200, 1);
+        let (expected, optimum) = (study.expected, study.optimum);
+        assert!(
+            expected.configuration.temperature > optimum.configuration.temperature,
+            "{expected:?} {optimum:?}"
+        );
+        assert!(expected.parts.purity < optimum.parts.purity);
+    }
+
+    #[test]
+    fn a_race_with_all_the_budget_loses_little_and_one_with_none_costs_little() {
+        let scenario = Scenario::named("plain").expect("known");
+        let key = RngKey::from_seed(3);
+        let pools =
+            scenario.temperatures.iter().map(|&t| scenario.draw(t, 150, key).pool).collect();
+        let (ranking, balance) = (scenario.ranking(), scenario.balance());
+        let mut trial = Trial {
+            ranking: &ranking,
+            balance: &balance,
+            thresholds: &[-0.5, 0.0, 0.5, 0.9],
+            draw_queries: 1500,
+            budget: 1.0,
+            margin: MARGIN,
+        };
+        let surface = Surface::new(pools, &trial);
+        let rich = surface.race(&trial, key);
+        assert!(rich.loss < 0.05 && rich.net_cost < 1.0, "{rich:?}");
+        assert_eq!(surface.exhaustive(&trial, 150, key).loss, 0.0);
+        trial.budget = 0.02;
+        let poor = surface.race(&trial, key);
+        assert!(poor.net_cost <= 0.021, "{poor:?}");
+        assert_eq!(surface.race(&trial, key), poor, "seeded");
+    }
+}

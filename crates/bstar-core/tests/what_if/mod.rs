@@ -1,0 +1,163 @@
+//! What-if on the rollouts of a scripted run: with its own settings the run itself, with others what
+//! a run of those settings does in its first iteration.
+
+use super::{Memory, base, run, settings};
+use bstar_core::controller::{Configuration, Decision};
+use bstar_core::draw::pool_of;
+use bstar_core::event::{Event, Piece};
+use bstar_core::improve::ImproveSettings;
+use bstar_core::method::Method;
+use bstar_core::pool::{Pool, exact_hash};
+use bstar_core::ports::{Ledger as _, Task as _};
+use bstar_core::ranking::{Deduplication, GoldSolutions};
+use bstar_core::testing::EchoTask;
+use bstar_core::whatif::{Answer, StoredRollouts, Unanswerable, answer};
+use bstar_core::{QueryId, Rollout, Stage};
+
+type Change = fn(&mut ImproveSettings);
+
+fn finished(settings: &ImproveSettings) -> Memory {
+    let mut ledger = Memory::new(base());
+    run(settings, &mut ledger).expect("a run");
+    ledger
+}
+
+/// Queries in order of first appearance.
+fn queries_of(rollouts: &[Rollout]) -> Vec<QueryId> {
+    let mut queries: Vec<QueryId> = Vec::new();
+    for rollout in rollouts {
+        if queries.last() != Some(&rollout.query_id) && !queries.contains(&rollout.query_id) {
+            queries.push(rollout.query_id.clone());
+        }
+    }
+    queries
+}
+
+fn pools_of(rollouts: &[Rollout]) -> (Vec<QueryId>, Vec<Pool>) {
+    let queries = queries_of(rollouts);
+    let mut temperatures: Vec<f64> = rollouts.iter().map(|rollout| rollout.temperature).collect();
+    temperatures.sort_by(f64::total_cmp);
+    temperatures.dedup();
+    let pools = temperatures.iter().map(|t| pool_of(rollouts.iter(), &queries, *t)).collect();
+    (queries, pools)
+}
+
+fn gold_of(task: &EchoTask, queries: &[QueryId]) -> Vec<Option<u64>> {
+    let gold = |id: &QueryId| {
+        let query = task.train().iter().find(|query| query.id == *id)?;
+        query.gold_solution.as_deref().map(exact_hash)
+    };
+    queries.iter().map(gold).collect()
+}
+
+/// Asks the rollouts that `ledger` holds of an iteration.
+fn ask(
+    ledger: &Memory,
+    settings: &ImproveSettings,
+    iteration: u32,
+    previous: Option<Configuration>,
+) -> Result<Answer, Unanswerable> {
+    let task = EchoTask::new(100);
+    let is_probed = ledger.is_published(iteration, Piece::Probe);
+    let probe = is_probed.then(|| ledger.read_rollouts(iteration, Stage::Probe).expect("probed"));
+    let probe = probe.unwrap_or_default();
+    let (probe_queries, probes) = pools_of(&probe);
+    let train = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
+    let (drawn, draw) = pools_of(&train);
+    let stored = StoredRollouts {
+        iteration,
+        probes: &probes,
+        probe_gold: &gold_of(&task, &probe_queries),
+        draw: &draw[0],
+        draw_gold: &gold_of(&task, &drawn),
+    };
+    answer(settings, &stored, previous)
+}
+
+fn decisions(ledger: &Memory) -> Vec<Decision> {
+    let events = ledger.events().expect("memory");
+    let decided = events.into_iter().filter_map(|event| match event {
+        Event::Decided { decision, .. } => Some(decision),
+        _ => None,
+    });
+    decided.collect()
+}
+
+/// The rollouts that a selection takes, as coordinates.
+fn taken(answer: &Answer, queries: &[QueryId]) -> Vec<(QueryId, u32)> {
+    let (draw, selection) = answer.selected.as_ref().expect("the same temperature");
+    let mut taken = Vec::new();
+    for ((chosen, group), query) in selection.chosen.iter().zip(&draw.groups).zip(queries) {
+        taken.extend(chosen.iter().map(|&place| (query.clone(), group[place].sample_index)));
+    }
+    taken.sort();
+    taken
+}
+
+fn marked(rollouts: &[Rollout]) -> Vec<(QueryId, u32)> {
+    let selected = rollouts.iter().filter(|rollout| rollout.selected == Some(true));
+    let mut marked: Vec<_> = selected.map(|r| (r.query_id.clone(), r.sample_index)).collect();
+    marked.sort();
+    marked
+}
+
+#[test]
+fn a_run_asked_with_its_own_settings_answers_with_itself() {
+    for method in Method::ALL {
+        let mut settings = settings(method);
+        settings.gold_solutions = GoldSolutions::Compete;
+        settings.ranking.gold_competes = true;
+        let ledger = finished(&settings);
+        let mut previous = None;
+        for (iteration, decided) in (1..).zip(decisions(&ledger)) {
+            let answer = ask(&ledger, &settings, iteration, previous).expect("its own settings");
+            assert_eq!(answer.decision, decided, "{method:?}, iteration {iteration}");
+            let rollouts = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
+            assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts));
+            previous = Some(decided.configuration());
+        }
+    }
+}
+
+#[test]
+fn other_settings_give_what_a_fresh_run_selects() {
+    let original = finished(&settings(Method::BStar));
+    let changes: [(&str, Change); 6] = [
+        ("grid", |s| s.controller.thresholds = vec![-0.3, 0.1]),
+        ("target count", |s| s.target_count = Some(2)),
+        ("divisor", |s| s.ranking.reward.divisor = 2.0),
+        ("cap", |s| s.cap_to_pool = false),
+        ("duplicates", |s| s.ranking.deduplication = Deduplication::AfterCap),
+        ("fewer samples and queries", |s| {
+            (s.samples_per_query, s.queries_per_iteration, s.probe_queries) = (5, 40, 10);
+        }),
+    ];
+    let mut same_temperature = 0;
+    for (name, change) in changes {
+        let mut other = settings(Method::BStar);
+        other.iterations = 1;
+        change(&mut other);
+        let fresh = finished(&other);
+        let answer = ask(&original, &other, 1, None).expect(name);
+        if answer.selected.is_none() {
+            let own = decisions(&original)[0].temperature;
+            assert_ne!(answer.decision.temperature, own, "{name}");
+            continue;
+        }
+        same_temperature += 1;
+        assert_eq!(answer.decision, decisions(&fresh)[0], "{name}");
+        let rollouts = fresh.read_rollouts(1, Stage::Train).expect("drawn");
+        assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts), "{name}");
+    }
+    assert!(same_temperature >= 3, "only {same_temperature} changes kept the temperature");
+}
+
+#[test]
+fn a_temperature_that_was_not_probed_is_named() {
+    let ledger = finished(&settings(Method::BStar));
+    let mut settings = settings(Method::BStar);
+    settings.controller.temperatures = vec![0.5, 0.8, 1.1];
+    let error = ask(&ledger, &settings, 1, None).expect_err("not probed");
+    let told = "iteration 1 was not probed at temperature 0.8, 1.1; it was at 0.5, 1, 1.5";
+    assert_eq!(error.to_string(), told);
+}

@@ -1,0 +1,286 @@
+//! What an iteration's events say, in words: what fell, what still separates, what to try.
+//!
+//! A pure function over events. Every sentence rests on numbers that it names; where nothing stands
+//! out, nothing is said.
+
+use bstar_core::Stage;
+use bstar_core::controller::Decision;
+use bstar_core::event::{Event, SelectionSummary, VerdictCounts};
+use bstar_core::monitor::Metric;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A relative change that is worth a word.
+const WORTH_A_WORD: f64 = 0.05;
+/// Share of right answers by wrong steps that is worth a word.
+const MANY_FALSE_POSITIVES: f64 = 0.2;
+/// Share of responses without an answer that is worth a word.
+const MANY_UNANSWERED: f64 = 0.2;
+/// A reward model that wins less than this share of what choosing could win tells little.
+const SEPARATES: f64 = 0.25;
+
+/// The diagnosis of an iteration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Diagnosis {
+    /// The iteration.
+    pub iteration: u32,
+    /// The sentences.
+    pub findings: Vec<String>,
+}
+
+/// What is known of an iteration.
+#[derive(Default)]
+struct Facts<'a> {
+    decision: Option<&'a Decision>,
+    selection: Option<&'a SelectionSummary>,
+    drawn: Option<VerdictCounts>,
+    evaluated: BTreeMap<&'a str, &'a Metric>,
+    trained_on: BTreeMap<&'a str, &'a Metric>,
+}
+
+/// Reads the events of a run; iterations of which nothing stands out are left out.
+pub fn diagnose<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Diagnosis> {
+    let mut iterations: BTreeMap<u32, Facts<'a>> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Decided { iteration, decision } => {
+                iterations.entry(*iteration).or_default().decision = Some(decision);
+            }
+            Event::Selected { iteration, selection } => {
+                iterations.entry(*iteration).or_default().selection = Some(selection);
+            }
+            Event::Graded { iteration, stage: Stage::Train, counts, .. } => {
+                iterations.entry(*iteration).or_default().drawn = Some(*counts);
+            }
+            Event::Measured { iteration, stage, metrics } => {
+                let facts = iterations.entry(*iteration).or_default();
+                let named = metrics.iter().map(|metric| (metric.name.as_str(), metric));
+                match stage {
+                    Stage::Eval => facts.evaluated.extend(named),
+                    Stage::Train => facts.trained_on.extend(named),
+                    Stage::Probe => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut before: Option<&Facts<'_>> = None;
+    let mut diagnoses = Vec::new();
+    for (&iteration, facts) in &iterations {
+        let mut findings = Vec::new();
+        if let Some(before) = before {
+            findings.extend(facts.fallen(before));
+        }
+        findings.extend(facts.lucky());
+        findings.extend(facts.separation());
+        findings.extend(facts.quota());
+        findings.extend(facts.edge());
+        findings.extend(facts.doubt());
+        findings.extend(facts.unanswered());
+        if !findings.is_empty() {
+            diagnoses.push(Diagnosis { iteration, findings });
+        }
+        before = Some(facts);
+    }
+    diagnoses
+}
+
+/// The lines under a table: the last diagnosis, since it is what can be acted on.
+pub fn foot(diagnoses: &[Diagnosis]) -> String {
+    let Some(Diagnosis { iteration, findings }) = diagnoses.last() else { return String::new() };
+    let name = if *iteration == 0 { "P_0".into() } else { format!("iteration {iteration}") };
+    findings.iter().fold(format!("{name}:\n"), |lines, finding| lines + "- " + finding + "\n")
+}
+
+impl Facts<'_> {
+    fn evaluated(&self, prefix: &str, suffix: &str) -> Option<f64> {
+        let found = self
+            .evaluated
+            .iter()
+            .find(|(name, _)| name.starts_with(prefix) && name.ends_with(suffix));
+        found.and_then(|(_, metric)| metric.value)
+    }
+
+    /// What fell since the iteration before, by more than noise where an interval is known.
+    fn fallen(&self, before: &Self) -> Vec<String> {
+        let mut fallen = Vec::new();
+        for (&name, metric) in &self.evaluated {
+            let watched = name.ends_with("/pass@1") && name.starts_with("eval/")
+                || name == "explore/diversity"
+                || name.starts_with("explore/pass@") && name.contains('-');
+            let Some(old) = before.evaluated.get(name).filter(|_| watched) else { continue };
+            let (Some(then), Some(now)) = (old.value, metric.value) else { continue };
+            let beyond_noise = metric.high.is_none_or(|high| high < then);
+            if now < then * (1.0 - WORTH_A_WORD) && beyond_noise {
+                let advice = if name.starts_with("eval/") {
+                    "lower `train.learning_rate` or `train.steps`"
+                } else {
+                    "fewer passes (`train.most_passes`), more queries, or a hotter grid keep variety"
+                };
+                fallen.push(format!("{name} fell from {then:.3} to {now:.3}: {advice}"));
+            }
+        }
+        fallen
+    }
+
+    /// Right answers by wrong steps, which the balance score cannot see.
+    fn lucky(&self) -> Option<String> {
+        let rate = self.evaluated("eval/", "/false_positive_rate")?;
+        (rate > MANY_FALSE_POSITIVES).then(|| {
+            format!(
+                "{:.0} % of the right answers have a wrong step, and the balance score counts them as \
+                 right: a reward that looks at steps would not, and colder sampling makes fewer",
+                100.0 * rate
+            )
+        })
+    }
+
+    /// Whether the reward model still tells right from wrong: of what choosing among K responses could
+    /// win over taking one, the share that its choice does win.
+    fn separation(&self) -> Option<String> {
+        let value = |name: &str| self.trained_on.get(name).and_then(|metric| metric.value);
+        let counts =
+            self.trained_on.keys().filter_map(|name| name.strip_prefix("exploit/best_of_"));
+        let k = counts.filter_map(|count| count.parse::<u32>().ok()).max()?;
+        let chosen = value(&format!("exploit/best_of_{k}"))?;
+        let (one, any) = (value("explore/pass@1")?, value(&format!("explore/pass@{k}"))?);
+        let share = (chosen - one) / (any - one).max(1e-9);
+        (share < SEPARATES).then(|| {
+            format!(
+                "the reward model separates little: its best of {k} is right in {:.0} % of the \
+                 queries, one response in {:.0} %, some response in {:.0} %; train it again, or use \
+                 `reward.kind = \"answer\"`",
+                100.0 * chosen,
+                100.0 * one,
+                100.0 * any
+            )
+        })
+    }
+
+    /// Queries far from their quota of n* distinct right answers.
+    fn quota(&self) -> Option<String> {
+        let (decision, selection) = (self.decision?, self.selection?);
+        let wanted = decision.target_count;
+        let per_query = selection.correct as f64 / selection.queries.max(1) as f64;
+        let short = per_query < f64::from(wanted) / 2.0 && selection.queries > 0;
+        short.then(|| {
+            format!(
+                "a query that gives anything gives {per_query:.1} distinct right answers of n* = \
+                 {wanted}, so the balance score mostly rewards variety; \
+                 raise `sample.k` or lower `balance.target_count`"
+            )
+        })
+    }
+
+    /// A choice at the edge of its grid may lie beyond it.
+    fn edge(&self) -> Option<String> {
+        let decision = self.decision?;
+        let grid = decision.grid.iter().map(|cell| cell.temperature);
+        let raced = decision.race.iter().flat_map(|race| &race.contenders).map(|c| c.temperature);
+        let all: Vec<f64> = grid.chain(raced).collect();
+        let (low, high) = all.iter().fold((f64::MAX, f64::MIN), |(a, b), t| (a.min(*t), b.max(*t)));
+        let at = match decision.temperature {
+            _ if low >= high => return None,
+            t if t >= high => "highest",
+            t if t <= low => "lowest",
+            _ => return None,
+        };
+        let t = decision.temperature;
+        Some(format!(
+            "the {at} temperature of the grid was chosen ({t}): widen `balance.temperatures`"
+        ))
+    }
+
+    /// A temperature that the probe could not tell from another.
+    fn doubt(&self) -> Option<String> {
+        let rival = self.decision?.confidence.as_ref()?.rival?;
+        let more = rival.more_queries.filter(|more| *more > 0)?;
+        let t = rival.configuration.temperature;
+        Some(format!(
+            "the probe does not tell its best temperature from {t} (gain {:.4} ± {:.4}): {more} more \
+             probe queries would, or `balance.hysteresis = 1` keeps such steps from being taken",
+            rival.gain, rival.standard_error
+        ))
+    }
+
+    fn unanswered(&self) -> Option<String> {
+        let counts = self.drawn?;
+        let share = counts.no_answer as f64 / counts.total().max(1) as f64;
+        (share > MANY_UNANSWERED).then(|| {
+            format!(
+                "{:.0} % of the responses have no answer: raise `sample.max_tokens`, or sample colder",
+                100.0 * share
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn metric(name: &str, value: f64) -> Metric {
+        let (low, high) = (Some(value - 0.01), Some(value + 0.01));
+        Metric {
+            name: name.into(),
+            estimator: String::new(),
+            value: Some(value),
+            low,
+            high,
+            queries: 9,
+        }
+    }
+
+    fn evaluated(iteration: u32, values: &[(&str, f64)]) -> Event {
+        let metrics = values.iter().map(|(name, value)| metric(name, *value)).collect();
+        Event::Measured { iteration, stage: Stage::Eval, metrics }
+    }
+
+    fn findings(events: &[Event]) -> String {
+        foot(&diagnose(events))
+    }
+
+    #[test]
+    fn what_fell_is_named_with_its_numbers_and_noise_is_not() {
+        let before = evaluated(1, &[("eval/t/pass@1", 0.5), ("explore/diversity", 0.50)]);
+        let after = evaluated(2, &[("eval/t/pass@1", 0.495), ("explore/diversity", 0.30)]);
+        let told = findings(&[before.clone(), after]);
+        assert!(
+            told.starts_with("iteration 2:\n- explore/diversity fell from 0.500 to 0.300"),
+            "{told}"
+        );
+        assert!(!told.contains("pass@1"), "{told}");
+        assert_eq!(findings(&[before]), "");
+    }
+
+    #[test]
+    fn lucky_answers_and_a_blind_reward_model_are_told() {
+        let lucky = evaluated(0, &[("eval/t/false_positive_rate", 0.3)]);
+        assert!(findings(&[lucky]).starts_with("P_0:\n- 30 % of the right answers"));
+        let names = [("exploit/best_of_8", 0.42), ("explore/pass@1", 0.4), ("explore/pass@8", 0.8)];
+        let metrics = names.iter().map(|(name, value)| metric(name, *value)).collect();
+        let told = findings(&[Event::Measured { iteration: 1, stage: Stage::Train, metrics }]);
+        assert!(told.contains("best of 8 is right in 42 %"), "{told}");
+    }
+
+    #[test]
+    fn a_choice_at_the_edge_and_in_doubt_is_told() {
+        let cell = |t: f64| {
+            json!({"temperature": t, "threshold": 0.0, "cap": null, "balance_score": t,
+                   "selected": 1, "correct": 1})
+        };
+        let event: Event = serde_json::from_value(json!({
+            "event": "decided", "iteration": 3, "temperature": 1.2, "threshold": 0.0,
+            "balance_score": 0.4, "target_count": 7, "threshold_from": "probe",
+            "grid": [cell(0.8), cell(1.2)], "full_grid": [],
+            "confidence": {"queries": 100, "cells": [], "temperatures": [], "rival": {
+                "configuration": {"temperature": 0.8, "threshold": 0.0}, "gain": 0.01,
+                "standard_error": 0.02, "more_queries": 1437}},
+        }))
+        .expect("an event");
+        let told = findings(&[event]);
+        assert!(told.contains("highest temperature of the grid was chosen (1.2)"), "{told}");
+        assert!(told.contains("1437 more probe queries"), "{told}");
+    }
+}

@@ -1,0 +1,421 @@
+//! `bstar whatif`: other settings applied to the stored rollouts of a run, without a model.
+//!
+//! The run's own settings are applied too: if they do not lead to what the run recorded, its files
+//! were changed, and that is told instead of a comparison.
+
+use crate::cli::WhatifArgs;
+use crate::commands::run::load_task;
+use crate::commands::runs;
+use crate::config::layers::{self, Loaded};
+use crate::output::{self, Notes};
+use crate::progress::short;
+use bstar_core::controller::{Configuration, Decision};
+use bstar_core::event::{Event, SelectionSummary};
+use bstar_core::improve::ImproveSettings;
+use bstar_core::pool::{Pool, ScoredResponse, exact_hash};
+use bstar_core::ports::Task as _;
+use bstar_core::ranking::GoldSolutions;
+use bstar_core::reward::RewardKind;
+use bstar_core::whatif::{Answer, StoredRollouts, Unanswerable, answer};
+use bstar_core::{Fault, FaultClass, QueryId, Stage};
+use bstar_report::{Align, Table};
+use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
+use bstar_store::{RunView, config_diff};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys that only say how stored rollouts are read; a key of a table stands for all of it.
+const ANSWERABLE: [&str; 8] = [
+    "preset",
+    "method",
+    "balance",
+    "reward",
+    "selection",
+    "sample.k",
+    "sample.queries",
+    "sample.target_samples",
+];
+
+/// Keys below those that are not: which queries were probed, and the score that was stored reduced.
+const UNANSWERABLE: [&str; 4] =
+    ["balance.redraw_probe", "balance.search", "balance.search_budget", "reward.reduction"];
+
+/// What was chosen and selected in an iteration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Outcome {
+    decision: Decision,
+    /// None where the draw was made at another temperature.
+    selection: Option<SelectionOutcome>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct SelectionOutcome {
+    selected: u64,
+    correct: u64,
+    queries: u64,
+    cap: Option<u32>,
+    balance_score: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Comparison {
+    iteration: u32,
+    old: Outcome,
+    new: Outcome,
+    /// Responses that the new settings add to the selection, and that they drop from it.
+    added: Option<u64>,
+    dropped: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Changed {
+    key: String,
+    old: serde_json::Value,
+    new: serde_json::Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Comparisons {
+    changed: Vec<Changed>,
+    iterations: Vec<Comparison>,
+}
+
+/// Compares and prints.
+pub(crate) fn whatif(args: &WhatifArgs, notes: Notes) -> Result<(), Fault> {
+    let view = runs::open(&args.run, &args.dir)?;
+    let written = view.config_toml()?;
+    let old = layers::load_written(&written, &[])?;
+    let new = layers::load_written(&written, &args.settings)?;
+    let changed = changes(&old, &new)?;
+    new.config.check_stored()?;
+    let gold = gold_hashes([&old, &new], notes);
+    let recorded = recorded(&view)?;
+    if recorded.is_empty() {
+        return Err(Fault::new(FaultClass::Run, "the run has no iteration with a whole draw yet")
+            .hint("continue it, or name another run"));
+    }
+    if let Some(wanted) = args.iteration.filter(|wanted| !recorded.contains_key(wanted)) {
+        let (first, last) = (recorded.keys().min(), recorded.keys().max());
+        let known = first.zip(last).map_or_else(String::new, |(a, b)| format!("{a} to {b}"));
+        return Err(Fault::new(FaultClass::Usage, format!("the run has no iteration {wanted}"))
+            .hint(format!("iterations {known} can be asked")));
+    }
+    let asked = Asked { view: &view, old: &old, new: &new, gold: &gold };
+    let mut iterations = Vec::new();
+    let mut previous = [None, None];
+    for (&iteration, recorded) in &recorded {
+        if args.iteration.is_some_and(|wanted| iteration > wanted) {
+            break;
+        }
+        let comparison = asked.compare(iteration, recorded, &mut previous)?;
+        if args.iteration.is_none_or(|wanted| iteration == wanted) {
+            iterations.push(comparison);
+        }
+    }
+    let comparisons = Comparisons { changed, iterations };
+    if args.json {
+        return output::print_json(&comparisons);
+    }
+    output::print(&comparisons.text())
+}
+
+/// What differs, in keys that stored rollouts can answer.
+fn changes(old: &Loaded, new: &Loaded) -> Result<Vec<Changed>, Fault> {
+    let [stored, given] =
+        [old, new].map(|loaded| serde_json::to_value(&loaded.config).expect("configs are JSON"));
+    let mut changed = Vec::new();
+    for change in config_diff(&stored, &given, &["run"]) {
+        let answerable = ANSWERABLE.iter().any(|key| {
+            change.key == *key || change.key.strip_prefix(key).is_some_and(|r| r.starts_with('.'))
+        });
+        if !answerable || UNANSWERABLE.contains(&change.key.as_str()) {
+            let message = format!("`{}` changes what is drawn or trained", change.key);
+            return Err(Fault::new(FaultClass::Usage, message).hint(
+                "only a new run can tell; stored rollouts answer for `balance`, `reward`, \
+                 `selection`, `preset`, `method`, `sample.k`, `sample.queries` and \
+                 `sample.target_samples`",
+            ));
+        }
+        let [old, new] = [change.stored, change.given].map(Option::unwrap_or_default);
+        changed.push(Changed { key: change.key, old, new });
+    }
+    Ok(changed)
+}
+
+/// Decision and selection of each iteration whose draw is on disk, as the run recorded them.
+fn recorded(view: &RunView) -> Result<BTreeMap<u32, (Decision, SelectionSummary)>, Fault> {
+    let mut decisions = BTreeMap::new();
+    let mut whole = BTreeMap::new();
+    for logged in view.events()? {
+        match logged.event {
+            Event::Decided { iteration, decision } => {
+                decisions.insert(iteration, decision);
+            }
+            Event::Selected { iteration, selection } => {
+                let path = view.rollouts_path(iteration, Stage::Train);
+                if let Some(decision) = decisions.remove(&iteration).filter(|_| path.is_some()) {
+                    whole.insert(iteration, (decision, selection));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(whole)
+}
+
+/// Hashes of the gold solutions by query, where either config lets them compete. Without the data
+/// the answer is off only where a response equals the gold solution to the byte.
+fn gold_hashes(loaded: [&Loaded; 2], notes: Notes) -> BTreeMap<QueryId, u64> {
+    let compete = GoldSolutions::Compete;
+    let Some(loaded) =
+        loaded.into_iter().find(|loaded| loaded.config.selection.gold_solutions == compete)
+    else {
+        return BTreeMap::new();
+    };
+    match load_task(loaded) {
+        Ok(task) => task
+            .train()
+            .iter()
+            .filter_map(|query| {
+                Some((query.id.clone(), exact_hash(query.gold_solution.as_deref()?)))
+            })
+            .collect(),
+        Err(fault) => {
+            notes.tell(&format!(
+                "note: gold solutions compete and their data cannot be read ({fault}): each query gets \
+                 one that equals no response"
+            ));
+            BTreeMap::new()
+        }
+    }
+}
+
+struct Asked<'a> {
+    view: &'a RunView,
+    old: &'a Loaded,
+    new: &'a Loaded,
+    gold: &'a BTreeMap<QueryId, u64>,
+}
+
+impl Asked<'_> {
+    fn compare(
+        &self,
+        iteration: u32,
+        (decision, summary): &(Decision, SelectionSummary),
+        previous: &mut [Option<Configuration>; 2],
+    ) -> Result<Comparison, Fault> {
+        let mut probe = self.read(iteration, Stage::Probe)?;
+        let mut draw = self.read(iteration, Stage::Train)?;
+        let mut answers = Vec::new();
+        for (loaded, previous) in [self.old, self.new].into_iter().zip(previous.iter_mut()) {
+            let settings = loaded.config.improve_settings(draw.queries.len());
+            self.check_stored(&settings, &draw)?;
+            let compete = loaded.config.selection.gold_solutions == GoldSolutions::Compete;
+            let gold = |scored: &ScoredRollouts| {
+                if compete { self.gold_of(&scored.queries) } else { Vec::new() }
+            };
+            let stored = StoredRollouts {
+                iteration,
+                probes: &probe.pools,
+                probe_gold: &gold(&probe),
+                draw: &draw.pools[0],
+                draw_gold: &gold(&draw),
+            };
+            let answer =
+                answer(&settings, &stored, *previous).map_err(|error| unanswerable(&error))?;
+            *previous = Some(answer.decision.configuration());
+            answers.push(answer);
+        }
+        probe.pools.clear();
+        draw.pools.clear();
+        let [old, new] = <[Answer; 2]>::try_from(answers).expect("two settings");
+        let (added, dropped) = difference(&old, &new).unzip();
+        let comparison =
+            Comparison { iteration, old: outcome(old), new: outcome(new), added, dropped };
+        comparison.check_recorded(decision, summary)?;
+        Ok(comparison)
+    }
+
+    fn read(&self, iteration: u32, stage: Stage) -> Result<ScoredRollouts, Fault> {
+        let Some(path) = self.view.rollouts_path(iteration, stage) else {
+            return Ok(ScoredRollouts::default());
+        };
+        let reduction = self.new.config.reward.reduction;
+        let read = read_scored(&[path], reduction, Wanted::default());
+        Ok(read?)
+    }
+
+    fn gold_of(&self, queries: &[QueryId]) -> Vec<Option<u64>> {
+        let stand_in = |id: &QueryId| exact_hash(&format!("\u{0}gold solution of {id}"));
+        let gold = |id| Some(self.gold.get(id).copied().unwrap_or_else(|| stand_in(id)));
+        queries.iter().map(gold).collect()
+    }
+
+    /// More than was drawn cannot be had.
+    fn check_stored(&self, settings: &ImproveSettings, draw: &ScoredRollouts) -> Result<(), Fault> {
+        let (old, new) = (&self.old.config, &self.new.config);
+        let more = |key: &str, wanted: usize, stored: usize| {
+            let message = format!("`{key}` is {wanted}, but the run drew {stored}");
+            Err(Fault::new(FaultClass::Usage, message)
+                .hint("stored rollouts answer for fewer, not for more"))
+        };
+        if new.sample.k > old.sample.k {
+            return more("sample.k", new.sample.k, old.sample.k);
+        }
+        if new.sample.queries != old.sample.queries
+            && (new.sample.queries == 0 || new.sample.queries > draw.queries.len())
+        {
+            return more("sample.queries", new.sample.queries, draw.queries.len());
+        }
+        if new.balance.probe_queries > old.balance.probe_queries {
+            let (wanted, stored) = (new.balance.probe_queries, old.balance.probe_queries);
+            return more("balance.probe_queries", wanted, stored);
+        }
+        let scored = draw.pools[0].groups.iter().flatten();
+        let wants_scores = settings.ranking.reward.kind == RewardKind::AnswerAndRewardModel;
+        if wants_scores && scored.clone().all(|response| response.reward_model_score.is_none()) {
+            let message = "the stored rollouts carry no reward-model scores";
+            return Err(Fault::new(FaultClass::Usage, message)
+                .hint("`reward.kind = \"answer\"` needs none"));
+        }
+        Ok(())
+    }
+}
+
+fn unanswerable(error: &Unanswerable) -> Fault {
+    Fault::new(FaultClass::Usage, error.to_string())
+        .hint("choose among these with --set balance.temperatures=…; others need a new run")
+}
+
+fn outcome(Answer { decision, selected }: Answer) -> Outcome {
+    let selection = selected.map(|(draw, selection)| {
+        let counts = selection.counts(&draw);
+        SelectionOutcome {
+            selected: counts.selected,
+            correct: counts.correct,
+            queries: counts.queries,
+            cap: selection.cell.cap,
+            balance_score: selection.cell.balance_score,
+        }
+    });
+    Outcome { decision, selection }
+}
+
+/// Responses that the new selection has and the old one has not, and the other way round.
+fn difference(old: &Answer, new: &Answer) -> Option<(u64, u64)> {
+    let taken = |answer: &Answer| {
+        let (draw, selection) = answer.selected.as_ref()?;
+        Some(samples(draw, &selection.chosen))
+    };
+    let (old, new) = (taken(old)?, taken(new)?);
+    Some((new.difference(&old).count() as u64, old.difference(&new).count() as u64))
+}
+
+fn samples(draw: &Pool, chosen: &[Vec<usize>]) -> BTreeSet<(usize, u32)> {
+    let groups = chosen.iter().zip(&draw.groups).enumerate();
+    let of_group = |(query, (chosen, group)): (usize, (&Vec<usize>, &Vec<ScoredResponse>))| {
+        let sample = |place: &usize| group[*place].sample_index;
+        chosen.iter().map(|place| (query, sample(place))).collect::<Vec<_>>()
+    };
+    groups.flat_map(of_group).collect()
+}
+
+impl Comparison {
+    /// The run's own settings must lead to what the run recorded.
+    fn check_recorded(&self, decision: &Decision, summary: &SelectionSummary) -> Result<(), Fault> {
+        let chosen = &self.old.decision;
+        let selected = self.old.selection;
+        let same_choice = chosen.configuration() == decision.configuration()
+            && chosen.balance_score == decision.balance_score;
+        let same_selection = selected.is_some_and(|selected| {
+            (selected.selected, selected.correct, selected.balance_score)
+                == (summary.selected, summary.correct, summary.balance_score)
+        });
+        if same_choice && same_selection {
+            return Ok(());
+        }
+        let message = format!(
+            "the rollouts of iteration {} do not lead to what the run recorded: \
+             (t, τ) = ({}, {}) with {} selected, recorded ({}, {}) with {}",
+            self.iteration,
+            chosen.temperature,
+            short(chosen.threshold),
+            selected.map_or_else(|| "nothing".into(), |selected| selected.selected.to_string()),
+            decision.temperature,
+            short(decision.threshold),
+            summary.selected,
+        );
+        Err(Fault::new(FaultClass::Run, message)
+            .hint("the files of the run were changed, or another version of bstar wrote them"))
+    }
+}
+
+impl Comparisons {
+    fn text(&self) -> String {
+        let changed = self.changed.iter().map(|changed| {
+            format!("what if {} = {} (was {})\n", changed.key, changed.new, changed.old)
+        });
+        let changed: String = changed.collect();
+        let changed = if changed.is_empty() { "nothing changed\n".into() } else { changed };
+        let mut text = changed + "\n" + &self.table();
+        let elsewhere: Vec<String> = self
+            .iterations
+            .iter()
+            .filter(|comparison| comparison.new.selection.is_none())
+            .map(|comparison| comparison.iteration.to_string())
+            .collect();
+        if !elsewhere.is_empty() {
+            text += "\nanother temperature in iteration ";
+            text += &elsewhere.join(", ");
+            text += ": nobody drew its training rollouts, so its selection is not known\n";
+        }
+        text
+    }
+
+    fn table(&self) -> String {
+        let right = Align::Right;
+        let mut table = Table::new(&[
+            ("iteration", right),
+            ("", Align::Left),
+            ("t", right),
+            ("τ", right),
+            ("balance", right),
+            ("cap", right),
+            ("selected", right),
+            ("unique correct", right),
+            ("queries", right),
+            ("changed", Align::Left),
+        ]);
+        for comparison in &self.iterations {
+            let changed = match (comparison.added, comparison.dropped) {
+                (Some(0), Some(0)) => "nothing".into(),
+                (Some(added), Some(dropped)) => format!("+{added} -{dropped}"),
+                _ => "t".into(),
+            };
+            let iteration = comparison.iteration.to_string();
+            table.row(comparison.old.row(iteration, "run", String::new()));
+            table.row(comparison.new.row(String::new(), "what if", changed));
+        }
+        table.render()
+    }
+}
+
+impl Outcome {
+    fn row(&self, iteration: String, label: &str, changed: String) -> [String; 10] {
+        let decision = &self.decision;
+        let count = |number: Option<u64>| number.map_or_else(|| "–".into(), |n| n.to_string());
+        let selection = self.selection;
+        [
+            iteration,
+            label.into(),
+            decision.temperature.to_string(),
+            short(decision.threshold).to_string(),
+            bstar_report::number(decision.balance_score, 4),
+            count(selection.and_then(|selection| selection.cap).map(u64::from)),
+            count(selection.map(|selection| selection.selected)),
+            count(selection.map(|selection| selection.correct)),
+            count(selection.map(|selection| selection.queries)),
+            changed,
+        ]
+    }
+}
