@@ -93,7 +93,8 @@ pub fn label_steps<P: Policy>(
     key: RngKey,
     tick: &mut dyn FnMut(Activity, Progress) -> Result<(), Fault>,
 ) -> Result<(Vec<Labelled>, LabelSummary), Fault> {
-    let rollouts = draw_responses(settings, queries, policy, task, key, tick)?;
+    let mut maker = Labeller { settings, queries, policy, task, key, tick };
+    let rollouts = maker.draw()?;
     let groups: Vec<&[Rollout]> = rollouts.chunks(settings.responses.max(1)).collect();
     let mut tallies: BTreeMap<Beginning<'_>, Tally> = BTreeMap::new();
     for (place, group) in groups.iter().enumerate() {
@@ -111,7 +112,7 @@ pub fn label_steps<P: Policy>(
         ..LabelSummary::default()
     };
     if settings.labels != StepLabels::Outcome {
-        complete(settings, queries, policy, task, key, &mut tallies, &mut summary, tick)?;
+        maker.complete(&mut tallies, &mut summary)?;
     }
     let labelled = with_labels(settings.labels, queries, &groups, task, &tallies);
     let labels: Vec<f64> =
@@ -122,73 +123,76 @@ pub fn label_steps<P: Policy>(
     Ok((labelled, summary))
 }
 
-fn draw_responses<P: Policy>(
-    settings: &LabelSettings,
-    queries: &[&Query],
-    policy: &mut P,
-    task: &dyn Task,
+/// What labels are made with.
+struct Labeller<'a, P> {
+    settings: &'a LabelSettings,
+    queries: &'a [&'a Query],
+    policy: &'a mut P,
+    task: &'a dyn Task,
     key: RngKey,
-    tick: &mut dyn FnMut(Activity, Progress) -> Result<(), Fault>,
-) -> Result<Vec<Rollout>, Fault> {
-    let request = DrawRequest {
-        queries,
-        samples: settings.responses,
-        decoding: settings.decoding.clone(),
-        key: key.child("responses"),
-        iteration: 0,
-        stage: Stage::Train,
-        reduction: StepReduction::Last,
-    };
-    draw(&request, policy, task, None, &mut |activity, progress| match activity {
-        DrawActivity::Sample => tick(Activity::DrawLabels, progress),
-        DrawActivity::Grade | DrawActivity::Score => Ok(()),
-    })
+    tick: &'a mut dyn FnMut(Activity, Progress) -> Result<(), Fault>,
 }
 
-/// Goes on from each beginning and adds the answers to its tally.
-#[expect(clippy::too_many_arguments, reason = "all of them are handed on from one caller")]
-fn complete<P: Policy>(
-    settings: &LabelSettings,
-    queries: &[&Query],
-    policy: &mut P,
-    task: &dyn Task,
-    key: RngKey,
-    tallies: &mut BTreeMap<Beginning<'_>, Tally>,
-    summary: &mut LabelSummary,
-    tick: &mut dyn FnMut(Activity, Progress) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let key = key.child("completions");
-    let prompts = tallies.keys().map(|&(place, begun)| PromptRequest {
-        prompt: &queries[place].prompt,
-        begun,
-        key: key.child(queries[place].id.as_str()).child(begun),
-    });
-    let request = SampleRequest {
-        prompts: prompts.collect(),
-        samples: settings.completions,
-        decoding: settings.decoding.clone(),
-    };
-    let groups = policy.sample(&request, &mut |progress| tick(Activity::Complete, progress))?;
-    let mut whole = Vec::with_capacity(groups.len() * settings.completions);
-    for (&(place, begun), group) in tallies.keys().zip(&groups) {
-        for completion in group {
-            summary.completions += 1;
-            summary.tokens += u64::from(completion.token_count);
-            whole.push((place, format!("{begun}{}", completion.text)));
-        }
+impl<P: Policy> Labeller<'_, P> {
+    fn draw(&mut self) -> Result<Vec<Rollout>, Fault> {
+        let request = DrawRequest {
+            queries: self.queries,
+            samples: self.settings.responses,
+            decoding: self.settings.decoding.clone(),
+            key: self.key.child("responses"),
+            iteration: 0,
+            stage: Stage::Train,
+            reduction: StepReduction::Last,
+        };
+        let tick = &mut *self.tick;
+        draw(&request, self.policy, self.task, None, &mut |activity, progress| match activity {
+            DrawActivity::Sample => tick(Activity::DrawLabels, progress),
+            DrawActivity::Grade | DrawActivity::Score => Ok(()),
+        })
     }
-    let requests: Vec<GradeRequest<'_>> = whole
-        .iter()
-        .map(|(place, response)| GradeRequest { query: queries[*place], response })
-        .collect();
-    let grades = task.grade_all(&requests, &mut |progress| tick(Activity::Complete, progress))?;
-    let mut grades = grades.iter();
-    for (tally, group) in tallies.values_mut().zip(&groups) {
-        for grade in grades.by_ref().take(group.len()) {
-            tally.add(grade.verdict.is_correct());
+
+    /// Goes on from each beginning and adds the answers to its tally.
+    fn complete(
+        &mut self,
+        tallies: &mut BTreeMap<Beginning<'_>, Tally>,
+        summary: &mut LabelSummary,
+    ) -> Result<(), Fault> {
+        let (queries, tick) = (self.queries, &mut *self.tick);
+        let key = self.key.child("completions");
+        let prompts = tallies.keys().map(|&(place, begun)| PromptRequest {
+            prompt: &queries[place].prompt,
+            begun,
+            key: key.child(queries[place].id.as_str()).child(begun),
+        });
+        let request = SampleRequest {
+            prompts: prompts.collect(),
+            samples: self.settings.completions,
+            decoding: self.settings.decoding.clone(),
+        };
+        let groups =
+            self.policy.sample(&request, &mut |progress| tick(Activity::Complete, progress))?;
+        let mut whole = Vec::with_capacity(groups.len() * self.settings.completions);
+        for (&(place, begun), group) in tallies.keys().zip(&groups) {
+            for completion in group {
+                summary.completions += 1;
+                summary.tokens += u64::from(completion.token_count);
+                whole.push((place, format!("{begun}{}", completion.text)));
+            }
         }
+        let requests: Vec<GradeRequest<'_>> = whole
+            .iter()
+            .map(|(place, response)| GradeRequest { query: queries[*place], response })
+            .collect();
+        let tick = &mut |progress| tick(Activity::Complete, progress);
+        let grades = self.task.grade_all(&requests, tick)?;
+        let mut grades = grades.iter();
+        for (tally, group) in tallies.values_mut().zip(&groups) {
+            for grade in grades.by_ref().take(group.len()) {
+                tally.add(grade.verdict.is_correct());
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn with_labels(
