@@ -24,12 +24,8 @@ pub fn reward_quality(
             scores.iter().copied().zip(one.example.labels.iter().copied()).collect::<Vec<_>>()
         })
         .collect();
-    let reduced = |one: &Labelled, scores: &[f64], good: bool| {
-        (reduction.reduce(scores).unwrap_or(f64::NEG_INFINITY), good, one.correct)
-    };
     let answers: Vec<(f64, bool)> = pairs()
-        .map(|(one, scores)| reduced(one, scores, one.correct))
-        .map(|(score, good, _)| (score, good))
+        .map(|(one, scores)| (reduction.reduce(scores).unwrap_or(f64::NEG_INFINITY), one.correct))
         .collect();
     let labelled: Vec<(f64, bool)> = steps.iter().map(|&(s, label)| (s, label >= 0.5)).collect();
     let right = labelled.iter().filter(|(score, good)| (*score > 0.0) == *good).count();

@@ -159,12 +159,17 @@ impl Weights {
             }
             hasher.update(little_endian_bytes(&tensor.data));
         }
-        let mut hex = String::new();
-        for byte in &hasher.finalize()[..8] {
-            write!(hex, "{byte:02x}").expect("a string takes every write");
-        }
-        hex.into()
+        short_hex(hasher)
     }
+}
+
+/// The first 16 hex digits of a hash.
+pub(crate) fn short_hex(hasher: Sha256) -> Arc<str> {
+    let mut hex = String::new();
+    for byte in &hasher.finalize()[..8] {
+        write!(hex, "{byte:02x}").expect("a string takes every write");
+    }
+    hex.into()
 }
 
 /// The numbers as a file stores them.

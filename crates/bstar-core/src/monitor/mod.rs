@@ -7,12 +7,10 @@
 
 mod bootstrap;
 mod estimators;
-mod paired;
 mod spread;
 
 pub use bootstrap::mean_interval;
 pub use estimators::{pass_at_k_s, reward_at_k_s};
-pub use paired::{Estimate, estimate};
 pub use spread::{uniformity, weighted_entropy};
 
 use crate::pool::ScoredResponse;
@@ -234,7 +232,7 @@ impl Metric {
 type Rank<'a> = &'a dyn Fn(&Observation) -> Option<f64>;
 
 /// How often each distinct correct response was drawn, and how many responses are not correct.
-pub fn multiplicities(group: &[Observation]) -> (Vec<usize>, usize) {
+fn multiplicities(group: &[Observation]) -> (Vec<usize>, usize) {
     let mut copies: BTreeMap<u64, usize> = BTreeMap::new();
     let mut others = 0;
     for observation in group {

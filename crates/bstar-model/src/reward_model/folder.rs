@@ -20,8 +20,7 @@ impl RewardWeights {
     /// Loads config and tensors. A folder of a policy is refused.
     pub(super) fn load(dir: &Path) -> Result<Self, FolderError> {
         let path = dir.join(CONFIG_FILE);
-        let broken =
-            |reason: String| FolderError::Broken { path: path.clone(), reason: reason.clone() };
+        let broken = |reason: String| FolderError::Broken { path: path.clone(), reason };
         let mut json: Value = serde_json::from_slice(&files::read(&path)?)
             .map_err(|error| broken(error.to_string()))?;
         let architecture = json["architectures"][0].as_str().unwrap_or_default().to_owned();

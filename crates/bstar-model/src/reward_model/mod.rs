@@ -37,8 +37,7 @@ pub struct EmbeddedRewardModel {
 }
 
 impl EmbeddedRewardModel {
-    /// A reward model with the body of a policy and a head of zeros and small numbers drawn from
-    /// `key`.
+    /// A reward model with the body of a policy and a head of small numbers drawn from `key`.
     pub(crate) fn from_policy(policy: &EmbeddedPolicy, key: RngKey) -> Self {
         let weights = RewardWeights::from_policy(policy.weights(), key);
         Self::from_parts(weights, policy.tokenizer().clone(), policy.optimizer_settings())

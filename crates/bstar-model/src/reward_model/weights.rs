@@ -4,11 +4,10 @@ use crate::config::ModelConfig;
 use crate::optimizer::{AdamW, OptimizerSettings};
 use crate::parameters::{ParameterGroup, parameter_groups};
 use crate::transformer::Transformer;
-use crate::weights::{Weights, little_endian_bytes};
+use crate::weights::{Weights, little_endian_bytes, short_hex};
 use bstar_core::RngKey;
 use bstar_core::rng::normal;
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Name of the head's weights, `[1, width]`, as in `transformers`.
@@ -117,10 +116,6 @@ impl RewardWeights {
             hasher.update(name);
             hasher.update(little_endian_bytes(data));
         }
-        let mut hex = String::new();
-        for byte in &hasher.finalize()[..8] {
-            write!(hex, "{byte:02x}").expect("a string takes every write");
-        }
-        hex.into()
+        short_hex(hasher)
     }
 }
