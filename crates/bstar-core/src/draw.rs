@@ -154,7 +154,7 @@ fn score_steps(
     Ok(())
 }
 
-/// The event that counts the verdicts of a stage, and the reasons that the checker gave.
+/// The event that counts verdicts and tokens of a stage, and the reasons that the checker gave.
 pub(crate) fn graded(
     iteration: u32,
     stage: Stage,
@@ -169,7 +169,8 @@ pub(crate) fn graded(
             *reasons.entry(Arc::clone(reason)).or_default() += 1;
         }
     }
-    Event::Graded { iteration, stage, counts, reasons, checker }
+    let tokens = rollouts.iter().filter_map(|rollout| rollout.token_count).map(u64::from).sum();
+    Event::Graded { iteration, stage, counts, tokens, reasons, checker }
 }
 
 impl Rollout {

@@ -8,7 +8,8 @@ use crate::monitor::{Metric, MonitorSettings, monitor};
 use crate::ports::{Decoding, Policy, Progress, RewardModel, Task};
 use crate::reward::RewardRule;
 use crate::rng::RngKey;
-use crate::rollout::{FinishReason, Query, Rollout, Stage};
+use crate::rollout::{FinishReason, Query, QueryId, Rollout, Stage};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a policy is evaluated.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,34 +93,79 @@ pub fn evaluate<P: Policy + ?Sized>(
     Ok(Evaluation { rollouts, metrics })
 }
 
-fn greedy_metrics(rollouts: &[Rollout], task: &str, key: RngKey) -> Vec<Metric> {
-    let flag = |yes: bool| f64::from(u8::from(yes));
-    let correct: Vec<f64> = rollouts.iter().map(|r| flag(r.verdict.is_correct())).collect();
-    let checked: Vec<f64> = rollouts
-        .iter()
-        .filter_map(|r| r.steps_correct.map(|ok| flag(ok && r.verdict.is_correct())))
-        .collect();
-    let false_positives: Vec<f64> = rollouts
-        .iter()
-        .filter(|r| r.verdict.is_correct())
-        .filter_map(|r| r.steps_correct.map(|ok| flag(!ok)))
-        .collect();
-    let truncated: Vec<f64> = rollouts
-        .iter()
-        .filter_map(|r| r.finish_reason.map(|reason| flag(reason == FinishReason::Length)))
-        .collect();
-    let metric = |name: &str, estimator: &str, values: &[f64]| {
-        Metric::of_means(format!("eval/{task}/{name}"), estimator.into(), values, key)
-    };
-    let mut metrics =
-        vec![metric("pass@1", "share of queries answered correctly, greedy", &correct)];
-    let cut = "share of greedy responses cut at the length limit";
-    metrics.push(metric("truncated", cut, &truncated));
-    if !checked.is_empty() {
-        let right = "share of queries with right answer and right steps, greedy";
-        metrics.push(metric("step_accuracy", right, &checked));
-        let wrong = "share of right answers with a wrong step, greedy";
-        metrics.push(metric("false_positive_rate", wrong, &false_positives));
+/// Every metric of an evaluation query by query: name, then the queries that have a value. The mean
+/// over these queries is the metric.
+pub type QueryValues = BTreeMap<String, BTreeMap<QueryId, f64>>;
+
+/// Takes the stored rollouts of an evaluation apart, query by query, for paired comparisons.
+pub fn query_values(
+    settings: &EvaluationSettings,
+    rollouts: &[Rollout],
+    task: &dyn Task,
+) -> QueryValues {
+    let all = task.test().len();
+    let limit = if settings.queries == 0 { all } else { settings.queries.min(all) };
+    let (greedy, sampled) = rollouts.split_at(limit.min(rollouts.len()));
+    let mut values = QueryValues::new();
+    for monitor in greedy_values(greedy, task.name()) {
+        values.insert(monitor.name, monitor.values.into_iter().collect());
     }
-    metrics
+    let (k, s) = (settings.k.clone(), settings.s.clone());
+    let monitors = MonitorSettings { k, s, reward: settings.reward, key: settings.key };
+    let groups = observations(sampled, &|response| task.equations(response));
+    for (id, group) in in_order(sampled).into_iter().zip(groups) {
+        for metric in monitor(&[group], &monitors) {
+            let Some(value) = metric.value else { continue };
+            values.entry(metric.name).or_default().insert(id.clone(), value);
+        }
+    }
+    values
+}
+
+/// Queries in order of first appearance.
+fn in_order(rollouts: &[Rollout]) -> Vec<&QueryId> {
+    let mut seen = BTreeSet::new();
+    rollouts.iter().map(|rollout| &rollout.query_id).filter(|id| seen.insert(*id)).collect()
+}
+
+/// One value for each query that has one.
+struct QueryMonitor {
+    name: String,
+    estimator: &'static str,
+    values: Vec<(QueryId, f64)>,
+}
+
+fn greedy_values(rollouts: &[Rollout], task: &str) -> Vec<QueryMonitor> {
+    let flag = |yes: bool| f64::from(u8::from(yes));
+    let monitor = |name: &str, estimator, value: &dyn Fn(&Rollout) -> Option<f64>| QueryMonitor {
+        name: format!("eval/{task}/{name}"),
+        estimator,
+        values: rollouts.iter().filter_map(|r| Some((r.query_id.clone(), value(r)?))).collect(),
+    };
+    let right = |r: &Rollout| r.verdict.is_correct();
+    let mut monitors = vec![
+        monitor("pass@1", "share of queries answered correctly, greedy", &|r| Some(flag(right(r)))),
+        monitor("truncated", "share of greedy responses cut at the length limit", &|r| {
+            r.finish_reason.map(|reason| flag(reason == FinishReason::Length))
+        }),
+    ];
+    if rollouts.iter().any(|rollout| rollout.steps_correct.is_some()) {
+        let steps = "share of queries with right answer and right steps, greedy";
+        monitors.push(monitor("step_accuracy", steps, &|r| {
+            r.steps_correct.map(|ok| flag(ok && right(r)))
+        }));
+        let wrong = "share of right answers with a wrong step, greedy";
+        monitors.push(monitor("false_positive_rate", wrong, &|r| {
+            r.steps_correct.filter(|_| right(r)).map(|ok| flag(!ok))
+        }));
+    }
+    monitors
+}
+
+fn greedy_metrics(rollouts: &[Rollout], task: &str, key: RngKey) -> Vec<Metric> {
+    let metric = |monitor: QueryMonitor| {
+        let values: Vec<f64> = monitor.values.iter().map(|(_, value)| *value).collect();
+        Metric::of_means(monitor.name, monitor.estimator.into(), &values, key)
+    };
+    greedy_values(rollouts, task).into_iter().map(metric).collect()
 }

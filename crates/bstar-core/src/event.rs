@@ -188,6 +188,9 @@ pub enum Event {
         /// The counts.
         #[serde(flatten)]
         counts: VerdictCounts,
+        /// Tokens of these rollouts.
+        #[serde(default)]
+        tokens: u64,
         /// How often the checker gave each reason; see [`crate::rollout::Grade::reason`].
         #[serde(default)]
         reasons: BTreeMap<Arc<str>, u64>,

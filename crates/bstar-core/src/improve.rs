@@ -32,6 +32,7 @@ use crate::rollout::{Query, QueryId, Rollout, Stage};
 use crate::schedule::CosineSchedule;
 use crate::selection::select;
 use crate::supervised::{SupervisedSettings, supervise};
+use std::sync::Arc;
 
 /// Everything that shapes a run, resolved and validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +135,26 @@ pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<
     run.finish()
 }
 
+/// Makes what the iterations start from and stops there: P_0, its reward model and its evaluation.
+/// [`improve`] goes on from it.
+pub fn make_start<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<(), Fault> {
+    run.begin()?;
+    run.make_initial_policy(RngKey::from_seed(run.settings.seed))
+}
+
 impl ImproveSettings {
+    /// The event that opens a run of a task, from base weights of this fingerprint.
+    pub fn run_started(&self, task: &str, policy_version: Arc<str>) -> Event {
+        Event::RunStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            method: self.method.name().into(),
+            task: task.into(),
+            seed: self.seed,
+            iterations: self.planned_iterations(),
+            policy_version,
+        }
+    }
+
     /// Iterations that the method really makes: none for supervised fine-tuning alone.
     pub fn planned_iterations(&self) -> u32 {
         if self.method.spec().self_training { self.iterations } else { 0 }
@@ -179,15 +199,8 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     fn begin(&mut self) -> Result<LoopState, Fault> {
         let events = self.ledger.events()?;
         if events.is_empty() {
-            let settings = self.settings;
-            self.ledger.record(Event::RunStarted {
-                version: env!("CARGO_PKG_VERSION").into(),
-                method: settings.method.name().into(),
-                task: self.task.name().into(),
-                seed: settings.seed,
-                iterations: settings.planned_iterations(),
-                policy_version: self.policy.version(),
-            })?;
+            let started = self.settings.run_started(self.task.name(), self.policy.version());
+            self.ledger.record(started)?;
         }
         let trained = (0..=self.settings.planned_iterations())
             .take_while(|iteration| self.ledger.is_published(*iteration, Piece::Train))

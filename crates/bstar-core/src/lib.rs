@@ -7,6 +7,7 @@
 
 pub mod balance;
 pub mod batches;
+pub mod budget;
 pub mod confidence;
 pub mod controller;
 pub mod draw;
@@ -32,6 +33,7 @@ pub mod rollout;
 pub mod schedule;
 pub mod selection;
 pub mod simulate;
+pub mod statistics;
 pub mod step_labels;
 pub mod supervised;
 #[cfg(any(test, feature = "testing"))]

@@ -4,10 +4,15 @@
 
 #![forbid(unsafe_code)]
 
+mod comparison;
 mod diagnosis;
 mod iterations;
 mod table;
 
+pub use comparison::{
+    ComparisonInput, ComparisonReport, EntryInput, EntryReport, Failure, IterationReport,
+    MetricReport, RunInput, SpentReport,
+};
 pub use diagnosis::{Diagnosis, diagnose, foot};
 pub use iterations::{IterationRow, RunReport};
 pub use table::{Align, Table, number, percent};

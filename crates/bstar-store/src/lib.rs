@@ -20,7 +20,9 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod clock;
+mod comparison;
 mod config_diff;
 mod disk;
 mod event_log;
@@ -32,6 +34,7 @@ pub mod rollout_file;
 mod run;
 mod view;
 
+pub use comparison::ComparisonStore;
 pub use config_diff::{ConfigChange, config_diff};
 pub use disk::DiskError;
 pub use event_log::{EventLogError, LoggedEvent};

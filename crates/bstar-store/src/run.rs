@@ -19,7 +19,8 @@ use crate::layout;
 use crate::lock::{Attempt, RunLock};
 use crate::manifest::{FormatVersion, Manifest, RUN_FORMAT};
 use crate::rollout_file::{self, RolloutFileError};
-use crate::{clock, lock, view};
+use crate::view::RunView;
+use crate::{adopt, clock, lock, view};
 use bstar_core::event::Event;
 use bstar_core::event::Piece;
 use bstar_core::{Fault, FaultClass, Rollout, Stage};
@@ -358,6 +359,16 @@ impl RunStore {
             return Err(RunError::NotPublished { dir, iteration, what });
         }
         Ok(layout::reward_model(&self.dir, iteration))
+    }
+
+    /// Takes a piece of iteration 0 over from another run that published it, with the events that
+    /// led to it; files are linked rather than copied where the disk allows, since published files
+    /// never change.
+    pub fn adopt(&mut self, source: &RunView, piece: Piece) -> Result<(), RunError> {
+        self.refuse_published(0, piece)?;
+        let events = adopt::events_of(source, piece)?;
+        adopt::link_files(source.dir(), &self.dir, piece)?;
+        events.iter().try_for_each(|event| self.append(event))
     }
 
     fn begin_folder(&self, path: &Path, iteration: u32, piece: Piece) -> Result<PathBuf, RunError> {

@@ -76,7 +76,14 @@ fn fill_and_recover(disk: &Path) {
     let _ = std::fs::write(&ballast, vec![1; 2 << 20]);
     let counts = VerdictCounts::default();
     let reasons = BTreeMap::new();
-    let event = Event::Graded { iteration: 1, stage: Stage::Eval, counts, reasons, checker: None };
+    let event = Event::Graded {
+        iteration: 1,
+        stage: Stage::Eval,
+        counts,
+        tokens: 7,
+        reasons,
+        checker: None,
+    };
     let error = (0..100_000).find_map(|_| run.append(&event).err()).expect("the disk fills up");
     assert_eq!(Fault::from(error).class, FaultClass::Resource);
     drop(run);

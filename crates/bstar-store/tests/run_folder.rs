@@ -69,7 +69,7 @@ fn started() -> Event {
 
 fn graded(iteration: u32, stage: Stage) -> Event {
     let counts = VerdictCounts { correct: 1, ..VerdictCounts::default() };
-    Event::Graded { iteration, stage, counts, reasons: BTreeMap::new(), checker: None }
+    Event::Graded { iteration, stage, counts, tokens: 0, reasons: BTreeMap::new(), checker: None }
 }
 
 fn publish_checkpoint(run: &mut RunStore, iteration: u32, weights: &str) {

@@ -22,6 +22,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run a config to its end, or continue it where it stopped.
     Run(RunArgs),
+    /// Run several methods with several seeds from the same P_0 and compare them, or go on with it.
+    Compare(CompareArgs),
     /// Evaluate a model folder on a task.
     Eval(EvalArgs),
     /// Merge an adapter into its base model: a model folder that needs no adapter.
@@ -73,6 +75,30 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) fresh: bool,
     /// Print the table of iterations as JSON at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Comparison file (TOML): base config, seeds, entries (docs/guide/compare.md).
+    pub(crate) config: PathBuf,
+    /// Set a key of every run: `--set iterations=2`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Folder of the comparison; `comparisons/<name of the file>` if not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Runs side by side, instead of what the file says; 0 is one per core.
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Run nothing: make the tables of what is there.
+    #[arg(long, conflicts_with = "fresh")]
+    pub(crate) tables: bool,
+    /// Start over: the runs of the comparison are deleted.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Print the results as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,7 +1,7 @@
 //! The memory of a run: a run folder together with the policy that is trained in it.
 
 use crate::config::Retention;
-use crate::progress::View;
+use crate::progress::Watch;
 use bstar_core::event::{Activity, Event, Piece};
 use bstar_core::ports::{Checkpoint, Ledger, Progress};
 use bstar_core::{Fault, FaultClass, Rollout, Stage};
@@ -20,7 +20,7 @@ pub(crate) struct RunLedger<'a> {
     /// The folder.
     pub(crate) store: RunStore,
     /// Shows what happens.
-    pub(crate) view: View,
+    pub(crate) view: Box<dyn Watch>,
     /// Makes the base policy, for methods that go back to it.
     pub(crate) make_base: MakeBase<'a>,
     /// Which checkpoints stay.

@@ -40,6 +40,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
     let notes = Notes { quiet: cli.quiet };
     match cli.verb {
         Verb::Run(args) => commands::run::run(&args, notes),
+        Verb::Compare(args) => commands::compare::compare(&args, notes),
         Verb::Eval(args) => commands::eval::eval(&args, notes),
         Verb::Merge(args) => commands::merge::merge(&args),
         Verb::Analyze(args) => commands::analyze::analyze(&args, notes),

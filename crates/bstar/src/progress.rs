@@ -9,6 +9,18 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+/// Is told how a run goes on.
+pub(crate) trait Watch {
+    /// How far the current work is.
+    fn tick(&mut self, activity: Activity, progress: Progress);
+
+    /// Something happened.
+    fn event(&mut self, event: &Event);
+
+    /// The current piece of work ended.
+    fn finish(&mut self);
+}
+
 /// How the user is told of progress.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -55,72 +67,6 @@ impl View {
             iteration_began: None,
             whole_iterations: (Duration::ZERO, 0),
         }
-    }
-
-    /// Shows how far the current work is.
-    pub(crate) fn tick(&mut self, activity: Activity, progress: Progress) {
-        // Validation is part of the supervised fine-tuning that it interrupts.
-        if self.notes.quiet || activity == Activity::Validate {
-            return;
-        }
-        if self.work.as_ref().is_none_or(|work| work.activity != activity) {
-            self.finish();
-            let bar = self.terminal.then(|| bar(self.label(activity), progress.total));
-            let (began, told) = (self.idle_since, Instant::now());
-            self.work = Some(Work { activity, progress, began, told, bar });
-        }
-        let label = self.label(activity);
-        let Some(work) = &mut self.work else { return };
-        work.progress = progress;
-        if let Some(bar) = &work.bar {
-            bar.set_position(progress.done);
-        } else if work.told.elapsed() >= BETWEEN_LINES {
-            work.told = Instant::now();
-            self.notes.tell(&format!("{label}: {}", work.so_far()));
-        }
-    }
-
-    /// Tells of what matters among the events.
-    pub(crate) fn event(&mut self, event: &Event) {
-        if self.notes.quiet {
-            return;
-        }
-        if let Event::Validated { accuracy, queries, goal, .. } = event {
-            let missed =
-                if goal.is_some_and(|goal| *accuracy < goal) { ", below the goal" } else { "" };
-            let accuracy = 100.0 * accuracy;
-            self.validated = format!("; validation accuracy {accuracy:.1} % of {queries}{missed}");
-            if let Some(bar) = self.work.as_ref().and_then(|work| work.bar.as_ref()) {
-                bar.set_message(format!("P_0 ({accuracy:.1} % on validation)"));
-            }
-        }
-        if let Some(line) = self.line(event) {
-            self.finish();
-            self.notes.tell(&line);
-        }
-    }
-
-    /// Ends the current piece of work.
-    pub(crate) fn finish(&mut self) {
-        self.idle_since = Instant::now();
-        let Some(work) = self.work.take() else { return };
-        if let Some(bar) = &work.bar {
-            bar.finish_and_clear();
-        }
-        let seconds = work.began.elapsed().as_secs_f64();
-        let Progress { done, total } = work.progress;
-        let (unit, rate) = (unit(work.activity), done as f64 / seconds.max(1e-3));
-        // Supervised fine-tuning may stop early; anything else was interrupted.
-        let may_stop = work.activity == Activity::Supervise;
-        let of = if done == total || may_stop { String::new() } else { format!(" of {total}") };
-        let validated = match work.activity {
-            Activity::Supervise => std::mem::take(&mut self.validated),
-            _ => String::new(),
-        };
-        let label = self.label(work.activity);
-        self.notes.tell(&format!(
-            "{label}: {done}{of} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"
-        ));
     }
 
     /// The iteration's place in the run.
@@ -234,6 +180,74 @@ impl View {
         let left = HumanDuration(self.whole_iterations.0 / self.whole_iterations.1 * left);
         let place = self.place(committed);
         Some(format!("{place}done in {:.1} s; the rest takes about {left}", took.as_secs_f64()))
+    }
+}
+
+impl Watch for View {
+    /// Shows how far the current work is.
+    fn tick(&mut self, activity: Activity, progress: Progress) {
+        // Validation is part of the supervised fine-tuning that it interrupts.
+        if self.notes.quiet || activity == Activity::Validate {
+            return;
+        }
+        if self.work.as_ref().is_none_or(|work| work.activity != activity) {
+            self.finish();
+            let bar = self.terminal.then(|| bar(self.label(activity), progress.total));
+            let (began, told) = (self.idle_since, Instant::now());
+            self.work = Some(Work { activity, progress, began, told, bar });
+        }
+        let label = self.label(activity);
+        let Some(work) = &mut self.work else { return };
+        work.progress = progress;
+        if let Some(bar) = &work.bar {
+            bar.set_position(progress.done);
+        } else if work.told.elapsed() >= BETWEEN_LINES {
+            work.told = Instant::now();
+            self.notes.tell(&format!("{label}: {}", work.so_far()));
+        }
+    }
+
+    /// Tells of what matters among the events.
+    fn event(&mut self, event: &Event) {
+        if self.notes.quiet {
+            return;
+        }
+        if let Event::Validated { accuracy, queries, goal, .. } = event {
+            let missed =
+                if goal.is_some_and(|goal| *accuracy < goal) { ", below the goal" } else { "" };
+            let accuracy = 100.0 * accuracy;
+            self.validated = format!("; validation accuracy {accuracy:.1} % of {queries}{missed}");
+            if let Some(bar) = self.work.as_ref().and_then(|work| work.bar.as_ref()) {
+                bar.set_message(format!("P_0 ({accuracy:.1} % on validation)"));
+            }
+        }
+        if let Some(line) = self.line(event) {
+            self.finish();
+            self.notes.tell(&line);
+        }
+    }
+
+    /// Ends the current piece of work.
+    fn finish(&mut self) {
+        self.idle_since = Instant::now();
+        let Some(work) = self.work.take() else { return };
+        if let Some(bar) = &work.bar {
+            bar.finish_and_clear();
+        }
+        let seconds = work.began.elapsed().as_secs_f64();
+        let Progress { done, total } = work.progress;
+        let (unit, rate) = (unit(work.activity), done as f64 / seconds.max(1e-3));
+        // Supervised fine-tuning may stop early; anything else was interrupted.
+        let may_stop = work.activity == Activity::Supervise;
+        let of = if done == total || may_stop { String::new() } else { format!(" of {total}") };
+        let validated = match work.activity {
+            Activity::Supervise => std::mem::take(&mut self.validated),
+            _ => String::new(),
+        };
+        let label = self.label(work.activity);
+        self.notes.tell(&format!(
+            "{label}: {done}{of} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"
+        ));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::commands::run::{load_task, loaded_policy, use_threads};
 use crate::commands::{metrics, preflight};
 use crate::config::layers;
 use crate::output::Notes;
-use crate::progress::View;
+use crate::progress::{View, Watch as _};
 use bstar_core::evaluate::evaluate;
 use bstar_core::event::Event;
 use bstar_core::ports::Task as _;

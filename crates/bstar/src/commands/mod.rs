@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod audit;
 pub(crate) mod balance;
 pub(crate) mod bench;
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod eval;

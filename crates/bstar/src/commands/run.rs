@@ -9,26 +9,28 @@ use crate::exit;
 use crate::grading;
 use crate::ledger::RunLedger;
 use crate::output::{self, Notes};
-use crate::progress::View;
-use bstar_core::improve::{Improver, improve};
-use bstar_core::ports::{Ledger as _, Task as _};
+use crate::progress::{View, Watch};
+use bstar_core::event::{Event, Piece};
+use bstar_core::improve::{Improver, improve, make_start};
+use bstar_core::ports::{Policy as _, Task as _};
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass, RngKey};
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_model::tokenizer::Tokenizer;
 use bstar_report::{RunReport, diagnose, foot};
-use bstar_store::{Opened, RunError, RunIdentity, RunStore};
+use bstar_store::{Opened, RunError, RunIdentity, RunStore, RunView};
 use bstar_tasks::{Host, LoadedTask, PromptStyle};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keys that change how a run is made but not what it is.
-const UNIMPORTANT_KEYS: [&str; 1] = ["run"];
+pub(crate) const UNIMPORTANT_KEYS: [&str; 1] = ["run"];
 
 /// What the resolved config of a run remembers of its data.
-const DATA_FINGERPRINT: &str = "data_fingerprint";
+pub(crate) const DATA_FINGERPRINT: &str = "data_fingerprint";
 
 /// Runs a config to its end.
 pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
@@ -36,46 +38,119 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     let config = &loaded.config;
     config.check()?;
     use_threads(config.run.threads)?;
+    let stem = args.config.file_stem().unwrap_or_default();
+    let dir = args.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
+    if args.fresh {
+        RunStore::discard(&dir)?;
+    }
+    let planned = config.improve_settings(0).planned_iterations();
+    let request = RunRequest {
+        dir: &dir,
+        identity: None,
+        start: &[],
+        part: Part::Whole,
+        interrupted: catch_interrupts()?,
+    };
+    let store = carry_out(&loaded, &request, Box::new(View::new(notes, planned)), notes)?;
+    let events = store.events()?;
+    let events: Vec<_> = events.into_iter().map(|logged| logged.event).collect();
+    let report = RunReport::from_events(&events);
+    if args.json {
+        return output::print_json(&report);
+    }
+    output::print(&format!("{}\n{}", report.table(), foot(&diagnose(&events))))?;
+    let last = store.checkpoint_dir(planned)?;
+    let model = last.map_or_else(String::new, |model| format!("model: {}\n", model.display()));
+    output::print(&format!("{model}run:   {}\n", dir.display()))
+}
+
+/// How much of a run is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Iteration 0 only: P_0, its reward model and its evaluation.
+    Start,
+    /// Everything.
+    Whole,
+}
+
+/// Where a run is made, and from what.
+pub(crate) struct RunRequest<'a> {
+    /// The folder of the run.
+    pub(crate) dir: &'a Path,
+    /// What makes the run the run it is, if not its whole config.
+    pub(crate) identity: Option<Value>,
+    /// Pieces of iteration 0 that other runs made.
+    pub(crate) start: &'a [(PathBuf, Piece)],
+    /// How much of it.
+    pub(crate) part: Part,
+    /// Set when the user interrupts.
+    pub(crate) interrupted: Arc<AtomicBool>,
+}
+
+/// Makes or continues a run whose config is checked. Threads are those of the current pool.
+pub(crate) fn carry_out(
+    loaded: &Loaded,
+    request: &RunRequest<'_>,
+    view: Box<dyn Watch>,
+    notes: Notes,
+) -> Result<RunStore, Fault> {
+    let config = &loaded.config;
     // Tokenizers are made of all texts, those of queries that are left out too.
-    let whole_task = load_task(&loaded)?;
+    let whole_task = load_task(loaded)?;
     preflight::check_splits(config, &whole_task)?;
-    let make_base = || base_policy(&loaded, &whole_task);
+    let make_base = || base_policy(loaded, &whole_task);
     let mut policy = make_base()?;
     let task = preflight::readable(config, &policy, whole_task.clone(), notes);
     preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
     preflight::check_lengths(config, &policy, &task, notes)?;
-    let reward_model = given_reward_model(&loaded, &policy)?;
-    let store = open_store(args, &loaded, &task, notes)?;
+    let reward_model = given_reward_model(loaded, &policy)?;
+    let mut store = open_store(request, loaded, &task, notes)?;
     preflight::tell_notices(&task, notes);
     preflight::tell_limits(config, &task, notes);
-    let folder = store.dir().to_owned();
+    if !request.start.is_empty() {
+        let started = settings.run_started(task.name(), policy.version());
+        adopt_start(&mut store, request.start, &started)?;
+    }
     let mut ledger = RunLedger {
         store,
-        view: View::new(notes, settings.planned_iterations()),
+        view,
         make_base: Box::new(make_base),
         retention: config.run.checkpoints,
-        interrupted: catch_interrupts()?,
+        interrupted: Arc::clone(&request.interrupted),
     };
-    let result = improve(&mut Improver {
+    let mut improver = Improver {
         settings: &settings,
         task: &task,
         supervised: task.supervised(),
         policy: &mut policy,
         reward_model,
         ledger: &mut ledger,
-    });
+    };
+    let result = match request.part {
+        Part::Start => make_start(&mut improver),
+        Part::Whole => improve(&mut improver),
+    };
     ledger.view.finish();
     result.map_err(how_to_change)?;
-    let events = ledger.events()?;
-    let report = RunReport::from_events(&events);
-    if args.json {
-        return output::print_json(&report);
+    Ok(ledger.store)
+}
+
+/// Takes over the pieces of iteration 0 that are not there yet.
+fn adopt_start(
+    store: &mut RunStore,
+    start: &[(PathBuf, Piece)],
+    started: &Event,
+) -> Result<(), Fault> {
+    if store.events()?.is_empty() {
+        store.append(started)?;
     }
-    output::print(&format!("{}\n{}", report.table(), foot(&diagnose(&events))))?;
-    let last = ledger.store.checkpoint_dir(settings.planned_iterations())?;
-    let model = last.map_or_else(String::new, |model| format!("model: {}\n", model.display()));
-    output::print(&format!("{model}run:   {}\n", folder.display()))
+    for (source, piece) in start {
+        if !store.is_published(0, *piece) {
+            store.adopt(&RunView::open(source)?, *piece)?;
+        }
+    }
+    Ok(())
 }
 
 /// A run cannot be continued with another config; advice to change one must say how.
@@ -167,27 +242,23 @@ fn given_reward_model(
 }
 
 fn open_store(
-    args: &RunArgs,
+    request: &RunRequest<'_>,
     loaded: &Loaded,
     task: &LoadedTask,
     notes: Notes,
 ) -> Result<RunStore, Fault> {
-    let stem = args.config.file_stem().unwrap_or_default();
-    let dir = args.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
-    if args.fresh {
-        RunStore::discard(&dir)?;
-    }
-    let mut resolved = serde_json::to_value(&loaded.config).expect("configs are JSON");
+    let whole = || serde_json::to_value(&loaded.config).expect("configs are JSON");
+    let mut resolved = request.identity.clone().unwrap_or_else(whole);
     resolved[DATA_FINGERPRINT] = task.fingerprint().into();
     let identity = RunIdentity {
         config_toml: loaded.written.clone(),
         resolved,
         bstar_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let opened = RunStore::open_or_create(&dir, &identity, &UNIMPORTANT_KEYS);
+    let opened = RunStore::open_or_create(request.dir, &identity, &UNIMPORTANT_KEYS);
     let (store, opened) = opened.map_err(changed_data)?;
     if opened == Opened::Continued && !store.is_finished() {
-        notes.tell(&format!("continuing the run in {}", dir.display()));
+        notes.tell(&format!("continuing the run in {}", request.dir.display()));
     }
     Ok(store)
 }
@@ -205,7 +276,7 @@ fn changed_data(error: RunError) -> Fault {
 }
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.
-fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
+pub(crate) fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
     #[expect(clippy::disallowed_methods, clippy::exit, reason = "asked twice: nothing to tidy up")]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The keys that hold a path.
-const PATH_KEYS: [&[&str]; 5] = [
+pub(super) const PATH_KEYS: [&[&str]; 5] = [
     &["model", "folder"],
     &["reward_model", "folder"],
     &["task", "files", "train"],
@@ -33,12 +33,22 @@ pub(crate) struct Loaded {
 
 /// Reads and merges all layers. Without a file there are only defaults and `--set`.
 pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, Fault> {
+    load_set_by(file, settings, "--set")
+}
+
+/// The same for settings that `origin` gave, which errors name.
+pub(crate) fn load_set_by(
+    file: Option<&Path>,
+    settings: &[String],
+    origin: &str,
+) -> Result<Loaded, Fault> {
     let text = match file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?,
         None => String::new(),
     };
     let base_dir = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-    load_text(&text, file.map(|path| path.display().to_string()), base_dir, settings)
+    let name = file.map(|path| path.display().to_string());
+    load_text(&text, name, base_dir, settings, origin)
 }
 
 /// Merges the layers of a text that [`Loaded::written`] was; its `--set` values come before
@@ -55,7 +65,7 @@ pub(crate) fn load_written(written: &str, settings: &[String]) -> Result<Loaded,
     }
     earlier.reverse();
     earlier.extend_from_slice(settings);
-    load_text(text, None, PathBuf::new(), &earlier)
+    load_text(text, None, PathBuf::new(), &earlier, "--set")
 }
 
 fn load_text(
@@ -63,8 +73,9 @@ fn load_text(
     name: Option<String>,
     base_dir: PathBuf,
     settings: &[String],
+    origin: &str,
 ) -> Result<Loaded, Fault> {
-    let source = Source { name, text };
+    let source = Source { name, text, origin, inside: &[] };
     let table: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
     let schema = schema::raw();
     source.check_keys(&table, &schema)?;
@@ -72,7 +83,7 @@ fn load_text(
     for setting in settings {
         set(&mut over, setting)?;
     }
-    let flags = Source { name: None, text: "" };
+    let flags = Source { name: None, text: "", origin, inside: &[] };
     flags.check_keys(&over, &schema)?;
     for keys in PATH_KEYS {
         make_absolute(&mut over, keys)?;
@@ -240,14 +251,18 @@ fn in_plain_words(message: &str) -> String {
 }
 
 /// A text that errors point into.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     /// The file's name; none for `--set`.
-    name: Option<String>,
-    text: &'a str,
+    pub(super) name: Option<String>,
+    pub(super) text: &'a str,
+    /// Who gives what is in no file: `--set`.
+    pub(super) origin: &'a str,
+    /// Where in the text the checked table stands: names of tables, and places in arrays.
+    pub(super) inside: &'a [String],
 }
 
 impl Source<'_> {
-    fn syntax(&self, error: &toml::de::Error) -> Fault {
+    pub(super) fn syntax(&self, error: &toml::de::Error) -> Fault {
         let line = error.span().map(|span| self.line_of_offset(span.start));
         let place = self.place(line);
         Fault::new(FaultClass::Usage, format!("{place}: {}", error.message()))
@@ -259,7 +274,7 @@ impl Source<'_> {
         let (message, path) = text.trim().rsplit_once("\nin `").unwrap_or((text.trim(), ""));
         let path = path.trim_end_matches('`');
         let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
-        let flags = Source { name: None, text: "" };
+        let flags = Source { name: None, text: "", ..*self };
         let is_flag = !keys.is_empty() && holds(given_by_set, &keys);
         let place = if is_flag { flags.place(None) } else { self.place(self.line_of_path(&keys)) };
         let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
@@ -268,7 +283,11 @@ impl Source<'_> {
             .hint("`bstar config reference` lists every key with its values")
     }
 
-    fn check_keys(&self, table: &Table, schema: &serde_json::Value) -> Result<(), Fault> {
+    pub(super) fn check_keys(
+        &self,
+        table: &Table,
+        schema: &serde_json::Value,
+    ) -> Result<(), Fault> {
         self.check_level(table, schema, schema, &mut Vec::new())
     }
 
@@ -297,7 +316,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn unknown_key(&self, path: &[String], key: &str, known: &[&str]) -> Fault {
+    pub(super) fn unknown_key(&self, path: &[String], key: &str, known: &[&str]) -> Fault {
         let mut keys: Vec<&str> = path.iter().map(String::as_str).collect();
         keys.push(key);
         let place = self.place(self.line_of_path(&keys));
@@ -316,11 +335,11 @@ impl Source<'_> {
         Fault::new(FaultClass::Usage, format!("{place}: unknown key `{}`", full(key))).hint(hint)
     }
 
-    fn place(&self, line: Option<usize>) -> String {
+    pub(super) fn place(&self, line: Option<usize>) -> String {
         match (&self.name, line) {
             (Some(name), Some(line)) => format!("{name}:{line}"),
-            (Some(name), None) => format!("{name} or --set"),
-            (None, _) => "--set".into(),
+            (Some(name), None) => format!("{name} or {}", self.origin),
+            (None, _) => self.origin.into(),
         }
     }
 
@@ -329,12 +348,20 @@ impl Source<'_> {
     }
 
     /// The line where a key is written, if it is in this text.
-    fn line_of_path(&self, path: &[&str]) -> Option<usize> {
+    pub(super) fn line_of_path(&self, path: &[&str]) -> Option<usize> {
         let document = toml::de::DeTable::parse(self.text).ok()?;
         let (last, parents) = path.split_last()?;
+        let inside = self.inside.iter().map(String::as_str);
+        let mut names = inside.chain(parents.iter().copied());
         let mut table = document.get_ref();
-        for key in parents {
-            table = table.get(*key)?.get_ref().as_table()?;
+        while let Some(name) = names.next() {
+            let value = table.get(name)?.get_ref();
+            table = match value.as_array() {
+                Some(array) => {
+                    array.get(names.next()?.parse::<usize>().ok()?)?.get_ref().as_table()?
+                }
+                None => value.as_table()?,
+            };
         }
         let (key, _) = table.get_key_value(*last)?;
         Some(self.line_of_offset(key.span().start))

@@ -5,6 +5,7 @@
 //! crates. `default.toml` beside this file is the defaults and the template in one. The doc comments
 //! of the fields below are what [`schema`] and [`mod@reference`] say about the keys.
 
+pub(crate) mod comparison;
 pub(crate) mod layers;
 mod ranges;
 pub(crate) mod reference;

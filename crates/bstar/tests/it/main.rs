@@ -4,6 +4,7 @@ mod adapters;
 mod bad_input;
 mod binary;
 mod code_tasks;
+mod compare;
 mod configs;
 mod house;
 mod programs;

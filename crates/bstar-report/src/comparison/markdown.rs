@@ -1,0 +1,270 @@
+//! A comparison as Markdown: the counterparts of the paper's tables.
+
+use super::{ComparisonReport, EntryReport, IterationReport};
+use crate::table::{number, percent};
+use bstar_core::statistics::{Estimate, PairedDifference};
+use comfy_table::{ContentArrangement, Table, presets};
+use std::fmt::Write as _;
+
+/// What an iteration has one value of for each seed.
+type BySeed = fn(&IterationReport) -> &Vec<f64>;
+
+/// A metric that tables show.
+pub(super) struct Column {
+    /// Its name in events.
+    pub(super) name: String,
+    /// Its head.
+    pub(super) head: String,
+    /// Whether it is a share, shown in percent.
+    pub(super) is_share: bool,
+}
+
+impl Column {
+    fn share(name: String, head: String) -> Self {
+        Self { name, head, is_share: true }
+    }
+
+    fn shown(&self, value: f64) -> String {
+        if self.is_share { format!("{:.1}", 100.0 * value) } else { format!("{value:.3}") }
+    }
+
+    fn estimate(&self, estimate: &Estimate) -> String {
+        let mean = self.shown(estimate.mean);
+        match estimate.high {
+            Some(high) => format!("{mean} ± {}", self.shown(high - estimate.mean)),
+            None => mean,
+        }
+    }
+
+    fn difference(&self, paired: Option<&PairedDifference>) -> String {
+        let Some(paired) = paired else { return "–".into() };
+        let sign = if paired.difference.mean > 0.0 { "+" } else { "" };
+        sign.to_owned() + &self.estimate(&paired.difference)
+    }
+}
+
+impl ComparisonReport {
+    /// The metrics that tables and plots show, as far as any entry has them.
+    pub(super) fn columns(&self) -> Vec<Column> {
+        let task = &self.task;
+        let mut columns = vec![
+            Column::share(format!("eval/{task}/pass@1"), "greedy %".into()),
+            Column::share(format!("eval/{task}/step_accuracy"), "steps %".into()),
+            Column::share(format!("eval/{task}/false_positive_rate"), "false pos. %".into()),
+        ];
+        if let Some(k) =
+            self.largest(|name| name.strip_prefix("explore/pass@")?.parse::<u32>().ok())
+        {
+            columns.push(Column::share(format!("explore/pass@{k}"), format!("Pass@{k} %")));
+        }
+        let of_two = |text: &str| {
+            let (k, s) = text.split_once('-')?;
+            Some((k.parse::<u32>().ok()?, s.parse::<u32>().ok()?))
+        };
+        if let Some((k, s)) = self.largest(|name| of_two(name.strip_prefix("explore/pass@")?)) {
+            columns.push(Column::share(format!("explore/pass@{k}-{s}"), format!("Pass@{k}-{s} %")));
+        }
+        columns.push(Column {
+            name: "explore/diversity".into(),
+            head: "diversity".into(),
+            is_share: false,
+        });
+        if let Some((k, s)) = self.largest(|name| of_two(name.strip_prefix("exploit/reward@")?)) {
+            let (name, head) = (format!("exploit/reward@{k}-{s}"), format!("Reward@{k}-{s} %"));
+            columns.push(Column::share(name, head));
+        }
+        let known = |column: &Column| {
+            self.entries.iter().any(|entry| entry.metrics.contains_key(&column.name))
+        };
+        columns.into_iter().filter(known).collect()
+    }
+
+    fn largest<T: Ord>(&self, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let names = self.entries.iter().flat_map(|entry| entry.metrics.keys());
+        names.filter_map(|name| parse(name)).max()
+    }
+
+    /// Every table.
+    pub fn markdown(&self) -> String {
+        let seeds = self.seeds.len();
+        let mut text = format!("# {}\n\n", self.title);
+        let reference = &self.reference;
+        let _ = writeln!(
+            text,
+            "Task {}, {seeds} seed{}, compared with {reference}. {}\n",
+            self.task,
+            if seeds == 1 { "" } else { "s" },
+            self.method
+        );
+        for failure in &self.failures {
+            let Failed { entry, seed, problem } = Failed::of(failure);
+            let _ = writeln!(text, "**{entry}, seed {seed} failed:** {problem}\n");
+        }
+        let sections = [
+            ("After the last iteration", self.results()),
+            ("Differences to the reference", self.differences()),
+            ("What a run generated", self.spent()),
+            ("What was chosen", self.choices()),
+            ("Greedy accuracy by iteration, %", self.by_iteration()),
+        ];
+        for (head, table) in sections.iter().filter(|(_, table)| !table.is_empty()) {
+            let _ = writeln!(text, "## {head}\n\n{table}");
+        }
+        text
+    }
+
+    fn results(&self) -> String {
+        let columns = self.columns();
+        let heads = columns.iter().map(|column| column.head.clone());
+        let heads = ["entry".to_owned(), "seeds".into()].into_iter().chain(heads);
+        let row = |entry: &EntryReport| {
+            let cells = columns.iter().map(|column| {
+                let metric = entry.metrics.get(&column.name);
+                metric.map_or_else(|| "–".into(), |metric| column.estimate(&metric.estimate))
+            });
+            let seeds = format!("{}/{}", entry.seeds.len(), self.seeds.len());
+            [entry.name.clone(), seeds].into_iter().chain(cells).collect()
+        };
+        render(heads.collect(), self.entries.iter().map(row).collect())
+    }
+
+    fn differences(&self) -> String {
+        let columns = self.columns();
+        let Some(first) = columns.first() else { return String::new() };
+        let heads = columns.iter().map(|column| format!("Δ {}", column.head));
+        let mut heads: Vec<String> = std::iter::once("entry".to_owned()).chain(heads).collect();
+        let tests = ["p (seeds)".to_owned(), "p (queries)".to_owned()];
+        drop(heads.splice(2..2, tests.map(|test| format!("{test} of {}", first.head))));
+        let row = |entry: &EntryReport| {
+            let paired = |column: &Column| {
+                entry.metrics.get(&column.name).and_then(|metric| metric.difference)
+            };
+            let cells = columns.iter().map(|column| column.difference(paired(column).as_ref()));
+            let mut cells: Vec<String> = std::iter::once(entry.name.clone()).chain(cells).collect();
+            let tested = paired(first);
+            let p = |p: Option<f64>| number(p, 4);
+            let tests = [tested.and_then(|d| d.p_seeds), tested.and_then(|d| d.p_queries)];
+            drop(cells.splice(2..2, tests.map(p)));
+            cells
+        };
+        let others = self.entries.iter().filter(|entry| entry.name != self.reference);
+        let rows: Vec<_> = others.map(row).collect();
+        if rows.is_empty() { String::new() } else { render(heads, rows) }
+    }
+
+    fn spent(&self) -> String {
+        let reference = self.entries.iter().find(|entry| entry.name == self.reference);
+        let measure = reference.map_or([0.0; 2], |entry| entry.spent.generated);
+        let heads = [
+            "entry",
+            "budget",
+            "queries per iteration",
+            "probe",
+            "draw",
+            "labels",
+            "responses in all",
+            "tokens in all",
+            "tokens to reference",
+            "evaluation tokens",
+            "steps",
+            "supervised steps",
+        ];
+        let row = |entry: &EntryReport| {
+            let spent = &entry.spent;
+            let whole = |value: f64| format!("{value:.0}");
+            let ratio = spent.generated[1] / measure[1];
+            vec![
+                entry.name.clone(),
+                entry.budget.clone(),
+                whole(spent.queries),
+                whole(spent.probe[0]),
+                whole(spent.draw[0]),
+                whole(spent.labels[0]),
+                whole(spent.generated[0]),
+                whole(spent.generated[1]),
+                number(Some(ratio).filter(|ratio| ratio.is_finite()), 3),
+                whole(spent.evaluation[1]),
+                whole(spent.steps),
+                whole(spent.supervised_steps),
+            ]
+        };
+        let complete = self.entries.iter().filter(|entry| !entry.seeds.is_empty());
+        render(heads.map(str::to_owned).to_vec(), complete.map(row).collect())
+    }
+
+    /// Temperature, threshold and balance score by iteration, of entries that chose.
+    fn choices(&self) -> String {
+        let chooses = |entry: &&EntryReport| {
+            entry.iterations.iter().any(|iteration| !iteration.balance_scores.is_empty())
+        };
+        let entries: Vec<&EntryReport> = self.entries.iter().filter(chooses).collect();
+        let most = entries.iter().flat_map(|entry| &entry.iterations).map(|i| i.iteration).max();
+        let Some(most) = most else { return String::new() };
+        let numbers = (1..=most).map(|iteration| iteration.to_string());
+        let heads = ["entry".to_owned(), "mean over seeds of".into()].into_iter().chain(numbers);
+        let kinds: [(&str, usize, BySeed); 3] = [
+            ("t", 2, |iteration| &iteration.temperatures),
+            ("τ", 2, |iteration| &iteration.thresholds),
+            ("balance score", 3, |iteration| &iteration.balance_scores),
+        ];
+        let mut rows = Vec::new();
+        for entry in entries {
+            for (kind, decimals, values) in kinds {
+                let cell = |iteration: u32| {
+                    let found = entry.iterations.iter().find(|i| i.iteration == iteration);
+                    number(found.and_then(|found| mean(values(found))), decimals)
+                };
+                let names = [entry.name.clone(), kind.to_owned()];
+                rows.push(names.into_iter().chain((1..=most).map(cell)).collect());
+            }
+        }
+        render(heads.collect(), rows)
+    }
+
+    fn by_iteration(&self) -> String {
+        let name = format!("eval/{}/pass@1", self.task);
+        let all = self.entries.iter().flat_map(|entry| &entry.iterations);
+        let Some(most) = all.map(|iteration| iteration.iteration).max() else {
+            return String::new();
+        };
+        let numbers = (1..=most).map(|iteration| iteration.to_string());
+        let heads = ["entry".to_owned(), "P_0".into()].into_iter().chain(numbers);
+        let row = |entry: &EntryReport| {
+            let cell = |iteration: u32| {
+                let found = entry.iterations.iter().find(|i| i.iteration == iteration);
+                percent(found.and_then(|found| Some(found.metrics.get(&name)?.mean)))
+            };
+            std::iter::once(entry.name.clone()).chain((0..=most).map(cell)).collect()
+        };
+        render(heads.collect(), self.entries.iter().map(row).collect())
+    }
+}
+
+/// The words of a failure.
+struct Failed<'a> {
+    entry: &'a str,
+    seed: u64,
+    problem: String,
+}
+
+impl<'a> Failed<'a> {
+    fn of(failure: &'a super::Failure) -> Self {
+        let problem = failure.problem.lines().collect::<Vec<_>>().join(" ");
+        Self { entry: &failure.entry, seed: failure.seed, problem }
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn render(heads: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heads);
+    for row in rows {
+        table.add_row(row);
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}

@@ -1,0 +1,284 @@
+//! Several methods with several seeds, compared: estimates, paired differences, what each generated,
+//! what each chose.
+//!
+//! Values per query come from the evaluation after the last iteration of each run, everything else
+//! from events. Only complete runs count; an entry is compared with the reference over the seeds that
+//! both have completed.
+
+mod markdown;
+
+use crate::iterations::RunReport;
+use bstar_core::RngKey;
+use bstar_core::budget::{Spent, Tally};
+use bstar_core::evaluate::QueryValues;
+use bstar_core::statistics::{Estimate, PairedDifference, Sample, estimate, paired};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was compared, and everything measured.
+#[derive(Clone, Debug)]
+pub struct ComparisonInput {
+    /// What it shows, in words.
+    pub title: String,
+    /// The entries by name, with the keys that they vary and the name of their budget.
+    pub entries: Vec<EntryInput>,
+    /// Index of the entry that the others are compared with.
+    pub reference: usize,
+    /// Seeds asked for.
+    pub seeds: Vec<u64>,
+    /// Whether all seeds are evaluated on the same queries.
+    pub shared_queries: bool,
+    /// The complete runs.
+    pub runs: Vec<RunInput>,
+    /// Runs that failed: entry, seed and why.
+    pub failures: Vec<(usize, u64, String)>,
+}
+
+/// An entry.
+#[derive(Clone, Debug)]
+pub struct EntryInput {
+    /// Its name.
+    pub name: String,
+    /// Its budget rule.
+    pub budget: String,
+    /// Keys and values that tell it from its siblings.
+    pub varied: Vec<(String, String)>,
+}
+
+/// A complete run.
+#[derive(Clone, Debug)]
+pub struct RunInput {
+    /// Index of its entry.
+    pub entry: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// What its events tell.
+    pub report: RunReport,
+    /// What it generated; responses that a race took over into the draw count as drawn only.
+    pub spent: Spent,
+    /// Training queries drawn in each iteration.
+    pub queries: u64,
+    /// Values per query after the last iteration.
+    pub values: QueryValues,
+}
+
+/// A comparison's results.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparisonReport {
+    /// What it shows, in words.
+    pub title: String,
+    /// The task's name in metrics.
+    pub task: String,
+    /// Name of the entry that the others are compared with.
+    pub reference: String,
+    /// How intervals and tests are made.
+    pub method: String,
+    /// Seeds asked for.
+    pub seeds: Vec<u64>,
+    /// One result for each entry, in the order of the config.
+    pub entries: Vec<EntryReport>,
+    /// Runs that failed.
+    pub failures: Vec<Failure>,
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failure {
+    /// Name of the entry.
+    pub entry: String,
+    /// Seed.
+    pub seed: u64,
+    /// Why.
+    pub problem: String,
+}
+
+/// What is known of an entry.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EntryReport {
+    /// Its name.
+    pub name: String,
+    /// Its budget rule.
+    pub budget: String,
+    /// Keys and values that tell it from its siblings.
+    pub varied: Vec<(String, String)>,
+    /// Seeds whose run is complete.
+    pub seeds: Vec<u64>,
+    /// Metrics after the last iteration, by name.
+    pub metrics: BTreeMap<String, MetricReport>,
+    /// What a run generated, on average over its seeds.
+    pub spent: SpentReport,
+    /// P_0 and the iterations.
+    pub iterations: Vec<IterationReport>,
+}
+
+/// A metric after the last iteration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricReport {
+    /// Mean and interval.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// The entry minus the reference; none for the reference and without a common seed.
+    pub difference: Option<PairedDifference>,
+}
+
+/// Means over runs of what was generated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct SpentReport {
+    /// Training queries drawn in an iteration.
+    pub queries: f64,
+    /// To choose the configuration: responses and tokens.
+    pub probe: [f64; 2],
+    /// To train on.
+    pub draw: [f64; 2],
+    /// To label steps.
+    pub labels: [f64; 2],
+    /// All of these.
+    pub generated: [f64; 2],
+    /// To evaluate; no part of the budget.
+    pub evaluation: [f64; 2],
+    /// Optimizer steps on selections.
+    pub steps: f64,
+    /// Optimizer steps of supervised fine-tuning.
+    pub supervised_steps: f64,
+}
+
+/// One iteration, over seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IterationReport {
+    /// The iteration; 0 is P_0.
+    pub iteration: u32,
+    /// Sampling temperature by seed, where one was used.
+    pub temperatures: Vec<f64>,
+    /// Threshold by seed.
+    pub thresholds: Vec<f64>,
+    /// Balance score of the chosen cell by seed.
+    pub balance_scores: Vec<f64>,
+    /// Evaluation metrics by name, with an interval over seeds.
+    pub metrics: BTreeMap<String, Estimate>,
+}
+
+impl ComparisonReport {
+    /// Compares.
+    pub fn of(input: &ComparisonInput) -> Self {
+        let task = input.runs.first().map_or("", |run| &run.report.task).to_owned();
+        let entries = (0..input.entries.len()).map(|entry| input.entry(entry)).collect();
+        let failure = |(entry, seed, problem): &(usize, u64, String)| Failure {
+            entry: input.entries[*entry].name.clone(),
+            seed: *seed,
+            problem: problem.clone(),
+        };
+        Self {
+            title: input.title.clone(),
+            task,
+            reference: input.entries[input.reference].name.clone(),
+            method: method(input.shared_queries).to_owned(),
+            seeds: input.seeds.clone(),
+            entries,
+            failures: input.failures.iter().map(failure).collect(),
+        }
+    }
+}
+
+/// How intervals and tests are made, in words.
+fn method(shared_queries: bool) -> &'static str {
+    if shared_queries {
+        "Mean over seeds of the mean over queries. 95 % intervals: Student's t over seed means, plus \
+         the variance over queries, which all seeds share. Differences: seed by seed on the same \
+         queries. p over seeds and over queries: two-sided sign-flip tests."
+    } else {
+        "Mean over seeds of the mean over queries. 95 % intervals: Student's t over seed means; each \
+         seed has queries of its own, so they vary with the queries too. Differences: seed by seed \
+         on the same queries. p over seeds and over queries: two-sided sign-flip tests."
+    }
+}
+
+impl ComparisonInput {
+    fn runs_of(&self, entry: usize) -> impl Iterator<Item = &RunInput> {
+        self.runs.iter().filter(move |run| run.entry == entry)
+    }
+
+    fn entry(&self, index: usize) -> EntryReport {
+        let entry = &self.entries[index];
+        let runs: Vec<&RunInput> = self.runs_of(index).collect();
+        let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.values.keys()).collect();
+        let metric = |name: &String| Some((name.clone(), self.metric(index, name)?));
+        EntryReport {
+            name: entry.name.clone(),
+            budget: entry.budget.clone(),
+            varied: entry.varied.clone(),
+            seeds: runs.iter().map(|run| run.seed).collect(),
+            metrics: names.into_iter().filter_map(metric).collect(),
+            spent: SpentReport::of(&runs),
+            iterations: iterations(&runs),
+        }
+    }
+
+    fn metric(&self, entry: usize, name: &str) -> Option<MetricReport> {
+        let sample = |run: &'_ RunInput| run.values.get(name).cloned().unwrap_or_default();
+        let own: Vec<(u64, Sample)> =
+            self.runs_of(entry).map(|run| (run.seed, sample(run))).collect();
+        let reference: BTreeMap<u64, Sample> =
+            self.runs_of(self.reference).map(|run| (run.seed, sample(run))).collect();
+        let samples: Vec<&Sample> = own.iter().map(|(_, sample)| sample).collect();
+        let estimate = estimate(&samples, self.shared_queries)?;
+        let pairs: Vec<(&Sample, &Sample)> =
+            own.iter().filter_map(|(seed, sample)| Some((sample, reference.get(seed)?))).collect();
+        let key = RngKey::from_seed(0).child("comparison").child(&self.entries[entry].name);
+        let difference = (entry != self.reference)
+            .then(|| paired(&pairs, self.shared_queries, key.child(name)))
+            .flatten();
+        Some(MetricReport { estimate, difference })
+    }
+}
+
+impl SpentReport {
+    fn of(runs: &[&RunInput]) -> Self {
+        let count = runs.len().max(1) as f64;
+        let mean = |value: &dyn Fn(&RunInput) -> u64| {
+            runs.iter().map(|run| value(run) as f64).sum::<f64>() / count
+        };
+        let tally = |of: &dyn Fn(&Spent) -> Tally| {
+            [mean(&|run| of(&run.spent).responses), mean(&|run| of(&run.spent).tokens)]
+        };
+        Self {
+            queries: mean(&|run| run.queries),
+            probe: tally(&|spent| spent.probe),
+            draw: tally(&|spent| spent.draw),
+            labels: tally(&|spent| spent.labels),
+            generated: tally(&Spent::generated),
+            evaluation: tally(&|spent| spent.evaluation),
+            steps: mean(&|run| run.spent.steps),
+            supervised_steps: mean(&|run| run.spent.supervised_steps),
+        }
+    }
+}
+
+fn iterations(runs: &[&RunInput]) -> Vec<IterationReport> {
+    let numbers: BTreeSet<u32> =
+        runs.iter().flat_map(|run| &run.report.iterations).map(|row| row.iteration).collect();
+    let report = |iteration: u32| {
+        let of = |run: &&RunInput| {
+            run.report.iterations.iter().find(|row| row.iteration == iteration).cloned()
+        };
+        let rows: Vec<_> = runs.iter().filter_map(of).collect();
+        let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.metrics.keys()).collect();
+        let metric = |name: &String| {
+            let values = rows.iter().filter_map(|row| row.metrics.get(name)?.value);
+            let one = |value| Sample::from([("mean".into(), value)]);
+            let samples: Vec<Sample> = values.map(one).collect();
+            let samples: Vec<&Sample> = samples.iter().collect();
+            Some((name.clone(), estimate(&samples, false)?))
+        };
+        IterationReport {
+            iteration,
+            temperatures: rows.iter().filter_map(|row| row.temperature).collect(),
+            thresholds: rows.iter().filter_map(|row| row.threshold).collect(),
+            balance_scores: rows.iter().filter_map(|row| row.balance_score).collect(),
+            metrics: names.into_iter().filter_map(metric).collect(),
+        }
+    };
+    numbers.into_iter().map(report).collect()
+}
+
+#[cfg(test)]
+mod tests;

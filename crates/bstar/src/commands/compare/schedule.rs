@@ -1,0 +1,268 @@
+//! Runs a plan: several runs side by side, each on threads of its own, starts before what needs them.
+//!
+//! A run that fails is remembered and the others go on; an interrupt ends them all, each at its last
+//! published piece. What is finished is not made again.
+
+use super::meter::Meter;
+use super::plan::{Budget, Plan, PlannedRun, Start};
+use crate::commands::run::{Part, RunRequest, carry_out};
+use crate::config::comparison::Comparison;
+use crate::config::layers::Loaded;
+use crate::output::Notes;
+use bstar_core::budget::Spent;
+use bstar_core::event::{Event, Piece};
+use bstar_core::{Fault, FaultClass};
+use bstar_store::RunView;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// A piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Job {
+    /// A start, by its index.
+    Start(usize),
+    /// A run, by its index.
+    Run(usize),
+}
+
+/// Why runs failed, by their index.
+pub(super) type Failures = BTreeMap<usize, Fault>;
+
+/// A plan at work.
+pub(super) struct Schedule<'a> {
+    pub(super) comparison: &'a Comparison,
+    pub(super) plan: &'a Plan,
+    pub(super) meter: Meter,
+    pub(super) interrupted: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Board {
+    waiting: Vec<Job>,
+    /// Jobs that ended: well, or with the fault that is told.
+    ended: BTreeMap<Job, Option<Fault>>,
+}
+
+impl Schedule<'_> {
+    /// Makes everything that is not there yet, and gives the runs that failed.
+    pub(super) fn carry_out(&self, workers: usize) -> Result<Failures, Fault> {
+        let board = Mutex::new(Board { waiting: self.jobs(), ..Board::default() });
+        let changed = Condvar::new();
+        std::thread::scope(|scope| {
+            let work = || self.work(&board, &changed);
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|_| {
+                    Err(Fault::new(FaultClass::Bug, "a worker of the comparison panicked"))
+                })
+            })
+        })?;
+        self.meter.finish();
+        if self.interrupted.load(Ordering::Relaxed) {
+            let message = "interrupted; everything published is safe";
+            return Err(Fault::new(FaultClass::Interrupted, message)
+                .hint("give the same command again to go on"));
+        }
+        let board = board.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failed = board.ended.into_iter().filter_map(|(job, fault)| match job {
+            Job::Run(index) => Some((index, fault?)),
+            Job::Start(_) => None,
+        });
+        Ok(failed.collect())
+    }
+
+    /// What is to be made, seed by seed, starts first.
+    fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for (index, run) in self.plan.runs.iter().enumerate() {
+            if is_finished(run) {
+                continue;
+            }
+            let needed = self.needs(Job::Run(index));
+            for job in needed.iter().flat_map(|job| self.needs(*job)).chain(needed.clone()) {
+                if !jobs.contains(&job) {
+                    jobs.push(job);
+                }
+            }
+            jobs.push(Job::Run(index));
+        }
+        jobs
+    }
+
+    fn needs(&self, job: Job) -> Vec<Job> {
+        match job {
+            Job::Start(index) => {
+                self.plan.starts[index].supervised_from.map(Job::Start).into_iter().collect()
+            }
+            Job::Run(index) => {
+                let run = &self.plan.runs[index];
+                let labels = run.labels_from.filter(|start| *start != run.start);
+                std::iter::once(run.start).chain(labels).map(Job::Start).collect()
+            }
+        }
+    }
+
+    /// Takes jobs until none is left.
+    fn work(&self, board: &Mutex<Board>, changed: &Condvar) -> Result<(), Fault> {
+        let threads = self.comparison.threads;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| {
+            let message = format!("cannot start {threads} threads");
+            Fault::new(FaultClass::Resource, message).because(error)
+        })?;
+        let mut guard = lock(board);
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                guard.waiting.clear();
+            }
+            if let Some(job) = self.next(&mut guard) {
+                drop(guard);
+                let result = survive(|| pool.install(|| self.make(job)));
+                guard = lock(board);
+                self.told(job, result.as_ref().err());
+                guard.ended.insert(job, result.err());
+                changed.notify_all();
+            } else if guard.waiting.is_empty() {
+                return Ok(());
+            } else {
+                guard = changed.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// The first job whose needs are met. Jobs whose needs failed fail too.
+    fn next(&self, board: &mut Board) -> Option<Job> {
+        let mut place = 0;
+        while let Some(&job) = board.waiting.get(place) {
+            let needs = self.needs(job);
+            let failed = needs.iter().find_map(|need| board.ended.get(need)?.as_ref());
+            if let Some(fault) = failed {
+                let fault = again(fault);
+                self.told(job, Some(&fault));
+                board.ended.insert(job, Some(fault));
+                board.waiting.remove(place);
+            } else if needs.iter().all(|need| board.ended.contains_key(need)) {
+                return Some(board.waiting.remove(place));
+            } else {
+                place += 1;
+            }
+        }
+        None
+    }
+
+    fn told(&self, job: Job, fault: Option<&Fault>) {
+        self.meter.ended(job, &self.name(job), fault);
+    }
+
+    /// A job in words.
+    pub(super) fn name(&self, job: Job) -> String {
+        match job {
+            Job::Start(index) => {
+                let start = &self.plan.starts[index];
+                format!("P_0 of seed {}", start.seed)
+            }
+            Job::Run(index) => {
+                let run = &self.plan.runs[index];
+                format!("{}, seed {}", self.comparison.entries[run.entry].name, run.seed)
+            }
+        }
+    }
+
+    fn make(&self, job: Job) -> Result<(), Fault> {
+        self.meter.began(job);
+        match job {
+            Job::Start(index) => self.make_start(&self.plan.starts[index], job),
+            Job::Run(index) => self.make_run(&self.plan.runs[index], job),
+        }
+    }
+
+    fn make_start(&self, start: &Start, job: Job) -> Result<(), Fault> {
+        let pieces = start.supervised_from.map(|from| {
+            let from = self.plan.starts[from].dir.clone();
+            vec![(from, Piece::Train)]
+        });
+        let request = RunRequest {
+            dir: &start.dir,
+            identity: Some(start.identity.clone()),
+            start: &pieces.unwrap_or_default(),
+            part: Part::Start,
+            interrupted: Arc::clone(&self.interrupted),
+        };
+        self.run(&start.loaded, &request, job)
+    }
+
+    fn make_run(&self, run: &PlannedRun, job: Job) -> Result<(), Fault> {
+        let start = &self.plan.starts[run.start].dir;
+        let published = RunView::open(start)?.events()?;
+        let pieces = [Piece::Train, Piece::RewardModel, Piece::Evaluate];
+        let is_there = |piece: &Piece| {
+            let event = Event::Published { iteration: 0, piece: *piece };
+            published.iter().any(|logged| logged.event == event)
+        };
+        let pieces = pieces.into_iter().filter(is_there).map(|piece| (start.clone(), piece));
+        let pieces: Vec<(PathBuf, Piece)> = pieces.collect();
+        let request = RunRequest {
+            dir: &run.dir,
+            identity: None,
+            start: &pieces,
+            part: Part::Whole,
+            interrupted: Arc::clone(&self.interrupted),
+        };
+        match self.after_labels(run)? {
+            Some(loaded) => self.run(&loaded, &request, job),
+            None => self.run(&run.loaded, &request, job),
+        }
+    }
+
+    /// The config of a run whose budget depends on labels, which are counted by now.
+    fn after_labels(&self, run: &PlannedRun) -> Result<Option<Loaded>, Fault> {
+        let Some(labels_from) = run.labels_from else { return Ok(None) };
+        let comparison = self.comparison;
+        let [entry, reference] = [run.entry, comparison.reference].map(|i| &comparison.entries[i]);
+        let reference = comparison.run_config(reference, run.seed, None)?.config;
+        let labels = |start: usize| -> Result<u64, Fault> {
+            let events = RunView::open(&self.plan.starts[start].dir)?.events()?;
+            let spent = Spent::from_events(events.iter().map(|logged| &logged.event));
+            Ok(spent.labels.responses)
+        };
+        let training_queries = run.training_queries;
+        let budget = Budget { rule: entry.budget, reference: &reference, training_queries };
+        let (of_reference, own) = (labels(labels_from)?, labels(run.start)?);
+        let queries = budget.queries(&run.loaded.config, of_reference, own)?;
+        comparison.run_config(entry, run.seed, queries).map(Some)
+    }
+
+    fn run(&self, loaded: &Loaded, request: &RunRequest<'_>, job: Job) -> Result<(), Fault> {
+        loaded.config.check()?;
+        let watch = Box::new(self.meter.watch(job));
+        carry_out(loaded, request, watch, Notes { quiet: true }).map(drop)
+    }
+}
+
+/// Whether a run said that it is complete.
+pub(super) fn is_finished(run: &PlannedRun) -> bool {
+    let events = RunView::open(&run.dir).and_then(|view| view.events());
+    let is_end = |event: &Event| matches!(event, Event::RunFinished { .. });
+    events.is_ok_and(|events| events.iter().any(|logged| is_end(&logged.event)))
+}
+
+/// A panic is a bug of one run and must not keep the others waiting.
+fn survive(make: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(make))
+        .unwrap_or_else(|_| Err(Fault::new(FaultClass::Bug, "the run panicked; see above")))
+}
+
+fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    board.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The same fault once more: what it was caused by stays with the first.
+fn again(fault: &Fault) -> Fault {
+    let again = Fault::new(fault.class, format!("its P_0 failed: {fault}"));
+    match &fault.hint {
+        Some(hint) => again.hint(hint.clone()),
+        None => again,
+    }
+}

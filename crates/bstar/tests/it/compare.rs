@@ -1,0 +1,256 @@
+//! Comparisons: runs from a shared start, equal budgets, kills, bad input.
+
+use crate::binary::{Bench, repository};
+use std::time::Duration;
+
+/// Two entries, two seeds, seconds, on a task that a hasty policy can learn from.
+const TINY: &str = r#"
+base = "tiny.toml"
+seeds = [1, 2]
+
+[common]
+task.arithmetic.modulus = 3
+task.arithmetic.expressions = 1
+task.arithmetic.largest_operand = 2
+task.arithmetic.supervised_operations = [0, 0, 1, 1]
+task.arithmetic.query_operations = [0, 0, 1]
+supervised.steps = 60
+
+[[entry]]
+name = "Fixed"
+method = "online-rft"
+
+[[entry]]
+name = "Adaptive"
+method = "b-star"
+"#;
+
+/// A task that a hasty policy can learn from, so that a reward model has something to learn.
+const WITH_MODEL: &str = r#"
+base = "tiny.toml"
+seeds = [3]
+budget = "as-configured"
+
+[common]
+task.arithmetic.modulus = 3
+task.arithmetic.expressions = 1
+task.arithmetic.largest_operand = 2
+task.arithmetic.supervised_operations = [0.0, 0.0, 1.0, 1.0]
+task.arithmetic.query_operations = [0.0, 0.0, 1.0]
+supervised.steps = 60
+reward_model = { queries = 20, responses = 4, completions = 4, steps = 12, batch_size = 8 }
+
+[[entry]]
+name = "Fixed"
+method = "online-rft"
+
+[[entry]]
+name = "Base reset"
+method = "rest-em"
+train.reset_to = "base"
+
+[[entry]]
+name = "Model"
+method = "b-star"
+reward.kind = "answer-and-reward-model"
+
+[[entry]]
+name = "Model, t 0.5"
+method = "online-rft"
+reward.kind = "answer-and-reward-model"
+balance.fixed_temperature = 0.5
+"#;
+
+/// Every run of a comparison: folder and trace.
+fn traces(bench: &Bench, dir: &str, runs: &[&str]) -> Vec<(Vec<serde_json::Value>, String)> {
+    runs.iter().map(|run| bench.trace(&format!("{dir}/runs/{run}"))).collect()
+}
+
+const RUNS: [&str; 4] =
+    ["fixed/seed-0001", "adaptive/seed-0001", "fixed/seed-0002", "adaptive/seed-0002"];
+
+#[test]
+fn a_comparison_killed_again_and_again_ends_with_the_same_tables() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY);
+    let start = std::time::Instant::now();
+    let whole = bench.good("compare c.toml --dir whole --workers 1");
+    let took = start.elapsed();
+    assert!(whole.stderr.contains("[4/4]"), "{}", whole.stderr);
+    let right = bench.read("whole/results.json").contains("\"mean\": 0.");
+    assert!(right, "some answers are right and some are not: {}", whole.stdout);
+    for part in 1_u32..6 {
+        let mut child =
+            bench.command("compare c.toml --dir killed --quiet").spawn().expect("the binary runs");
+        std::thread::sleep(took * part / 12 + Duration::from_millis(3));
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+    }
+    let killed = bench.good("compare c.toml --dir killed --workers 2 --quiet");
+    assert_eq!(killed.stdout, whole.stdout);
+    for file in ["tables.md", "results.json"] {
+        assert_eq!(bench.read(&format!("killed/{file}")), bench.read(&format!("whole/{file}")));
+    }
+    assert_eq!(traces(&bench, "killed", &RUNS), traces(&bench, "whole", &RUNS));
+    // What is finished is not made again, and the tables can be made without running anything.
+    let log = std::fs::metadata(bench.path("whole/runs/fixed/seed-0001/events.jsonl"));
+    let again = bench.good("compare c.toml --dir whole --tables");
+    assert_eq!(again.stdout, whole.stdout);
+    bench.good("compare c.toml --dir whole");
+    let after = std::fs::metadata(bench.path("whole/runs/fixed/seed-0001/events.jsonl"));
+    let changed = |of: std::io::Result<std::fs::Metadata>| of.expect("a log").modified().ok();
+    assert_eq!(changed(log), changed(after));
+}
+
+#[test]
+fn a_shared_start_gives_the_run_that_makes_its_own() {
+    let bench = Bench::new();
+    bench.write("c.toml", WITH_MODEL);
+    bench.good("compare c.toml --dir c --quiet");
+    let starts = std::fs::read_dir(bench.path("c/starts")).expect("starts").count();
+    assert_eq!(starts, 2, "one with and one without a reward model");
+    for entry in ["fixed", "base-reset", "model", "model-t-0.5"] {
+        let run = format!("c/runs/{entry}/seed-0003");
+        let written = bench.read(&format!("{run}/config.toml"));
+        let sets: String = written.lines().filter_map(|line| line.strip_prefix('#')).collect();
+        bench.good(&format!("run tiny.toml --quiet --run-dir alone --fresh {sets}"));
+        assert_eq!(bench.trace("alone"), bench.trace(&run), "{entry}");
+        let names = ["checkpoints/iter-0000/trainer_state.json", "rollouts/iter-0000/eval.parquet"];
+        for name in names {
+            let bytes =
+                |run: &str| std::fs::read(bench.path(&format!("{run}/{name}"))).expect("it");
+            assert_eq!(bytes("alone"), bytes(&run), "{entry}: {name}");
+        }
+    }
+    // The supervised stage was made once.
+    let steps = |run: &str| {
+        let events = bench.events(run);
+        let taught = |e: &&serde_json::Value| e["event"] == "step" && e["iteration"] == 0;
+        events.iter().filter(taught).count()
+    };
+    let logs = std::fs::read_dir(bench.path("c/starts")).expect("starts");
+    let logs = logs.map(|entry| entry.expect("a start").file_name().into_string().expect("a name"));
+    let all: Vec<usize> = logs.map(|name| steps(&format!("c/starts/{name}/seed-0003"))).collect();
+    assert_eq!(all, [60, 60], "both logs tell how P_0 was made");
+}
+
+#[test]
+fn a_search_is_paid_for_with_training_queries() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY);
+    let results = bench.good("compare c.toml --dir c --json --quiet").json();
+    let spent = |entry: usize| results["entries"][entry]["spent"].clone();
+    // Fixed: 20 queries × 4. Adaptive: 8 probe queries × 4 × 2 temperatures leave 4 queries.
+    assert_eq!(spent(0)["generated"][0], 160.0);
+    assert_eq!(spent(1)["generated"][0], 160.0);
+    assert_eq!((&spent(1)["queries"], &spent(1)["probe"][0]), (&4.0.into(), &128.0.into()));
+    assert!(spent(1)["generated"][1].as_f64() > Some(0.0), "tokens are counted");
+    let free = TINY.replace("seeds", "budget = \"as-configured\"\nseeds");
+    bench.write("free.toml", free);
+    let results = bench.good("compare free.toml --json --quiet").json();
+    assert_eq!(results["entries"][1]["spent"]["generated"][0], 288.0);
+    assert!(bench.path("comparisons/free/tables.md").exists());
+    // A search that leaves nothing is refused before anything is run.
+    bench.write("dear.toml", TINY.replace("\"b-star\"", "\"b-star\"\nbalance.probe_queries = 10"));
+    let words = ["entry `Adaptive`", "80 responses", "nothing to train on", "hint:"];
+    bench.bad("compare dear.toml", 2, &words);
+    assert!(!bench.path("comparisons/dear/runs").exists());
+}
+
+#[test]
+fn entries_and_seeds_may_be_added_but_not_changed() {
+    let bench = Bench::new();
+    let one =
+        "base = \"tiny.toml\"\nseeds = [1]\n[[entry]]\nname = \"Fixed\"\nmethod = \"online-rft\"\n";
+    bench.write("c.toml", one);
+    bench.good("compare c.toml --quiet");
+    bench.write(
+        "c.toml",
+        one.replace("[1]", "[1, 2]") + "[[entry]]\nname = \"P_0\"\nmethod = \"sft\"\n",
+    );
+    let more = bench.good("compare c.toml").stdout;
+    assert!(more.contains("| Fixed | 2/2"), "{more}");
+    bench.write("c.toml", one.to_owned() + "sample.k = 3\n");
+    let words = ["`Fixed` with seed 1", "sample.k: 4 → 3", "another `--dir`", "--fresh"];
+    bench.bad("compare c.toml --quiet", 4, &words);
+    bench.good("compare c.toml --quiet --fresh");
+    bench.write("other/mine.txt", "mine");
+    bench.bad("compare c.toml --dir other", 4, &["mine.txt", "--dir"]);
+}
+
+#[test]
+fn a_run_that_fails_is_named_and_the_others_go_on() {
+    let bench = Bench::new();
+    let entry = "[[entry]]\nname = \"Never\"\nmethod = \"online-rft\"\nbalance.fixed_threshold = 2.0\n\
+        run.most_empty_iterations = 1\n";
+    bench.write("c.toml", TINY.to_owned() + entry);
+    let words = ["2 of 6 runs failed", "Never, seed 2: nothing was selected"];
+    let outcome = bench.bad("compare c.toml --dir c", 6, &words);
+    assert!(outcome.stdout.contains("**Never, seed 1 failed:**"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("| Adaptive | 2/2"), "{}", outcome.stdout);
+}
+
+#[test]
+fn vary_makes_an_entry_of_each_combination() {
+    let bench = Bench::new();
+    let vary = "[[entry]]\nname = \"Grid\"\nmethod = \"online-rft\"\n[entry.vary]\n\
+        balance.fixed_temperature = [0.5, 1.0]\nbalance.fixed_threshold = [-0.5, 0.0]\n";
+    bench.write("c.toml", format!("base = \"tiny.toml\"\nseeds = [1]\n{vary}"));
+    let results = bench.good("compare c.toml --dir c --json --quiet --set iterations=1").json();
+    let names = results["entries"].as_array().expect("entries").iter().map(|e| e["name"].clone());
+    let expected = ["t 0.5, τ -0.5", "t 0.5, τ 0.0", "t 1.0, τ -0.5", "t 1.0, τ 0.0"];
+    assert_eq!(names.collect::<Vec<_>>(), expected.map(|name| format!("Grid, {name}")));
+    let run = bench.events("c/runs/grid-t-0.5-tau-neg0.5/seed-0001");
+    let decided = run.iter().find(|e| e["event"] == "decided").expect("a decision");
+    assert_eq!((&decided["temperature"], &decided["threshold"]), (&0.5.into(), &(-0.5).into()));
+}
+
+#[test]
+fn what_is_wrong_with_a_comparison_is_said_with_its_line() {
+    let bench = Bench::new();
+    let refuse = |text: String, words: &[&str]| {
+        bench.write("c.toml", text);
+        bench.bad("compare c.toml", 2, words);
+        assert!(!bench.path("comparisons/c/runs").exists(), "nothing is run");
+    };
+    refuse(
+        TINY.replace("seeds", "seed"),
+        &["c.toml:3: unknown key `seed`", "did you mean `seeds`?"],
+    );
+    refuse(
+        TINY.to_owned() + "sample.kk = 3\n",
+        &["c.toml:20: unknown key `sample.kk`", "did you mean `sample.k`?"],
+    );
+    refuse(
+        TINY.to_owned() + "sample.k = \"many\"\n",
+        &["entry `Adaptive`", "`sample.k`", "number"],
+    );
+    refuse(TINY.to_owned() + "evaluate.samples = 5\n", &["entry `Adaptive`", "[common]"]);
+    refuse(TINY.to_owned() + "optimizer.beta1 = 1.5\n", &["entry `Adaptive`", "`optimizer.beta1`"]);
+    refuse(TINY.to_owned() + "sample.queries = 3\n", &["`sample.queries`", "as-configured"]);
+    refuse(TINY.to_owned() + "seed = 3\n", &["entry `Adaptive`", "`seeds`"]);
+    refuse(TINY.replace("\"Adaptive\"", "\"fixed\""), &["too much alike", "own name"]);
+    refuse(TINY.replace("[1, 2]", "[1, 1]"), &["c.toml:3", "none twice"]);
+    refuse(format!("reference = \"No\"\n{TINY}"), &["c.toml:1", "`No`", "Fixed; Adaptive"]);
+    refuse(format!("budget = \"free\"\n{TINY}"), &["c.toml", "free", "as-configured"]);
+    refuse(TINY.replace("tiny.toml", "none.toml"), &["none.toml"]);
+    refuse("seeds = [1]\n".into(), &["nothing to compare", "[[entry]]"]);
+    refuse(
+        TINY.to_owned()
+            + "task.arithmetic.order = \"left_to_right\"\ntask.arithmetic.modulus = 11\n",
+        &["other queries", "[common]"],
+    );
+}
+
+#[test]
+fn every_shipped_comparison_resolves() {
+    let bench = Bench::new();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(repository().join("configs/compare")).expect("configs") {
+        let path = entry.expect("an entry").path();
+        let outcome = bench.good(&format!("compare {} --tables --json", path.display()));
+        assert!(outcome.json()["entries"].as_array().is_some_and(|e| e.len() > 2), "{path:?}");
+        seen += 1;
+    }
+    assert!(seen >= 2, "only {seen} comparisons");
+}
