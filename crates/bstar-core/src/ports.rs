@@ -142,6 +142,18 @@ pub struct Update<'a> {
     pub fresh_optimizer: bool,
 }
 
+/// What makes scores of a reward model's hidden states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RewardHead {
+    /// One number, read at the end of a step (as good as the paper's mean of all logits; spec §5).
+    #[default]
+    Scalar,
+    /// The language-model head: a step is right as long as each token up to its end is, and a token
+    /// as right as its logit is near the largest.
+    Token,
+}
+
 /// Something that answers prompts and can be taught.
 pub trait Policy {
     /// The reward model that it can become.
@@ -167,8 +179,9 @@ pub trait Policy {
         on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
     ) -> Result<(), Fault>;
 
-    /// A reward model that starts from the weights of this policy, with a new head drawn from `key`.
-    fn reward_model(&self, key: RngKey) -> Result<Self::RewardModel, Fault>;
+    /// A reward model that starts from the weights of this policy, with a new head; what is random in
+    /// it is drawn from `key`.
+    fn reward_model(&self, head: RewardHead, key: RngKey) -> Result<Self::RewardModel, Fault>;
 }
 
 /// A response to score: where each of its steps ends, as byte offsets into `response`.

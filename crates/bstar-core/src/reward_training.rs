@@ -8,8 +8,8 @@ use crate::improve::Improver;
 use crate::iteration::drawn_queries;
 use crate::monitor::Metric;
 use crate::ports::{
-    Checkpoint, LabelledResponse, Ledger, Policy, Progress, RewardModel as _, RewardUpdate,
-    StepRequest,
+    Checkpoint, LabelledResponse, Ledger, Policy, Progress, RewardHead, RewardModel as _,
+    RewardUpdate, StepRequest,
 };
 use crate::reward_quality::reward_quality;
 use crate::rng::RngKey;
@@ -37,6 +37,8 @@ pub struct RewardTrainingSettings {
     pub queries: usize,
     /// Share of these queries that is held out to measure the quality.
     pub held_out: f64,
+    /// What makes its scores.
+    pub head: RewardHead,
     /// Where it starts.
     pub start: RewardStart,
     /// Train a new one after so many iterations; 0 trains one before the first and no other.
@@ -88,7 +90,7 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
             all.into_iter().partition(|one| one.place < first_learned);
         let examples: Vec<LabelledResponse> = learned.into_iter().map(|one| one.example).collect();
         check_labels(&examples)?;
-        let mut model = self.fresh_reward_model(iteration, settings.start, key)?;
+        let mut model = self.fresh_reward_model(iteration, settings, key)?;
         self.train_reward_model(settings, iteration, &mut model, &examples, key)?;
         let metrics = self.reward_quality(&mut model, &test)?;
         let version = model.version();
@@ -103,15 +105,16 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
     fn fresh_reward_model(
         &mut self,
         iteration: u32,
-        start: RewardStart,
+        settings: &RewardTrainingSettings,
         key: RngKey,
     ) -> Result<P::RewardModel, Fault> {
         let key = key.child("head");
-        match start {
-            RewardStart::Policy => self.policy.reward_model(key),
+        let head = settings.head;
+        match settings.start {
+            RewardStart::Policy => self.policy.reward_model(head, key),
             RewardStart::Base => {
                 self.ledger.restore(Checkpoint::Base, self.policy)?;
-                let model = self.policy.reward_model(key)?;
+                let model = self.policy.reward_model(head, key)?;
                 let last = Checkpoint::Iteration(iteration.saturating_sub(1));
                 self.ledger.restore(last, self.policy)?;
                 Ok(model)

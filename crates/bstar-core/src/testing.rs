@@ -7,8 +7,8 @@
 use crate::event::{Activity, Event, Piece, TrainStep};
 use crate::fault::{Fault, FaultClass};
 use crate::ports::{
-    Checkpoint, Ledger, Policy, Progress, RewardModel, RewardUpdate, SampleRequest, StepRequest,
-    Task, Tick, Update,
+    Checkpoint, Ledger, Policy, Progress, RewardHead, RewardModel, RewardUpdate, SampleRequest,
+    StepRequest, Task, Tick, Update,
 };
 use crate::rng::{RngKey, below, uniform};
 use crate::rollout::{Completion, FinishReason, Grade, Query, Rollout, Stage, Verdict};
@@ -97,7 +97,7 @@ impl Policy for ScriptedPolicy {
         Ok(())
     }
 
-    fn reward_model(&self, _key: RngKey) -> Result<TableReward, Fault> {
+    fn reward_model(&self, _head: RewardHead, _key: RngKey) -> Result<TableReward, Fault> {
         Ok(TableReward(Self::FRESH_SCORES.to_vec()))
     }
 }

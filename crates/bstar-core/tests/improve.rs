@@ -9,7 +9,7 @@ use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::{ImproveSettings, Improver, improve};
 use bstar_core::method::Method;
-use bstar_core::ports::{Checkpoint, Decoding, Ledger};
+use bstar_core::ports::{Checkpoint, Decoding, Ledger, RewardHead};
 use bstar_core::preset::Preset;
 use bstar_core::race::Search;
 use bstar_core::ranking::GoldSolutions;
@@ -277,6 +277,7 @@ fn with_reward_training(start: RewardStart) -> ImproveSettings {
         batch_size: 4,
         schedule: settings.supervised.schedule,
         every_token: true,
+        head: RewardHead::Scalar,
     });
     settings
 }

@@ -53,11 +53,11 @@ impl TokenizedExample {
 pub struct Workspace {
     pub(crate) activations: Activations,
     /// Hidden states of the rows that are learned, and their gradients.
-    hidden: Vec<f32>,
-    grad_hidden: Vec<f32>,
+    pub(crate) hidden: Vec<f32>,
+    pub(crate) grad_hidden: Vec<f32>,
     /// The gradient of the hidden states of all rows.
     pub(crate) grad_all: Vec<f32>,
-    logits: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
     pub(crate) gradients: Vec<f32>,
 }
 

@@ -27,7 +27,7 @@ use crate::trainer_state::{self, Trained};
 use crate::weights::Weights;
 use adapted::Adapted;
 use bstar_core::event::TrainStep;
-use bstar_core::ports::{Example, Policy, PromptRequest, SampleRequest, Tick, Update};
+use bstar_core::ports::{Example, Policy, PromptRequest, RewardHead, SampleRequest, Tick, Update};
 use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
 use std::path::Path;
 use std::sync::Arc;
@@ -306,8 +306,8 @@ impl Policy for EmbeddedPolicy {
         result
     }
 
-    fn reward_model(&self, key: RngKey) -> Result<EmbeddedRewardModel, Fault> {
-        Ok(EmbeddedRewardModel::from_policy(self, key))
+    fn reward_model(&self, head: RewardHead, key: RngKey) -> Result<EmbeddedRewardModel, Fault> {
+        Ok(EmbeddedRewardModel::from_policy(self, head, key))
     }
 }
 

@@ -1,11 +1,15 @@
-//! A reward model as a Hugging Face folder: `config.json` of a model for token classification with
-//! one label, and `model.safetensors` with the body and `score`.
+//! A reward model as a Hugging Face folder: `config.json` and `model.safetensors`.
+//!
+//! With a scalar head it is a model for token classification with one label, `score` being the head.
+//! With a token head it is a language model whose architecture ends in `ForTokenReward`;
+//! `AutoModelForCausalLM` opens it, and `score.bias` is the bias.
 
 use super::weights::RewardWeights;
 use crate::config::{ModelConfig, all_finite};
 use crate::files;
 use crate::folder::FolderError;
 use crate::tensor_file::{read_tensors, write_tensors};
+use bstar_core::ports::RewardHead;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +18,7 @@ const CONFIG_FILE: &str = "config.json";
 const MODEL_FILE: &str = "model.safetensors";
 /// What the name of an architecture ends with, here and in a policy.
 const CLASSIFIER: &str = "ForTokenClassification";
+const TOKEN_REWARD: &str = "ForTokenReward";
 const LANGUAGE_MODEL: &str = "ForCausalLM";
 
 impl RewardWeights {
@@ -24,22 +29,26 @@ impl RewardWeights {
         let mut json: Value = serde_json::from_slice(&files::read(&path)?)
             .map_err(|error| broken(error.to_string()))?;
         let architecture = json["architectures"][0].as_str().unwrap_or_default().to_owned();
-        let Some(family) = architecture.strip_suffix(CLASSIFIER) else {
+        let kinds = [(CLASSIFIER, RewardHead::Scalar), (TOKEN_REWARD, RewardHead::Token)];
+        let known = |(ending, head)| Some((architecture.strip_suffix(ending)?, head));
+        let Some((family, head)) = kinds.into_iter().find_map(known) else {
             return Err(broken(format!(
                 "its architecture is {architecture:?}, and a reward model is one that ends in \
-                 {CLASSIFIER:?}"
+                 {CLASSIFIER:?} or {TOKEN_REWARD:?}"
             )));
         };
         json["architectures"] = json!([format!("{family}{LANGUAGE_MODEL}")]);
-        json["tie_word_embeddings"] = true.into();
+        if head == RewardHead::Scalar {
+            json["tie_word_embeddings"] = true.into();
+        }
         let text = serde_json::to_vec(&json).expect("a JSON value can be written");
         let config = ModelConfig::from_json(&text)
             .map_err(|problem| FolderError::Config { path, problem })?;
-        Self::read(config, &dir.join(MODEL_FILE))
+        Self::read(config, head, &dir.join(MODEL_FILE))
     }
 
-    fn read(config: ModelConfig, path: &Path) -> Result<Self, FolderError> {
-        let shapes: BTreeMap<_, _> = Self::shapes(&config).into_iter().collect();
+    fn read(config: ModelConfig, head: RewardHead, path: &Path) -> Result<Self, FolderError> {
+        let shapes: BTreeMap<_, _> = Self::shapes(&config, head).into_iter().collect();
         let found = read_tensors(path, |name, found| match shapes.get(name) {
             Some(expected) if expected == found => Ok(true),
             Some(expected) => Err(FolderError::Shape {
@@ -52,7 +61,7 @@ impl RewardWeights {
         })?;
         let mut tensors: BTreeMap<_, _> = found.into_iter().collect();
         let mut flat = Vec::with_capacity(config.parameter_count() + config.hidden_size + 1);
-        for (name, _) in Self::shapes(&config) {
+        for (name, _) in Self::shapes(&config, head) {
             match tensors.remove(&name) {
                 Some(tensor) => flat.extend_from_slice(&tensor.data),
                 None => {
@@ -60,7 +69,7 @@ impl RewardWeights {
                 }
             }
         }
-        Ok(Self::from_flat(config, flat))
+        Ok(Self::from_flat(config, head, flat))
     }
 
     /// Writes config and tensors into a folder, which is created if need be. Weights that are not
@@ -73,10 +82,17 @@ impl RewardWeights {
         files::create_folder(dir)?;
         let mut config = self.config().to_json();
         let name = config["architectures"][0].as_str().unwrap_or_default();
-        config["architectures"] = json!([name.replace(LANGUAGE_MODEL, CLASSIFIER)]);
-        config["num_labels"] = 1.into();
-        config["id2label"] = json!({ "0": "right so far" });
-        config["label2id"] = json!({ "right so far": 0 });
+        match self.head_kind() {
+            RewardHead::Scalar => {
+                config["architectures"] = json!([name.replace(LANGUAGE_MODEL, CLASSIFIER)]);
+                config["num_labels"] = 1.into();
+                config["id2label"] = json!({ "0": "right so far" });
+                config["label2id"] = json!({ "right so far": 0 });
+            }
+            RewardHead::Token => {
+                config["architectures"] = json!([name.replace(LANGUAGE_MODEL, TOKEN_REWARD)]);
+            }
+        }
         let mut text = serde_json::to_vec_pretty(&config).expect("a JSON value can be written");
         text.push(b'\n');
         files::write_synced(&dir.join(CONFIG_FILE), &text)?;

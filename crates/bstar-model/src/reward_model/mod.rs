@@ -1,13 +1,15 @@
-//! The reward model: the policy's architecture with a scalar head that scores the steps of a response
-//! (spec §5).
+//! The reward model: the policy's architecture with a head that scores the steps of a response (spec
+//! §5).
 //!
-//! The score of a step is the output of the head, a raw logit, at the last token of the step. The
+//! With a scalar head the score of a step is its output, a raw logit, at the last token of the step;
+//! [`token_head`] tells of the other kind. The
 //! authors take the mean of the full language-model head instead; one scalar is equivalent and
 //! cheaper. It is trained by binary cross-entropy on the tokens of labelled steps, all weights
 //! moving (the authors hold embedding and norms), and saved as a Hugging Face folder of a model for
 //! token classification with one label.
 
 mod folder;
+mod token_head;
 mod tokens;
 mod training;
 mod weights;
@@ -17,10 +19,11 @@ use crate::policy::EmbeddedPolicy;
 use crate::tokenizer::Tokenizer;
 use crate::transformer::{Activations, PackedTokens};
 use bstar_core::event::TrainStep;
-use bstar_core::ports::{Progress, RewardModel, RewardUpdate, StepRequest, Tick};
+use bstar_core::ports::{Progress, RewardHead, RewardModel, RewardUpdate, StepRequest, Tick};
 use bstar_core::{Fault, RngKey};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use tokens::StepTokens;
@@ -37,9 +40,10 @@ pub struct EmbeddedRewardModel {
 }
 
 impl EmbeddedRewardModel {
-    /// A reward model with the body of a policy and a head of small numbers drawn from `key`.
-    pub(crate) fn from_policy(policy: &EmbeddedPolicy, key: RngKey) -> Self {
-        let weights = RewardWeights::from_policy(policy.weights(), key);
+    /// A reward model with the body of a policy and a fresh head; the numbers of a scalar one are
+    /// small and drawn from `key`.
+    pub(crate) fn from_policy(policy: &EmbeddedPolicy, head: RewardHead, key: RngKey) -> Self {
+        let weights = RewardWeights::from_policy(policy.weights(), head, key);
         Self::from_parts(weights, policy.tokenizer().clone(), policy.optimizer_settings())
     }
 
@@ -74,7 +78,7 @@ impl EmbeddedRewardModel {
         &self,
         prompt: &str,
         response: &str,
-        steps: &[std::ops::Range<usize>],
+        steps: &[Range<usize>],
     ) -> Result<StepTokens, Fault> {
         let prompt = self.tokenizer.encode_prompt(prompt)?;
         let (tokens, ends) = self.tokenizer.encode_with_ends(response)?;
@@ -158,6 +162,14 @@ impl EmbeddedRewardModel {
         let mut activations = Activations::default();
         let transformer = self.weights.transformer();
         let hidden = transformer.forward(&packed, &mut activations);
+        if self.weights.head_kind() == RewardHead::Token {
+            let (width, mut logits) = (transformer.width(), Vec::new());
+            let score = |(one, sequence): (&StepTokens, &Range<usize>)| {
+                let hidden = &hidden[sequence.start * width..sequence.end * width];
+                token_head::step_scores(&self.weights, one, hidden, &mut logits)
+            };
+            return batch.iter().zip(packed.sequences()).map(score).collect();
+        }
         let rows = batch.iter().zip(packed.sequences()).flat_map(|(one, sequence)| {
             one.step_ends().iter().map(move |&row| sequence.start + row)
         });

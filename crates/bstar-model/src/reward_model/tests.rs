@@ -16,8 +16,14 @@ fn policy() -> EmbeddedPolicy {
     EmbeddedPolicy::from_scratch(size, tokenizer, 24, RngKey::from_seed(1), settings)
 }
 
+const HEADS: [RewardHead; 2] = [RewardHead::Scalar, RewardHead::Token];
+
+fn model_with(head: RewardHead) -> EmbeddedRewardModel {
+    policy().reward_model(head, RngKey::from_seed(2)).unwrap()
+}
+
 fn model() -> EmbeddedRewardModel {
-    policy().reward_model(RngKey::from_seed(2)).unwrap()
+    model_with(RewardHead::Scalar)
 }
 
 /// Steps of digits; a step is good unless it or one before it holds a 7.
@@ -65,22 +71,34 @@ fn train(model: &mut EmbeddedRewardModel, examples: &[LabelledResponse], steps: 
 #[test]
 fn it_learns_which_steps_are_good() {
     let examples = examples(200);
-    let mut model = model();
-    let losses = train(&mut model, &examples, 150);
-    assert!((losses[0] - 2_f64.ln()).abs() < 0.1, "a fresh head knows nothing: {}", losses[0]);
-    assert!(losses[149] < 0.15, "{}", losses[149]);
-    let scores = model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
-    let judged = examples.iter().zip(&scores).flat_map(|(example, scores)| {
-        example.labels.iter().zip(scores).map(|(label, score)| (*label > 0.5) == (*score > 0.0))
-    });
-    let judged: Vec<bool> = judged.collect();
-    let right = judged.iter().filter(|right| **right).count();
-    assert!(right * 100 >= judged.len() * 97, "{right} of {}", judged.len());
+    for head in HEADS {
+        let mut model = model_with(head);
+        let losses = train(&mut model, &examples, 150);
+        if head == RewardHead::Scalar {
+            assert!(
+                (losses[0] - 2_f64.ln()).abs() < 0.1,
+                "a fresh head knows nothing: {}",
+                losses[0]
+            );
+        }
+        assert!(losses[149] < 0.15, "{head:?}: {}", losses[149]);
+        let scores = model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
+        let judged = examples.iter().zip(&scores).flat_map(|(example, scores)| {
+            example.labels.iter().zip(scores).map(|(label, score)| (*label > 0.5) == (*score > 0.0))
+        });
+        let judged: Vec<bool> = judged.collect();
+        let right = judged.iter().filter(|right| **right).count();
+        assert!(right * 100 >= judged.len() * 97, "{head:?}: {right} of {}", judged.len());
+    }
 }
 
 #[test]
 fn the_gradient_is_that_of_finite_differences() {
-    let model = model();
+    HEADS.into_iter().for_each(check_gradient);
+}
+
+fn check_gradient(head: RewardHead) {
+    let model = model_with(head);
     let labelled: Vec<_> = examples(5)
         .iter()
         .map(|example| {
@@ -106,7 +124,8 @@ fn the_gradient_is_that_of_finite_differences() {
         };
         let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
         let found = f64::from(gradient[index]);
-        assert!((slope - found).abs() < 2e-3 * (1.0 + slope.abs()), "{index}: {slope} {found}");
+        let close = (slope - found).abs() < 2e-3 * (1.0 + slope.abs());
+        assert!(close, "{head:?}, {index}: {slope} {found}");
     }
 }
 
@@ -116,10 +135,12 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut model = model();
-            train(&mut model, &examples, 3);
-            let scores = model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
-            (model.version(), scores)
+            HEADS.map(|head| {
+                let mut model = model_with(head);
+                train(&mut model, &examples, 3);
+                let scores = model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
+                (model.version(), scores)
+            })
         })
     };
     assert_eq!(run(1), run(3));
@@ -155,23 +176,67 @@ fn it_survives_its_folder_in_every_family() {
         let mut config = policy().weights().config.clone();
         config.family = family;
         let weights = crate::weights::Weights::random(&config, RngKey::from_seed(4));
-        let weights = RewardWeights::from_policy(&weights, RngKey::from_seed(5));
-        weights.save(dir.path()).unwrap();
-        let loaded = RewardWeights::load(dir.path()).unwrap();
-        assert_eq!(loaded.flat(), weights.flat());
-        assert_eq!(loaded.config().family, family);
+        for head in HEADS {
+            let weights = RewardWeights::from_policy(&weights, head, RngKey::from_seed(5));
+            weights.save(dir.path()).unwrap();
+            let loaded = RewardWeights::load(dir.path()).unwrap();
+            assert_eq!(loaded.flat(), weights.flat());
+            assert_eq!(loaded.head_kind(), head);
+            assert_eq!(loaded.config().family, family);
+        }
     }
-    let (dir, model) = (tempfile::tempdir().unwrap(), model());
-    model.save(dir.path()).unwrap();
-    let mut loaded = EmbeddedRewardModel::load(dir.path(), &policy()).unwrap();
-    assert_eq!(loaded.version(), model.version());
-    let examples = examples(3);
-    let scores = |model: &mut EmbeddedRewardModel| {
-        model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap()
+}
+
+#[test]
+fn a_loaded_one_scores_as_the_saved_one_and_is_told_from_a_policy() {
+    for (head, architecture) in
+        HEADS.into_iter().zip(["LlamaForTokenClassification", "LlamaForTokenReward"])
+    {
+        let (dir, model) = (tempfile::tempdir().unwrap(), model_with(head));
+        model.save(dir.path()).unwrap();
+        let fault =
+            EmbeddedPolicy::from_folder(dir.path(), OptimizerSettings::default()).err().unwrap();
+        assert!(fault.message.contains(architecture), "{fault}");
+        let mut loaded = EmbeddedRewardModel::load(dir.path(), &policy()).unwrap();
+        assert_eq!(loaded.version(), model.version());
+        let examples = examples(3);
+        let scores = |model: &mut EmbeddedRewardModel| {
+            model.step_scores(&requests(&examples), &mut |_| Ok(())).unwrap()
+        };
+        assert_eq!(scores(&mut loaded), scores(&mut model.clone()));
+        let config = fs::read_to_string(dir.path().join("config.json")).unwrap();
+        assert!(config.contains(architecture), "{config}");
+    }
+}
+
+#[test]
+fn the_scores_of_a_token_head_never_rise_and_its_likeliest_tokens_are_right() {
+    let mut model = model_with(RewardHead::Token);
+    let greedy = {
+        use bstar_core::ports::{Decoding, PromptRequest, SampleRequest};
+        let prompts = vec![PromptRequest { prompt: "1+1=", begun: "", key: RngKey::from_seed(6) }];
+        let request = SampleRequest { prompts, samples: 1, decoding: Decoding::greedy(6) };
+        policy().sample(&request, &mut |_| Ok(())).unwrap().remove(0).remove(0).text
     };
-    assert_eq!(scores(&mut loaded), scores(&mut model.clone()));
-    let config = fs::read_to_string(dir.path().join("config.json")).unwrap();
-    assert!(config.contains("LlamaForTokenClassification"), "{config}");
+    let likeliest = LabelledResponse {
+        response: greedy.as_str().into(),
+        steps: (0..greedy.len()).map(|at| at..at + 1).collect(),
+        labels: vec![1.0; greedy.len()],
+        ..examples(1).remove(0)
+    };
+    let mut all = examples(20);
+    all.push(likeliest);
+    let scores = model.step_scores(&requests(&all), &mut |_| Ok(())).unwrap();
+    for scores in &scores {
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    }
+    // P after n likeliest tokens is σ(bias)ⁿ.
+    let right = 1.0 / (1.0 + (-f64::from(token_head::FRESH_BIAS)).exp());
+    for (place, score) in scores[20].iter().enumerate() {
+        let product = right.powi(i32::try_from(place).unwrap() + 1);
+        let expected = (product / (1.0 - product)).ln();
+        assert!((score - expected).abs() < 1e-4, "{place}: {score} {expected}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(super) struct StepTokens {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LabelledTokens {
     tokens: Vec<u32>,
+    prompt_len: usize,
     /// Token and label, ascending.
     labels: Vec<(usize, f32)>,
 }
@@ -47,6 +48,11 @@ impl StepTokens {
         &self.tokens
     }
 
+    /// Tokens of the prompt.
+    pub(super) fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+
     /// The last token of each step.
     pub(super) fn step_ends(&self) -> &[usize] {
         &self.ends
@@ -67,7 +73,7 @@ impl StepTokens {
             found.extend((first..=end).map(|token| (token, label)));
             next = end + 1;
         }
-        LabelledTokens { tokens: self.tokens.clone(), labels: found }
+        LabelledTokens { tokens: self.tokens.clone(), prompt_len: self.prompt_len, labels: found }
     }
 }
 
@@ -75,6 +81,11 @@ impl LabelledTokens {
     /// Prompt and response.
     pub(super) fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// Tokens of the prompt.
+    pub(super) fn prompt_len(&self) -> usize {
+        self.prompt_len
     }
 
     /// Tokens and their labels, ascending.

@@ -3,6 +3,7 @@
 //! The mean is over labelled tokens of the whole batch. A batch is cut into parts and their gradients
 //! are added as for a policy ([`crate::trainer`]).
 
+use super::token_head;
 use super::tokens::LabelledTokens;
 use super::weights::RewardWeights;
 use crate::loss::Workspace;
@@ -10,6 +11,7 @@ use crate::optimizer::{AdamW, OptimizerSettings, gradient_norm};
 use crate::parameters::ParameterGroup;
 use crate::trainer::{StepReport, TrainerError, parts, sum_over_parts};
 use crate::transformer::PackedTokens;
+use bstar_core::ports::RewardHead;
 
 /// A reward model being trained.
 pub(super) struct RewardTrainer {
@@ -73,7 +75,10 @@ impl RewardTrainer {
         let weights = &self.weights;
         let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
         let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
-            step_loss(weights, part, scale, workspace)
+            match weights.head_kind() {
+                RewardHead::Scalar => step_loss(weights, part, scale, workspace),
+                RewardHead::Token => token_head::loss(weights, part, scale, workspace),
+            }
         });
         let gradient_norm = gradient_norm(&self.gradient);
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
@@ -87,7 +92,7 @@ impl RewardTrainer {
 
 /// The scores at rows of the hidden states.
 pub(super) fn score_rows(weights: &RewardWeights, hidden: &[f32], rows: &[usize]) -> Vec<f32> {
-    let (head, bias) = weights.head();
+    let (head, bias) = (weights.head(), weights.bias());
     let width = head.len();
     let score = |&row: &usize| {
         let hidden = &hidden[row * width..(row + 1) * width];
@@ -96,8 +101,8 @@ pub(super) fn score_rows(weights: &RewardWeights, hidden: &[f32], rows: &[usize]
     rows.iter().map(score).collect()
 }
 
-/// The binary cross-entropy (nats) of all labelled tokens, summed and multiplied by `scale`; its
-/// gradient is left in `workspace`.
+/// With a scalar head: the binary cross-entropy (nats) of all labelled tokens, summed and multiplied by
+/// `scale`; its gradient is left in `workspace`.
 fn step_loss(
     weights: &RewardWeights,
     examples: &[&LabelledTokens],
@@ -105,7 +110,7 @@ fn step_loss(
     workspace: &mut Workspace,
 ) -> f64 {
     let transformer = weights.transformer();
-    let (head, _) = weights.head();
+    let head = weights.head();
     let (width, body) = (head.len(), weights.body_count());
     let packed = PackedTokens::new(examples.iter().map(|example| example.tokens()));
     let Workspace { activations, grad_all, gradients, .. } = workspace;

@@ -16,6 +16,7 @@ use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{ThresholdSource, TieRule};
 use bstar_core::grid::Grid;
 use bstar_core::method::Method;
+use bstar_core::ports::RewardHead;
 use bstar_core::preset::Preset;
 use bstar_core::race::Search;
 use bstar_core::ranking::{Deduplication, GoldSolutions};
@@ -183,7 +184,10 @@ pub(crate) struct RewardModelConfig {
     pub(crate) temperature: f64,
     /// Share of these queries that is held out to measure the quality.
     pub(crate) held_out: f64,
-    /// The weights that it starts from; the head is always new.
+    /// What makes its scores: one number at the end of a step, or the language-model head, token by
+    /// token (docs/concepts/reward-model.md).
+    pub(crate) head: RewardHead,
+    /// The weights that it starts from; a scalar head is always new.
     pub(crate) start: RewardStart,
     /// Train a new one after this many iterations; 0 trains one before the first and no other.
     pub(crate) refresh_every: u32,

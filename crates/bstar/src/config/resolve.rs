@@ -209,6 +209,7 @@ impl Config {
             },
             queries: model.queries,
             held_out: model.held_out,
+            head: model.head,
             start: model.start,
             refresh_every: model.refresh_every,
             steps: model.steps,

@@ -85,3 +85,19 @@ fn a_policy_that_is_never_right_teaches_no_reward_model() {
     let words = ["all steps have the label 0", "reward_model.queries", "another --run-dir"];
     bench.bad(run, 6, &words);
 }
+
+#[test]
+fn a_token_head_is_trained_scores_and_is_used_again_from_its_folder() {
+    let bench = Bench::new();
+    let run = run_with_model();
+    bench.good(&format!("{run} --run-dir run --set reward_model.head=token"));
+    let scored = |events: &[serde_json::Value]| {
+        let of_kind = |e: &&serde_json::Value| e["event"] == "decided";
+        events.iter().filter(of_kind).map(|e| e["balance_score"].clone()).collect::<Vec<_>>()
+    };
+    assert!(!scored(&bench.events("run")).is_empty());
+    let folder = bench.path("run/reward_models/iter-0000");
+    bench.good(&format!("{run} --run-dir again --set reward_model.folder={}", folder.display()));
+    let first = |events: &[serde_json::Value]| scored(events)[0].clone();
+    assert_eq!(first(&bench.events("run")), first(&bench.events("again")));
+}
