@@ -5,6 +5,7 @@
 //! rule, and carries the whole grid so that the choice can be checked afterwards.
 
 use crate::balance::{BalanceRule, Cell, RankedPool};
+use crate::calibration::Calibration;
 use crate::confidence::{Confidence, Difference, Scores};
 use crate::pool::Pool;
 use crate::race::RaceRecord;
@@ -12,6 +13,7 @@ use crate::ranking::RankingRule;
 use crate::rng::RngKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Scores that differ by less than this are a tie.
 const TIE: f64 = 1e-12;
@@ -88,6 +90,9 @@ pub struct Decision {
     /// The race that the temperature won, where there was one; `grid` is then of the winner alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub race: Option<RaceRecord>,
+    /// What reward-model scores were ranked in, where they are ranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Arc<Calibration>>,
 }
 
 impl Decision {
@@ -163,6 +168,7 @@ impl Controller {
             confidence: best.map(|best| scores.confidence(&grid, Some(best), key)),
             held_back: held.map(|(_, difference)| difference),
             race: None,
+            calibration: ranking.calibration.clone(),
             grid,
             full_grid: Vec::new(),
         }

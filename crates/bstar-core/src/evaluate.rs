@@ -4,7 +4,7 @@
 
 use crate::draw::{DrawActivity, DrawRequest, draw, observations};
 use crate::fault::Fault;
-use crate::monitor::{Metric, MonitorSettings, monitor};
+use crate::monitor::{Metric, MonitorSettings, Observation, monitor};
 use crate::ports::{Decoding, Policy, Progress, RewardModel, Task};
 use crate::reward::RewardRule;
 use crate::rng::RngKey;
@@ -32,6 +32,26 @@ pub struct EvaluationSettings {
     pub key: RngKey,
 }
 
+impl EvaluationSettings {
+    /// The monitors of these samples; where scores are ranked, they are ranked among them.
+    pub fn monitors(&self, groups: &[Vec<Observation>]) -> MonitorSettings {
+        let scores = groups.iter().flatten().map(|o| o.scored.reward_model_score);
+        MonitorSettings {
+            k: self.k.clone(),
+            s: self.s.clone(),
+            reward: self.reward,
+            calibration: self.reward.calibration_among(scores),
+            key: self.key,
+        }
+    }
+
+    /// Of so many test queries, how many are answered greedily and how many of those are sampled.
+    pub(crate) fn counts(&self, all: usize) -> (usize, usize) {
+        let asked = if self.queries == 0 { all } else { self.queries.min(all) };
+        (asked, self.sampled_queries.min(asked))
+    }
+}
+
 /// What an evaluation found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
@@ -51,8 +71,8 @@ pub fn evaluate<P: Policy + ?Sized>(
     mut reward_model: Option<&mut dyn RewardModel>,
     tick: &mut dyn FnMut(DrawActivity, Progress) -> Result<(), Fault>,
 ) -> Result<Evaluation, Fault> {
-    let limit = if settings.queries == 0 { queries.len() } else { settings.queries };
-    let queries: Vec<&Query> = queries.iter().take(limit).collect();
+    let (asked, sampled) = settings.counts(queries.len());
+    let queries: Vec<&Query> = queries.iter().take(asked).collect();
     let draw_request = |queries, samples, decoding| DrawRequest {
         queries,
         samples,
@@ -62,7 +82,7 @@ pub fn evaluate<P: Policy + ?Sized>(
         stage: Stage::Eval,
         reduction: settings.reward.reduction,
     };
-    let sampled = &queries[..settings.sampled_queries.min(queries.len())];
+    let sampled = &queries[..sampled];
     let total = (queries.len() + sampled.len() * settings.samples) as u64;
     let greedy = settings.decoding.likeliest();
     let mut greedy_tick = |activity, progress| match activity {
@@ -85,9 +105,7 @@ pub fn evaluate<P: Policy + ?Sized>(
         };
         let drawn = draw(&request, policy, task, model, &mut sampled_tick)?;
         let groups = observations(&drawn, &|response| task.equations(response));
-        let (k, s) = (settings.k.clone(), settings.s.clone());
-        let monitors = MonitorSettings { k, s, reward: settings.reward, key: settings.key };
-        metrics.extend(monitor(&groups, &monitors));
+        metrics.extend(monitor(&groups, &settings.monitors(&groups)));
         rollouts.extend(drawn);
     }
     Ok(Evaluation { rollouts, metrics })
@@ -110,9 +128,8 @@ pub fn query_values(
     for monitor in greedy_values(greedy, task.name()) {
         values.insert(monitor.name, monitor.values.into_iter().collect());
     }
-    let (k, s) = (settings.k.clone(), settings.s.clone());
-    let monitors = MonitorSettings { k, s, reward: settings.reward, key: settings.key };
     let groups = observations(sampled, &|response| task.equations(response));
+    let monitors = settings.monitors(&groups);
     for (id, group) in in_order(sampled).into_iter().zip(groups) {
         for metric in monitor(&[group], &monitors) {
             let Some(value) = metric.value else { continue };

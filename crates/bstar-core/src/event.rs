@@ -5,6 +5,7 @@
 //! seed, commit and config have equal events.
 
 use crate::controller::Decision;
+use crate::curriculum::Renewal;
 use crate::monitor::Metric;
 use crate::rollout::{Stage, Verdict};
 
@@ -82,6 +83,10 @@ pub struct SelectionSummary {
     pub selected: u64,
     /// Unique correct ones among the selected.
     pub correct: u64,
+    /// Those of them that the reward model puts above `balance.verified_above`; none where n' counts
+    /// answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<u64>,
     /// Queries with at least one selected rollout.
     pub queries: u64,
     /// Rollouts whose normalised text repeats an earlier one of the same query.
@@ -215,6 +220,14 @@ pub enum Event {
         in_a_row: u32,
         /// Why, in words, and what to try.
         advice: String,
+    },
+    /// What AdaSTaR made of the queries of an iteration ([`crate::curriculum`]).
+    QueriesRenewed {
+        /// The iteration.
+        iteration: u32,
+        /// How many have a new record, of how many, at which accuracy.
+        #[serde(flatten)]
+        renewal: Renewal,
     },
     /// Monitors over the rollouts of a stage.
     Measured {

@@ -16,6 +16,7 @@
 use crate::balance::{BalanceRule, CapRule, EmptyQueries, cap_limit, target_count};
 use crate::batches::batches;
 use crate::controller::{Configuration, Controller, Decision};
+use crate::curriculum::QueryOrder;
 use crate::draw::{graded, pool_of};
 use crate::evaluate::{EvaluationSettings, evaluate};
 use crate::event::{Activity, Event, Piece};
@@ -47,6 +48,8 @@ pub struct ImproveSettings {
     pub supervised: SupervisedSettings,
     /// Queries drawn in each iteration (M); 0 means all.
     pub queries_per_iteration: usize,
+    /// Which queries these are.
+    pub query_order: QueryOrder,
     /// Responses per query (k), for probe and draw alike.
     pub samples_per_query: usize,
     /// Samples wanted for training in each iteration (N).
@@ -121,14 +124,16 @@ pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<
     run.make_initial_policy(run_key)?; // P_0
     for iteration in state.next_iteration..=run.settings.planned_iterations() {
         let key = run_key.child("iteration").index(u64::from(iteration));
+        let queries = run.training_queries(&state, key); // M of x
         run.refresh_reward_model(iteration, key)?; // r, where a model is part of it
-        let probes = run.probe(iteration, run_key, key)?;
-        let decision = run.decide(&probes, run_key, key, state.previous); // (t_i, τ_i)
+        let probes = run.probe(iteration, &queries, run_key, key)?;
+        let decision = run.decide(&probes, &queries, run_key, key, state.previous); // (t_i, τ_i)
         let (decision, mut rollouts) =
-            run.draw(iteration, decision, &probes, key, state.previous)?;
-        let selection = run.select(iteration, &decision, &mut rollouts, key)?; // r > τ_i
+            run.draw(iteration, decision, &probes, &queries, key, state.previous)?;
+        let selection = run.select(iteration, &decision, &mut rollouts, queries, key)?; // r > τ_i
         run.train(iteration, &selection, &rollouts, &mut state, key)?; // P_i
         run.evaluate(iteration)?;
+        run.renew_queries(iteration, &rollouts, &mut state)?;
         run.commit(iteration)?;
         state.previous = Some(decision.configuration());
     }
@@ -178,6 +183,23 @@ impl ImproveSettings {
         }
     }
 
+    /// M, of so many training queries.
+    pub(crate) fn training_count(&self, all: usize) -> usize {
+        match self.queries_per_iteration {
+            0 => all,
+            wanted => wanted.min(all),
+        }
+    }
+
+    /// Optimizer steps of an iteration that trains on so many examples.
+    pub(crate) fn steps_on(&self, examples: usize) -> usize {
+        let passes = match self.most_passes {
+            0 => usize::MAX,
+            passes => passes.saturating_mul(examples).div_ceil(self.batch_size),
+        };
+        self.steps_per_iteration.min(passes)
+    }
+
     /// The schedule of an iteration and the step at which it enters it, after so many iterations
     /// that trained.
     fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
@@ -213,7 +235,9 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         if let Some(iteration) = scored {
             self.reward_model = Some(self.ledger.restore_reward_model(iteration, self.policy)?);
         }
-        Ok(LoopState::after(&events))
+        let mut state = LoopState::after(&events);
+        self.recall_queries(&mut state)?;
+        Ok(state)
     }
 
     fn make_initial_policy(&mut self, run_key: RngKey) -> Result<(), Fault> {
@@ -235,6 +259,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     fn probe(
         &mut self,
         iteration: u32,
+        drawn: &[&'a Query],
         run_key: RngKey,
         key: RngKey,
     ) -> Result<Vec<Rollout>, Fault> {
@@ -253,7 +278,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
                 let queries = self.probe_queries(run_key, key);
                 self.sample(iteration, stage, &queries, &candidates, key.child("probe"))?
             }
-            Search::Racing => self.race(iteration, &candidates, key)?,
+            Search::Racing => self.race(iteration, &candidates, drawn, key)?,
         };
         self.publish_graded(iteration, stage, &rollouts)?;
         Ok(rollouts)
@@ -262,12 +287,13 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     fn decide(
         &self,
         probes: &[Rollout],
+        drawn: &[&'a Query],
         run_key: RngKey,
         key: RngKey,
         previous: Option<Configuration>,
     ) -> Decision {
         let settings = self.settings;
-        let queries = self.search_queries(run_key, key);
+        let queries = self.search_queries(drawn, run_key, key);
         let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
         let pool = |temperature| pool_of(probes.iter(), &ids, temperature);
         let pools: Vec<Pool> = settings.controller.candidates().into_iter().map(pool).collect();
@@ -282,21 +308,19 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         iteration: u32,
         decision: Decision,
         probes: &[Rollout],
+        queries: &[&Query],
         key: RngKey,
         previous: Option<Configuration>,
     ) -> Result<(Decision, Vec<Rollout>), Fault> {
         let settings = self.settings;
-        let queries = self.training_queries(key);
         let rollouts = if self.ledger.is_published(iteration, Piece::Draw) {
             self.ledger.read_rollouts(iteration, Stage::Train)?
         } else {
-            self.draw_all(iteration, &queries, &decision, probes, key)?
+            self.draw_all(iteration, queries, &decision, probes, key)?
         };
-        let (pool, balance) = self.training_pool(&queries, &rollouts, decision.temperature);
-        let gold = gold_hashes(&queries);
-        let ranking = &settings.ranking;
-        let decision =
-            settings.controller.settle(decision, &pool, &gold, ranking, &balance, previous);
+        let (pool, balance) = self.training_pool(queries, &rollouts, decision.temperature);
+        let gold = gold_hashes(queries);
+        let decision = settings.settle(decision, &pool, &gold, &balance, previous);
         let decided = Event::Decided { iteration, decision: decision.clone() };
         self.record_before(Piece::Draw, iteration, decided)?;
         Ok((decision, rollouts))
@@ -308,20 +332,22 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         iteration: u32,
         decision: &Decision,
         rollouts: &mut [Rollout],
+        queries: Vec<&'a Query>,
         key: RngKey,
     ) -> Result<Selected<'a>, Fault> {
         let settings = self.settings;
-        let queries = self.training_queries(key);
         let (pool, balance) = self.training_pool(&queries, rollouts, decision.temperature);
         let gold = gold_hashes(&queries);
-        let selection = select(&pool, &gold, &settings.ranking, &balance, decision.threshold);
-        mark(rollouts, &selection, &queries, &settings.ranking);
+        let ranking = settings.ranking_of(decision);
+        let selection = select(&pool, &gold, &ranking, &balance, decision.threshold);
+        mark(rollouts, &selection, &queries, &ranking);
         let selected = self.selected(queries, selection, rollouts);
         if self.ledger.is_published(iteration, Piece::Draw) {
             self.settings.check_gradable(Stage::Train, rollouts)?;
             return Ok(selected);
         }
-        for event in self.selection_events(iteration, &selected, &pool, rollouts, key) {
+        let by = (&ranking, key);
+        for event in self.selection_events(iteration, &selected, &pool, rollouts, by) {
             self.ledger.record(event)?;
         }
         self.publish_graded(iteration, Stage::Train, rollouts)?;
@@ -372,11 +398,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         if method.start == StartPoint::Reset {
             self.ledger.restore(settings.reset_to, self.policy)?;
         }
-        let passes = match settings.most_passes {
-            0 => usize::MAX,
-            passes => (passes * examples.len()).div_ceil(settings.batch_size),
-        };
-        let steps = settings.steps_per_iteration.min(passes);
+        let steps = settings.steps_on(examples.len());
         let order = batches(examples.len(), settings.batch_size, steps, key.child("batches"));
         let (schedule, first_step) = settings.schedule(updates);
         let fresh_optimizer = updates == 0 || !method.carries_optimizer;

@@ -4,6 +4,7 @@
 //! same again.
 
 use crate::controller::Configuration;
+use crate::curriculum::{Curriculum, QueryOrder, Renewal, wins_by_query};
 use crate::draw::{DrawActivity, DrawRequest, draw, observations};
 use crate::event::{Activity, Event, Piece, SelectionSummary};
 use crate::fault::{Fault, FaultClass};
@@ -23,19 +24,28 @@ use std::sync::Arc;
 const MOST_SHOWN: usize = 60;
 
 /// What the loop carries from one iteration to the next.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LoopState {
     pub(crate) next_iteration: u32,
     pub(crate) previous: Option<Configuration>,
     /// Iterations that trained.
     pub(crate) updates: u32,
     pub(crate) empty_in_a_row: u32,
+    /// What is known of each training query, where the order of queries depends on it. Not told by
+    /// events: it follows from the rollouts of the draws.
+    pub(crate) curriculum: Option<Curriculum>,
 }
 
 impl LoopState {
     /// The state that the committed iterations among these events lead to.
     pub(crate) fn after(events: &[Event]) -> Self {
-        let mut state = Self { next_iteration: 1, previous: None, updates: 0, empty_in_a_row: 0 };
+        let mut state = Self {
+            next_iteration: 1,
+            previous: None,
+            updates: 0,
+            empty_in_a_row: 0,
+            curriculum: None,
+        };
         let (mut previous, mut empty_in_a_row) = (None, 0);
         for event in events {
             match event {
@@ -47,8 +57,8 @@ impl LoopState {
                 Event::IterationCommitted { iteration, .. } => {
                     let trained = *iteration > 0 && empty_in_a_row == 0;
                     let updates = state.updates + u32::from(trained);
-                    state =
-                        Self { next_iteration: iteration + 1, previous, updates, empty_in_a_row };
+                    let next_iteration = iteration + 1;
+                    state = Self { next_iteration, previous, updates, empty_in_a_row, ..state };
                 }
                 _ => {}
             }
@@ -67,14 +77,22 @@ pub(crate) struct Selected<'q> {
 }
 
 impl Selected<'_> {
-    fn summary(&self, pool: &Pool, drawn: usize, gold: u64) -> SelectionSummary {
+    fn summary(
+        &self,
+        pool: &Pool,
+        rule: &RankingRule,
+        drawn: usize,
+        gold: u64,
+    ) -> SelectionSummary {
         let cell = &self.selection.cell;
         let all = pool.groups.iter().map(|group| distinct(group.iter()));
-        let SelectedCounts { selected, correct, queries } = self.selection.counts(pool);
+        let SelectedCounts { selected, correct, verified, queries } =
+            self.selection.counts(pool, rule);
         SelectionSummary {
             drawn: drawn as u64,
             selected,
             correct,
+            verified,
             queries,
             duplicates: (drawn - all.sum::<usize>()) as u64,
             gold,
@@ -162,18 +180,55 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         drawn_queries(self.task, self.settings.probe_queries, key.child("probe queries"))
     }
 
-    /// The M queries of an iteration.
-    pub(crate) fn training_queries(&self, key: RngKey) -> Vec<&'a Query> {
-        drawn_queries(self.task, self.training_count(), key.child("training queries"))
+    /// The M queries of an iteration, in random order: its beginning stands for the whole.
+    pub(crate) fn training_queries(&self, state: &LoopState, key: RngKey) -> Vec<&'a Query> {
+        let (count, key) = (self.training_count(), key.child("training queries"));
+        let Some(curriculum) = &state.curriculum else {
+            return drawn_queries(self.task, count, key);
+        };
+        let all = self.task.train();
+        let mut queries: Vec<&Query> =
+            curriculum.first(count).into_iter().map(|place| &all[place]).collect();
+        shuffle(&mut queries, &mut key.rng());
+        queries
+    }
+
+    /// What is known of the queries after the iterations before `state.next_iteration`.
+    pub(crate) fn recall_queries(&self, state: &mut LoopState) -> Result<(), Fault> {
+        if self.settings.query_order == QueryOrder::Shuffled {
+            return Ok(());
+        }
+        let run_key = RngKey::from_seed(self.settings.seed);
+        let mut curriculum = Curriculum::new(self.task.train().len(), run_key);
+        for iteration in 1..state.next_iteration {
+            let rollouts = self.ledger.read_rollouts(iteration, Stage::Train)?;
+            self.renew(&mut curriculum, iteration, &rollouts);
+        }
+        state.curriculum = Some(curriculum);
+        Ok(())
+    }
+
+    /// Takes in what became of the queries of an iteration, where their order depends on it.
+    pub(crate) fn renew_queries(
+        &mut self,
+        iteration: u32,
+        rollouts: &[Rollout],
+        state: &mut LoopState,
+    ) -> Result<(), Fault> {
+        let Some(curriculum) = &mut state.curriculum else { return Ok(()) };
+        let renewal = self.renew(curriculum, iteration, rollouts);
+        self.ledger.record(Event::QueriesRenewed { iteration, renewal })
+    }
+
+    fn renew(&self, curriculum: &mut Curriculum, iteration: u32, rollouts: &[Rollout]) -> Renewal {
+        let (wins, all) = (wins_by_query(rollouts), self.task.train());
+        let of = |place: usize| wins.get(&all[place].id).copied().unwrap_or_default();
+        curriculum.renew(iteration, self.training_count(), of)
     }
 
     /// M.
     pub(crate) fn training_count(&self) -> usize {
-        let all = self.task.train().len();
-        match self.settings.queries_per_iteration {
-            0 => all,
-            wanted => wanted.min(all),
-        }
+        self.settings.training_count(self.task.train().len())
     }
 
     pub(crate) fn selected(
@@ -196,15 +251,16 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         selected: &Selected<'_>,
         pool: &Pool,
         rollouts: &[Rollout],
-        key: RngKey,
+        (ranking, key): (&RankingRule, RngKey),
     ) -> [Event; 2] {
         let gold = self.gold_examples(selected).count() as u64;
-        let selection = selected.summary(pool, rollouts.len(), gold);
+        let selection = selected.summary(pool, ranking, rollouts.len(), gold);
         let task = self.task;
         let groups = observations(rollouts, &|response| task.equations(response));
         let evaluation = &self.settings.evaluation;
         let (k, s) = (evaluation.k.clone(), evaluation.s.clone());
-        let settings = MonitorSettings { k, s, reward: self.settings.ranking.reward, key };
+        let (reward, calibration) = (ranking.reward, ranking.calibration.clone());
+        let settings = MonitorSettings { k, s, reward, calibration, key };
         let mut metrics = monitor(&groups, &settings);
         metrics.extend(spread_metrics(selected, rollouts));
         let stage = Stage::Train;
@@ -335,7 +391,7 @@ pub(crate) fn mark(
 ) {
     for rollout in rollouts.iter_mut() {
         let correct = rollout.verdict.is_correct();
-        rollout.reward = Some(rule.reward.reward(correct, rollout.reward_model_score));
+        rollout.reward = Some(rule.reward(correct, rollout.reward_model_score));
         rollout.selected = Some(false);
     }
     for (chosen, places) in selection.chosen.iter().zip(places_by_query(rollouts, queries)) {

@@ -8,8 +8,10 @@
 pub mod balance;
 pub mod batches;
 pub mod budget;
+pub mod calibration;
 pub mod confidence;
 pub mod controller;
+pub mod curriculum;
 pub mod draw;
 pub mod evaluate;
 pub mod event;
@@ -19,6 +21,7 @@ pub mod improve;
 mod iteration;
 pub mod method;
 pub mod monitor;
+pub mod plan;
 pub mod pool;
 pub mod ports;
 pub mod preset;

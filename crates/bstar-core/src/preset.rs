@@ -139,6 +139,8 @@ impl PresetValues {
                 clip: self.clip,
                 reduction: self.reduction,
             },
+            calibration: None,
+            verified_above: None,
             deduplication: self.deduplication,
             gold_competes: self.gold_solutions == GoldSolutions::Compete,
             drop_unanswered: self.drop_unanswered,

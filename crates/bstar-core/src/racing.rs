@@ -11,6 +11,7 @@ use crate::improve::{ImproveSettings, Improver};
 use crate::pool::Pool;
 use crate::ports::{Ledger, Policy, Progress};
 use crate::race::{self, Contender, MARGIN, RaceRecord, RaceRule, Search, best_scores, measured};
+use crate::ranking::RankingRule;
 use crate::rng::RngKey;
 use crate::rollout::{Query, QueryId, Rollout, Stage};
 
@@ -29,6 +30,7 @@ impl ImproveSettings {
         pools: Vec<Pool>,
         gold: &[Option<u64>],
         all_queries: usize,
+        ranking: &RankingRule,
     ) -> (Vec<Pool>, Option<RaceRecord>) {
         if self.search == Search::Exhaustive || pools.is_empty() {
             return (pools, None);
@@ -37,7 +39,7 @@ impl ImproveSettings {
             let queries = measured(pool);
             let pool = Pool { groups: pool.groups[..queries].to_vec(), ..*pool };
             let balance = self.balance_rule(queries, all_queries);
-            self.best_scores(&pool, gold, &balance).1
+            self.best_scores(&pool, gold, ranking, &balance).1
         };
         let contender = |pool: &Pool| Contender {
             temperature: pool.temperature,
@@ -64,30 +66,63 @@ impl ImproveSettings {
         all_queries: usize,
         previous_and_key: (Option<Configuration>, RngKey),
     ) -> Decision {
-        let (pools, race) = self.contest(pools, gold, all_queries);
+        let mut ranking = self.ranking.calibrated_on(&pools);
+        if pools.is_empty() {
+            // Nothing was probed: the draw will be the reference.
+            ranking.calibration = None;
+        }
+        let (pools, race) = self.contest(pools, gold, all_queries, &ranking);
         let queries = pools.first().map_or(0, |pool| pool.groups.len());
         let balance = self.balance_rule(queries, all_queries);
         let controller = &self.controller;
-        let decision = controller.decide(&pools, gold, &self.ranking, &balance, previous_and_key);
+        let decision = controller.decide(&pools, gold, &ranking, &balance, previous_and_key);
         Decision { race, ..decision }
+    }
+
+    /// How an iteration ranks that took this decision: scores as in the decision's reference.
+    pub(crate) fn ranking_of(&self, decision: &Decision) -> RankingRule {
+        RankingRule { calibration: decision.calibration.clone(), ..self.ranking.clone() }
+    }
+
+    /// Completes a decision with what the whole draw says: the reference of its scores where nothing
+    /// was probed, and the threshold where it is chosen on the draw.
+    pub(crate) fn settle(
+        &self,
+        mut decision: Decision,
+        draw: &Pool,
+        gold: &[Option<u64>],
+        balance: &BalanceRule,
+        previous: Option<Configuration>,
+    ) -> Decision {
+        if decision.calibration.is_none() {
+            decision.calibration = self.ranking.reward.calibration_on([draw]);
+        }
+        let ranking = self.ranking_of(&decision);
+        self.controller.settle(decision, draw, gold, &ranking, balance, previous)
     }
 
     fn best_scores(
         &self,
         pool: &Pool,
         gold: &[Option<u64>],
+        ranking: &RankingRule,
         balance: &BalanceRule,
     ) -> (Vec<f64>, f64) {
-        best_scores(pool, gold, &self.ranking, balance, &self.controller.thresholds())
+        best_scores(pool, gold, ranking, balance, &self.controller.thresholds())
     }
 }
 
 impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     /// The queries that candidates are measured on: the probe set, or those of the draw.
-    pub(crate) fn search_queries(&self, run_key: RngKey, key: RngKey) -> Vec<&'a Query> {
+    pub(crate) fn search_queries(
+        &self,
+        drawn: &[&'a Query],
+        run_key: RngKey,
+        key: RngKey,
+    ) -> Vec<&'a Query> {
         match self.settings.search {
             Search::Exhaustive => self.probe_queries(run_key, key),
-            Search::Racing => self.training_queries(key),
+            Search::Racing => drawn.to_vec(),
         }
     }
 
@@ -97,10 +132,10 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         &mut self,
         iteration: u32,
         candidates: &[f64],
+        queries: &[&Query],
         key: RngKey,
     ) -> Result<Vec<Rollout>, Fault> {
-        let queries = self.training_queries(key);
-        let gold = crate::iteration::gold_hashes(&queries);
+        let gold = crate::iteration::gold_hashes(queries);
         let rule = self.settings.race_rule(queries.len());
         let mut lanes: Vec<Vec<Rollout>> = vec![Vec::new(); candidates.len()];
         let mut lengths = vec![0; candidates.len()];
@@ -115,19 +150,22 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
                 lengths[lane] = target;
             }
             let balance = self.settings.balance_rule(target, queries.len());
+            let pools = lane_pools(&lanes, queries, candidates);
+            let ranking = self.settings.ranking.calibrated_on(&pools);
             let scores: Vec<Vec<f64>> = running
                 .iter()
                 .map(|&lane| {
-                    let pool = lane_pool(&lanes[lane], &queries[..target], candidates[lane]);
-                    self.settings.best_scores(&pool, &gold, &balance).0
+                    let pool = first_queries(&pools[lane], target);
+                    self.settings.best_scores(&pool, &gold, &ranking, &balance).0
                 })
                 .collect();
             let Some(round) = rule.next_round(&scores, lengths.iter().sum()) else { break };
             running = round.stay.into_iter().map(|place| running[place]).collect();
             target = round.queries;
         }
-        let pools = candidates.iter().zip(&lanes).map(|(t, lane)| lane_pool(lane, &queries, *t));
-        let (won, _) = self.settings.contest(pools.collect(), &gold, queries.len());
+        let pools = lane_pools(&lanes, queries, candidates);
+        let ranking = self.settings.ranking.calibrated_on(&pools);
+        let (won, _) = self.settings.contest(pools, &gold, queries.len(), &ranking);
         let winner = won.first().map(|pool| pool.temperature);
         if let Some(lane) = candidates.iter().position(|t| Some(*t) == winner) {
             let wanted = self.settings.probe_queries.min(queries.len()).max(target);
@@ -184,6 +222,15 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         )?);
         Ok(rollouts)
     }
+}
+
+/// What was drawn for each candidate so far.
+fn lane_pools(lanes: &[Vec<Rollout>], queries: &[&Query], candidates: &[f64]) -> Vec<Pool> {
+    candidates.iter().zip(lanes).map(|(t, lane)| lane_pool(lane, queries, *t)).collect()
+}
+
+fn first_queries(pool: &Pool, queries: usize) -> Pool {
+    Pool { temperature: pool.temperature, groups: pool.groups[..queries].to_vec() }
 }
 
 fn lane_pool(rollouts: &[Rollout], queries: &[&Query], temperature: f64) -> Pool {

@@ -4,12 +4,14 @@
 //! `min(#{r > τ}, c)` responses. So one sort per query and a few cumulative counts answer every
 //! (τ, c) at once; search and selection both read them here and cannot disagree.
 
-use crate::pool::ScoredResponse;
+use crate::calibration::Calibration;
+use crate::pool::{Pool, ScoredResponse};
 use crate::reward::RewardRule;
 use crate::rollout::Verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Slack of the strict comparison `r > τ`, so that a reward equal to a threshold up to rounding is
 /// not above it.
@@ -39,11 +41,27 @@ pub enum GoldSolutions {
     Compete,
 }
 
+/// Which of the unique correct responses count in n'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CorrectCount {
+    /// All whose answer is right (paper).
+    Answers,
+    /// Those of them that the reward model puts above a bar; it takes a reward model.
+    Verified,
+}
+
 /// How a group is ranked.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RankingRule {
     /// The reward.
     pub reward: RewardRule,
+    /// What reward-model scores are ranked in, where the reward asks for ranks; see
+    /// [`RankingRule::calibrated_on`].
+    pub calibration: Option<Arc<Calibration>>,
+    /// A correct response counts in n' only if its scaled reward-model score is above this bar; none
+    /// counts every correct one (paper). A gold solution that competes counts always.
+    pub verified_above: Option<f64>,
     /// Duplicates.
     pub deduplication: Deduplication,
     /// Whether a gold solution takes part in the ranking.
@@ -52,6 +70,30 @@ pub struct RankingRule {
     pub drop_unanswered: bool,
     /// Compare with [`THRESHOLD_SLACK`]; the authors' code compares bare floats.
     pub slack: bool,
+}
+
+impl RankingRule {
+    /// The same rule with the scores of all these pools as the reference, where it ranks scores.
+    #[must_use]
+    pub fn calibrated_on<'a>(&self, pools: impl IntoIterator<Item = &'a Pool>) -> Self {
+        Self { calibration: self.reward.calibration_on(pools), ..self.clone() }
+    }
+
+    /// The reward of a response with this reduced raw score.
+    pub fn reward(&self, correct: bool, raw: Option<f64>) -> f64 {
+        self.reward.reward(correct, raw, self.calibration.as_deref())
+    }
+
+    /// Whether a response counts in n', if no response above it says the same.
+    pub fn counts(&self, response: &ScoredResponse) -> bool {
+        let verified = self.verified_above.is_none_or(|bar| {
+            let slack = if self.slack { THRESHOLD_SLACK } else { 0.0 };
+            let part =
+                self.reward.model_part(response.reward_model_score, self.calibration.as_deref());
+            part > bar + slack
+        });
+        response.verdict.is_correct() && verified
+    }
 }
 
 /// A place in a ranking.
@@ -72,7 +114,7 @@ pub struct Ranking {
     pub places: Vec<Ranked>,
     /// `selected[p]`: n, the number of selected responses among the first p places.
     selected: Vec<u32>,
-    /// `correct[p]`: n', the number of unique correct ones among them.
+    /// `correct[p]`: n', the number of unique correct ones among them that count.
     correct: Vec<u32>,
     slack: f64,
 }
@@ -83,7 +125,7 @@ struct Row {
     order: u32,
     response: Option<usize>,
     text: u64,
-    correct: bool,
+    counts: bool,
 }
 
 impl Ranking {
@@ -105,16 +147,17 @@ impl Ranking {
             })
             .map(|(index, response)| {
                 let correct = response.verdict.is_correct();
-                let reward = rule.reward.reward(correct, response.reward_model_score);
+                let reward = rule.reward(correct, response.reward_model_score);
                 let order = response.sample_index;
-                Row { reward, order, response: Some(index), text: text(response), correct }
+                let counts = rule.counts(response);
+                Row { reward, order, response: Some(index), text: text(response), counts }
             })
             .collect();
         // The authors' gold solution is one more row of a query that has rows.
         let joins = rule.gold_competes && !(rule.drop_unanswered && rows.is_empty());
         if let Some(gold) = gold.filter(|_| joins) {
             let order = u32::MAX;
-            rows.push(Row { reward: 1.0, order, response: None, text: gold, correct: true });
+            rows.push(Row { reward: 1.0, order, response: None, text: gold, counts: true });
         }
         rows.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.order.cmp(&b.order)));
         Self::from_rows(&rows, rule)
@@ -129,13 +172,13 @@ impl Ranking {
         };
         let mut seen = BTreeSet::new();
         let (mut selected, mut unique_correct) = (0, 0);
-        for &Row { reward, order: _, response, text, correct } in rows {
+        for &Row { reward, order: _, response, text, counts } in rows {
             let repeats = !seen.insert(text);
             if repeats && rule.deduplication == Deduplication::BeforeRanking {
                 continue;
             }
             selected += u32::from(!repeats || rule.deduplication == Deduplication::Never);
-            unique_correct += u32::from(correct && !repeats);
+            unique_correct += u32::from(counts && !repeats);
             ranking.places.push(Ranked { response, reward, repeats });
             ranking.selected.push(selected);
             ranking.correct.push(unique_correct);

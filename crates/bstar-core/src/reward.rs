@@ -3,10 +3,13 @@
 //! Either the answer check alone, `r = 1[correct]`, or the answer check plus a process reward model,
 //! `r = 1[correct] + r_prm`, where the model's step scores are reduced to one raw score (a logit)
 //! and brought to about [-1, 1]. The authors divide by 5 and do not clip; the paper says "normalised
-//! to [-1, 1]"; both, and a sigmoid, are settings.
+//! to [-1, 1]"; both, a sigmoid, and the rank among the scores of the iteration are settings.
 
+use crate::calibration::Calibration;
+use crate::pool::Pool;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The raw score of a response that the reward model could not score, as in the authors' code
 /// (spec §1.2: a malformed answer segment gets -5).
@@ -64,6 +67,21 @@ pub enum RewardScale {
     Divide,
     /// `2 · sigmoid(logit) - 1`; divisor and clip are not used.
     Sigmoid,
+    /// The rank among the scores of the iteration, from -1 to 1 ([`crate::calibration`]): one threshold
+    /// then means the same for any reward model. Divisor and clip are not used.
+    Rank,
+}
+
+impl RewardScale {
+    /// The scale of this name in configs.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "divide" => Some(Self::Divide),
+            "sigmoid" => Some(Self::Sigmoid),
+            "rank" => Some(Self::Rank),
+            _ => None,
+        }
+    }
 }
 
 /// The reward as settings. Every setting has its default in the presets.
@@ -84,26 +102,60 @@ pub struct RewardRule {
 
 impl RewardRule {
     /// The reward of a response. `raw` is the reduced raw score; without one the response counts as
-    /// [`UNSCORED`]. Not read when the reward is the answer check alone.
-    pub fn reward(&self, correct: bool, raw: Option<f64>) -> f64 {
+    /// [`UNSCORED`]. Not read when the reward is the answer check alone. `calibration` is what
+    /// [`RewardScale::Rank`] ranks in; the other scales do not read it.
+    pub fn reward(
+        &self,
+        correct: bool,
+        raw: Option<f64>,
+        calibration: Option<&Calibration>,
+    ) -> f64 {
         let answer = if correct { 1.0 } else { 0.0 };
         match self.kind {
             RewardKind::Answer => answer,
-            RewardKind::AnswerAndRewardModel => {
-                answer + self.scaled(raw.filter(|raw| !raw.is_nan()).unwrap_or(UNSCORED))
-            }
+            RewardKind::AnswerAndRewardModel => answer + self.model_part(raw, calibration),
         }
     }
 
-    /// The reward model's part of the reward.
-    pub fn scaled(&self, raw: f64) -> f64 {
+    /// The reward model's part of the reward, also of a response without a score: it has the lowest
+    /// rank.
+    pub fn model_part(&self, raw: Option<f64>, calibration: Option<&Calibration>) -> f64 {
+        match raw.filter(|raw| !raw.is_nan()) {
+            Some(raw) => self.scaled(raw, calibration),
+            None if self.scale == RewardScale::Rank => -1.0,
+            None => self.scaled(UNSCORED, calibration),
+        }
+    }
+
+    /// A raw score, scaled.
+    pub fn scaled(&self, raw: f64, calibration: Option<&Calibration>) -> f64 {
         match self.scale {
             RewardScale::Divide if self.clip > 0.0 => {
                 (raw / self.divisor).clamp(-self.clip, self.clip)
             }
             RewardScale::Divide => raw / self.divisor,
             RewardScale::Sigmoid => 2.0 * log_sigmoid(raw).exp() - 1.0,
+            RewardScale::Rank => calibration.expect("ranks need a reference").scaled(raw),
         }
+    }
+
+    /// What scores are ranked in, if they are: the scores of all these pools.
+    pub fn calibration_on<'a>(
+        &self,
+        pools: impl IntoIterator<Item = &'a Pool>,
+    ) -> Option<Arc<Calibration>> {
+        let responses = pools.into_iter().flat_map(|pool| pool.groups.iter().flatten());
+        self.calibration_among(responses.map(|response| response.reward_model_score))
+    }
+
+    /// What scores are ranked in, if they are: these raw scores, of which some may lack.
+    pub fn calibration_among(
+        &self,
+        scores: impl IntoIterator<Item = Option<f64>>,
+    ) -> Option<Arc<Calibration>> {
+        let ranks =
+            self.kind == RewardKind::AnswerAndRewardModel && self.scale == RewardScale::Rank;
+        ranks.then(|| Arc::new(Calibration::of(scores.into_iter().flatten())))
     }
 }
 
@@ -126,23 +178,23 @@ mod tests {
         for (correct, raw, expected) in
             [(true, 4.0, 1.8), (true, 2.0, 1.4), (false, -3.0, -0.6), (true, -1.0, 0.8)]
         {
-            assert!((rule(0.0).reward(correct, Some(raw)) - expected).abs() < 1e-12);
+            assert!((rule(0.0).reward(correct, Some(raw), None) - expected).abs() < 1e-12);
         }
     }
 
     #[test]
     fn clipping_bounds_the_model_and_not_the_answer() {
-        assert_eq!(rule(1.0).reward(true, Some(40.0)), 2.0);
-        assert_eq!(rule(0.0).reward(true, Some(40.0)), 9.0);
-        assert_eq!(rule(1.0).reward(false, Some(-40.0)), -1.0);
+        assert_eq!(rule(1.0).reward(true, Some(40.0), None), 2.0);
+        assert_eq!(rule(0.0).reward(true, Some(40.0), None), 9.0);
+        assert_eq!(rule(1.0).reward(false, Some(-40.0), None), -1.0);
     }
 
     #[test]
     fn an_unscored_response_gets_the_lowest_score() {
-        assert_eq!(rule(1.0).reward(true, None), 0.0);
-        assert_eq!(rule(1.0).reward(true, Some(f64::NAN)), 0.0);
+        assert_eq!(rule(1.0).reward(true, None, None), 0.0);
+        assert_eq!(rule(1.0).reward(true, Some(f64::NAN), None), 0.0);
         let answer = RewardRule { kind: RewardKind::Answer, ..rule(1.0) };
-        assert_eq!(answer.reward(true, None), 1.0);
+        assert_eq!(answer.reward(true, None, None), 1.0);
     }
 
     #[test]
@@ -162,8 +214,19 @@ mod tests {
     #[test]
     fn the_sigmoid_scale_is_bounded_and_odd() {
         let sigmoid = RewardRule { scale: RewardScale::Sigmoid, ..rule(1.0) };
-        assert_eq!(sigmoid.scaled(0.0), 0.0);
-        assert!((sigmoid.scaled(3.0) + sigmoid.scaled(-3.0)).abs() < 1e-12);
-        assert!(sigmoid.scaled(800.0) <= 1.0 && sigmoid.scaled(-800.0) >= -1.0);
+        assert_eq!(sigmoid.scaled(0.0, None), 0.0);
+        assert!((sigmoid.scaled(3.0, None) + sigmoid.scaled(-3.0, None)).abs() < 1e-12);
+        assert!(sigmoid.scaled(800.0, None) <= 1.0 && sigmoid.scaled(-800.0, None) >= -1.0);
+    }
+
+    #[test]
+    fn ranks_bound_the_model_and_an_unscored_response_has_the_lowest() {
+        let ranks = RewardRule { scale: RewardScale::Rank, ..rule(1.0) };
+        let reference = Calibration::of([-3.0, 1.0, 2.0, 400.0]);
+        let reward = |correct, raw| ranks.reward(correct, raw, Some(&reference));
+        assert_eq!(reward(true, Some(1.0)), 0.75);
+        assert_eq!(reward(false, Some(900.0)), 1.0);
+        assert_eq!(reward(true, None), 0.0);
+        assert_eq!(reward(false, Some(f64::NAN)), -1.0);
     }
 }

@@ -48,6 +48,7 @@ pub fn reward_quality(
             calibration_error(&steps),
             step_count,
         ),
+        metric("brier_score", "mean (probability - label)²", brier_score(&steps), step_count),
         metric("answer_auc", "a right answer scores higher", auc(&answers), answer_count),
     ];
     if held_out.iter().any(|one| one.truth.is_some()) {
@@ -88,12 +89,23 @@ pub fn auc(scored: &[(f64, bool)]) -> Option<f64> {
     (goods > 0.0 && below > 0.0).then(|| wins / (goods * below))
 }
 
+/// Mean squared distance of the predicted probability from the label (Brier 1950): calibration and
+/// sharpness in one; always saying the mean label scores its variance.
+fn brier_score(steps: &[(f64, f64)]) -> Option<f64> {
+    let squares: f64 = steps.iter().map(|&(score, label)| (sigmoid(score) - label).powi(2)).sum();
+    (!steps.is_empty()).then(|| squares / steps.len() as f64)
+}
+
+fn sigmoid(score: f64) -> f64 {
+    1.0 / (1.0 + (-score).exp())
+}
+
 /// Mean distance of the predicted probability from the label, taken bin by bin (expected
 /// calibration error, arXiv 1706.04599).
 fn calibration_error(steps: &[(f64, f64)]) -> Option<f64> {
     let mut bins = [(0.0, 0.0); BINS];
     for &(score, label) in steps {
-        let probability = 1.0 / (1.0 + (-score).exp());
+        let probability = sigmoid(score);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -144,6 +156,10 @@ mod tests {
         assert!(calibration_error(&fair).unwrap() < 1e-12);
         let sure: Vec<(f64, f64)> = fair.iter().map(|(_, label)| (logit(0.95), *label)).collect();
         assert!((calibration_error(&sure).unwrap() - 0.7).abs() < 1e-12);
+        // A fair guess costs its variance, ¼ · ¾; a sure one 0.7² more.
+        assert!((brier_score(&fair).unwrap() - 0.1875).abs() < 1e-12);
+        assert!((brier_score(&sure).unwrap() - 0.1875 - 0.49).abs() < 1e-12);
+        assert_eq!(brier_score(&[]), None);
     }
 
     #[test]

@@ -62,6 +62,14 @@ impl RewardTrainingSettings {
                 && self.refresh_every > 0
                 && (iteration - 1).is_multiple_of(self.refresh_every))
     }
+
+    /// Queries whose responses are labelled, of so many training queries.
+    pub(crate) fn query_count(&self, all: usize) -> usize {
+        match self.queries {
+            0 => all,
+            wanted => wanted.min(all),
+        }
+    }
 }
 
 impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
@@ -76,10 +84,7 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
             return Ok(());
         }
         let key = key.child("reward model");
-        let count = match settings.queries {
-            0 => self.task.train().len(),
-            wanted => wanted,
-        };
+        let count = settings.query_count(self.task.train().len());
         let queries = drawn_queries(self.task, count, key.child("queries"));
         let ledger = &mut *self.ledger;
         let tick = &mut |activity, progress| ledger.tick(activity, progress);
@@ -160,7 +165,7 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
 }
 
 /// Queries held out of so many; at least one where a share is held out, and never all.
-fn held_out_count(queries: usize, share: f64) -> usize {
+pub(crate) fn held_out_count(queries: usize, share: f64) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -27,18 +27,23 @@ pub struct SelectedCounts {
     pub selected: u64,
     /// Unique correct ones among them.
     pub correct: u64,
+    /// Those of them that the reward model puts above the bar; none where nothing is verified.
+    pub verified: Option<u64>,
     /// Queries with at least one.
     pub queries: u64,
 }
 
 impl Selection {
-    /// Counts what was selected of `draw`.
-    pub fn counts(&self, draw: &Pool) -> SelectedCounts {
-        let mut counts = SelectedCounts::default();
+    /// Counts what was selected of `draw` by this rule.
+    pub fn counts(&self, draw: &Pool, rule: &RankingRule) -> SelectedCounts {
+        let verified = rule.verified_above.map(|_| 0);
+        let mut counts = SelectedCounts { verified, ..SelectedCounts::default() };
         for (chosen, group) in self.chosen.iter().zip(&draw.groups) {
             let chosen_of = chosen.iter().map(|&place| &group[place]);
+            let verified = distinct(chosen_of.clone().filter(|response| rule.counts(response)));
             counts.selected += chosen.len() as u64;
             counts.correct += distinct(chosen_of.filter(|r| r.verdict.is_correct())) as u64;
+            counts.verified = counts.verified.map(|count| count + verified as u64);
             counts.queries += u64::from(!chosen.is_empty());
         }
         counts

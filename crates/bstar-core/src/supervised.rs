@@ -33,6 +33,13 @@ pub struct SupervisedSettings {
     pub decoding: Decoding,
 }
 
+impl SupervisedSettings {
+    /// Queries of a validation, of so many that there are; none where nothing is validated.
+    pub(crate) fn validations(&self, all: usize) -> usize {
+        if self.validate_every == 0 { 0 } else { self.validation_queries.min(all) }
+    }
+}
+
 /// Trains `policy` on `examples` and records what happens.
 pub fn supervise<P: Policy, L: Ledger<P>>(
     settings: &SupervisedSettings,
@@ -46,9 +53,7 @@ pub fn supervise<P: Policy, L: Ledger<P>>(
         return Ok(());
     }
     let order = batches(examples.len(), settings.batch_size, settings.steps, key.child("batches"));
-    let validates = settings.validate_every > 0
-        && settings.validation_queries > 0
-        && !task.validation().is_empty();
+    let validates = settings.validations(task.validation().len()) > 0;
     let stretch = if validates { settings.validate_every } else { settings.steps };
     let mut done = 0;
     for batches in order.chunks(stretch) {
@@ -87,7 +92,7 @@ fn validate<P: Policy, L: Ledger<P>>(
     ledger: &mut L,
     key: RngKey,
 ) -> Result<(f64, u64), Fault> {
-    let count = settings.validation_queries.min(task.validation().len());
+    let count = settings.validations(task.validation().len());
     let queries = &task.validation()[..count];
     let prompts =
         queries.iter().map(|query| PromptRequest { prompt: &query.prompt, begun: "", key });

@@ -11,6 +11,7 @@ use crate::controller::{Configuration, Decision};
 use crate::improve::ImproveSettings;
 use crate::pool::Pool;
 use crate::race::Search;
+use crate::ranking::RankingRule;
 use crate::rng::RngKey;
 use crate::selection::{Selection, select};
 use thiserror::Error;
@@ -36,6 +37,8 @@ pub struct StoredRollouts<'a> {
 pub struct Answer {
     /// The decision.
     pub decision: Decision,
+    /// How the draw was ranked.
+    pub ranking: RankingRule,
     /// The draw, cut to the queries and samples that the settings ask for, with what is selected of
     /// it; none where the decision is for another temperature than the draw's.
     pub selected: Option<(Pool, Selection)>,
@@ -80,19 +83,20 @@ pub fn answer(
         wanted => wanted.min(stored.draw.groups.len()),
     };
     let probes = probes_of(settings, stored)?;
-    let (controller, ranking) = (&settings.controller, &settings.ranking);
     let key = RngKey::from_seed(settings.seed).child("iteration");
     let key = key.index(u64::from(stored.iteration)).child("confidence");
     let decision = settings.decide(probes, stored.probe_gold, queries, (previous, key));
     if decision.temperature != stored.draw.temperature {
-        return Ok(Answer { decision, selected: None });
+        let ranking = settings.ranking_of(&decision);
+        return Ok(Answer { decision, ranking, selected: None });
     }
     let draw = first(stored.draw, queries, samples);
     let balance = settings.balance_rule(queries, queries);
     let gold = stored.draw_gold;
-    let decision = controller.settle(decision, &draw, gold, ranking, &balance, previous);
-    let selection = select(&draw, gold, ranking, &balance, decision.threshold);
-    Ok(Answer { decision, selected: Some((draw, selection)) })
+    let decision = settings.settle(decision, &draw, gold, &balance, previous);
+    let ranking = settings.ranking_of(&decision);
+    let selection = select(&draw, gold, &ranking, &balance, decision.threshold);
+    Ok(Answer { decision, ranking, selected: Some((draw, selection)) })
 }
 
 /// The pools of the candidates, cut to the wanted queries and samples.

@@ -1,10 +1,14 @@
 //! The improve loop with scripted stand-ins: methods, decisions, resume and failure.
 
+mod curriculum;
+mod planned;
 mod racing;
+mod rows;
 mod what_if;
 
 use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{Adaptation, Configuration, Controller, choose};
+use bstar_core::curriculum::QueryOrder;
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::{ImproveSettings, Improver, improve};
@@ -26,6 +30,7 @@ type Memory = MemoryLedger<ScriptedPolicy>;
 fn settings(method: Method) -> ImproveSettings {
     let preset = Preset::Recommended.values();
     let ranking = preset.ranking(RewardKind::AnswerAndRewardModel);
+    let reward = ranking.reward;
     let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(16) };
     ImproveSettings {
         method,
@@ -46,6 +51,7 @@ fn settings(method: Method) -> ImproveSettings {
             decoding: decoding.clone(),
         },
         queries_per_iteration: 60,
+        query_order: QueryOrder::Shuffled,
         samples_per_query: 8,
         target_samples: 180,
         target_count: None,
@@ -82,7 +88,7 @@ fn settings(method: Method) -> ImproveSettings {
             decoding,
             k: vec![1, 4, 8],
             s: vec![1, 2],
-            reward: ranking.reward,
+            reward,
             key: RngKey::from_seed(99),
         },
         most_ungradable: 0.25,

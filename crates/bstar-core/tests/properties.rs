@@ -7,7 +7,7 @@ use bstar_core::controller::{TieRule, choose, surface};
 use bstar_core::pool::{Pool, ScoredResponse};
 use bstar_core::preset::Preset;
 use bstar_core::ranking::{Deduplication, RankingRule};
-use bstar_core::reward::RewardKind;
+use bstar_core::reward::{RewardKind, RewardScale};
 use bstar_core::selection::select;
 use bstar_core::{QueryId, RngKey, Verdict};
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ fn slow_select(pool: &Pool, threshold: f64, cap: usize) -> Vec<BTreeSet<u64>> {
             .iter()
             .filter(|r| r.verdict != Verdict::Ungradable)
             .map(|r| {
-                let reward = rule.reward.reward(r.verdict.is_correct(), r.reward_model_score);
+                let reward = rule.reward(r.verdict.is_correct(), r.reward_model_score);
                 (reward, r.sample_index, r.normalized_hash)
             })
             .collect();
@@ -104,7 +104,7 @@ proptest! {
             for (group, chosen) in pool.groups.iter().zip(&selection.chosen) {
                 for response in chosen.iter().map(|i| group[*i]) {
                     let correct = response.verdict.is_correct();
-                    prop_assert!(ranking.reward.reward(correct, response.reward_model_score) > threshold);
+                    prop_assert!(ranking.reward(correct, response.reward_model_score) > threshold);
                     prop_assert_ne!(response.verdict, Verdict::Ungradable);
                 }
             }
@@ -146,6 +146,66 @@ proptest! {
         for cell in grid.iter().filter(|cell| cell.temperature == 1.0) {
             let above: u64 = ranked.rankings.iter().map(|r| r.above(cell.threshold) as u64).sum();
             prop_assert_eq!(above, cell.selected);
+        }
+    }
+
+    #[test]
+    fn a_verified_count_is_that_of_the_slow_way(pool in pools(), step in -20_i32..=20, bar in -12_i32..=12) {
+        let (threshold, bar) = (f64::from(step) / 10.0, f64::from(bar) / 10.0);
+        let plain = ranking(Deduplication::BeforeRanking);
+        let verifying = RankingRule { verified_above: Some(bar), ..plain.clone() };
+        let rule = rule(CapRule::ToPool { target: 8, limit: 12 });
+        let all = select(&pool, &[], &plain, &rule, threshold);
+        let verified = select(&pool, &[], &verifying, &rule, threshold);
+        // What is selected is the same; what counts of it is what the model puts above the bar.
+        prop_assert_eq!(&verified.chosen, &all.chosen);
+        let mut counted = 0;
+        for (group, chosen) in pool.groups.iter().zip(&verified.chosen) {
+            let texts: BTreeSet<u64> = chosen
+                .iter()
+                .map(|i| group[*i])
+                .filter(|r| r.verdict.is_correct())
+                .filter(|r| (r.reward_model_score.expect("scored") / 5.0).clamp(-1.0, 1.0) > bar + 1e-9)
+                .map(|r| r.normalized_hash)
+                .collect();
+            counted += texts.len() as u64;
+        }
+        prop_assert_eq!(verified.cell.correct, counted);
+        prop_assert_eq!(verified.counts(&pool, &verifying).verified, Some(counted));
+        prop_assert_eq!(verified.counts(&pool, &plain).correct, all.cell.correct);
+        prop_assert!(verified.cell.balance_score <= all.cell.balance_score);
+        let ranked = RankedPool::new(&pool, &[], &verifying);
+        prop_assert_eq!(ranked.cell(threshold, &rule), verified.cell, "search and selection agree");
+    }
+
+    #[test]
+    fn calibrated_scores_see_nothing_but_order(pool in pools(), others in pools(), which in 0_usize..4) {
+        let stretch = |raw: f64| match which {
+            0 => raw * 3.0 - 40.0,
+            1 => raw.powi(3),
+            2 => raw.exp(),
+            _ => raw.atan(),
+        };
+        let stretched = |pool: &Pool| {
+            let mut pool = pool.clone();
+            for response in pool.groups.iter_mut().flatten() {
+                response.reward_model_score = response.reward_model_score.map(stretch);
+            }
+            pool
+        };
+        let mut plain = ranking(Deduplication::BeforeRanking);
+        plain.reward.scale = RewardScale::Rank;
+        plain.verified_above = Some(0.2);
+        let probes = [Pool { temperature: 0.5, groups: others.groups }, pool];
+        let changed = probes.each_ref().map(stretched);
+        let thresholds: Vec<f64> = (-20..=20).map(|i| f64::from(i) / 10.0).collect();
+        let rule = rule(CapRule::ToPool { target: 8, limit: 12 });
+        let (one, other) = (plain.calibrated_on(&probes), plain.calibrated_on(&changed));
+        let grid = surface(&probes, &[], &one, &rule, &thresholds);
+        prop_assert_eq!(&grid, &surface(&changed, &[], &other, &rule, &thresholds));
+        for &threshold in &thresholds {
+            let selected = select(&probes[1], &[], &one, &rule, threshold);
+            prop_assert_eq!(selected, select(&changed[1], &[], &other, &rule, threshold));
         }
     }
 

@@ -68,9 +68,17 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Writes a whole file and flushes it to the disk.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_synced_by(path, |file| file.write_all(bytes))
+}
+
+/// The same for what `write` writes, piece by piece.
+pub(crate) fn write_synced_by(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), FileError> {
     let write = || {
         let mut file = File::create(path)?;
-        file.write_all(bytes)?;
+        write(&mut file)?;
         file.sync_all()
     };
     write().map_err(|source| FileError { action: Action::Write, path: path.into(), source })

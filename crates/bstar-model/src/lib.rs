@@ -6,6 +6,7 @@
 //! | [`weights`], [`folder`] | named `f32` tensors and their Hugging Face folder |
 //! | [`tokenizer`] | text to token ids and back |
 //! | [`decode`] | sampling with a key-value cache, by hand, on the CPU |
+//! | [`device`] | training and sampling on a graphics card |
 //! | [`transformer`], [`loss`] | hidden states, head and loss, forward and backward |
 //! | [`optimizer`], [`trainer`] | AdamW; one data-parallel optimizer step |
 //! | [`lora`] | low-rank adapters: merging, gradients, PEFT folders |
@@ -17,11 +18,18 @@
 //! This crate knows nothing of thresholds, balance scores or run folders. Every result depends on
 //! its inputs and keys only, never on the number of threads.
 
+// Files of `tests/` that are modules of unit tests too name the crate as from outside.
+#[cfg(test)]
+extern crate self as bstar_model;
+
 mod chat;
 pub mod config;
 pub mod decode;
+pub mod device;
+mod engine;
 pub mod files;
 pub mod folder;
+pub mod footprint;
 pub mod lora;
 pub mod loss;
 mod ops;

@@ -104,7 +104,10 @@ pub fn response_loss(
 }
 
 /// The packed rows whose next token is learned, and those tokens.
-fn learned_rows(examples: &[&TokenizedExample], packed: &PackedTokens) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn learned_rows(
+    examples: &[&TokenizedExample],
+    packed: &PackedTokens,
+) -> (Vec<u32>, Vec<u32>) {
     let (mut rows, mut targets) = (Vec::new(), Vec::new());
     for (example, sequence) in examples.iter().zip(packed.sequences()) {
         let learned = sequence.end - example.targets().len()..sequence.end;

@@ -96,11 +96,9 @@ impl AdamW {
         assert_eq!(parameters.len(), gradient.len(), "one gradient for each parameter");
         assert_eq!(parameters.len(), self.first_moment.len(), "one moment for each parameter");
         self.step += 1;
-        let clip = self.settings.clip_norm;
-        // PyTorch's epsilon, so that its values are reproduced.
-        let scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         for group in groups {
-            let update = self.update(group, learning_rate, scale);
+            let update =
+                Factors::new(&self.settings, self.step, norm, group.decays(), learning_rate);
             let range = group.range.clone();
             parameters[range.clone()]
                 .par_chunks_mut(CHUNK)
@@ -110,24 +108,6 @@ impl AdamW {
                 .for_each(|(((parameters, gradient), first), second)| {
                     update.apply(parameters, gradient, first, second);
                 });
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
-    fn update(&self, group: &ParameterGroup, learning_rate: f64, scale: f64) -> ElementUpdate {
-        let OptimizerSettings { beta1, beta2, epsilon, weight_decay, clip_norm: _ } = self.settings;
-        let step = self.step as f64;
-        let decay = if group.decays() { weight_decay } else { 0.0 };
-        ElementUpdate {
-            gradient_scale: scale as f32,
-            keep: (1.0 - learning_rate * decay) as f32,
-            beta1: beta1 as f32,
-            beta2: beta2 as f32,
-            rest1: (1.0 - beta1) as f32,
-            rest2: (1.0 - beta2) as f32,
-            step_size: (learning_rate / (1.0 - beta1.powf(step))) as f32,
-            root_scale: (1.0 / (1.0 - beta2.powf(step)).sqrt()) as f32,
-            epsilon: epsilon as f32,
         }
     }
 }
@@ -151,19 +131,46 @@ pub fn gradient_norm(gradient: &[f32]) -> f64 {
 const CHUNK: usize = 1 << 15;
 
 /// The step of one number, all factors worked out.
-struct ElementUpdate {
-    gradient_scale: f32,
-    keep: f32,
-    beta1: f32,
-    beta2: f32,
-    rest1: f32,
-    rest2: f32,
-    step_size: f32,
-    root_scale: f32,
-    epsilon: f32,
+pub(crate) struct Factors {
+    pub(crate) gradient_scale: f32,
+    pub(crate) keep: f32,
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) rest1: f32,
+    pub(crate) rest2: f32,
+    pub(crate) step_size: f32,
+    pub(crate) root_scale: f32,
+    pub(crate) epsilon: f32,
 }
 
-impl ElementUpdate {
+impl Factors {
+    /// The factors of step number `step`, the first being 1, for a gradient of norm `norm`.
+    #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
+    pub(crate) fn new(
+        settings: &OptimizerSettings,
+        step: u64,
+        norm: f64,
+        decays: bool,
+        learning_rate: f64,
+    ) -> Self {
+        let OptimizerSettings { beta1, beta2, epsilon, weight_decay, clip_norm: clip } = *settings;
+        // PyTorch's epsilon, so that its values are reproduced.
+        let scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let step = step as f64;
+        let decay = if decays { weight_decay } else { 0.0 };
+        Self {
+            gradient_scale: scale as f32,
+            keep: (1.0 - learning_rate * decay) as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            rest1: (1.0 - beta1) as f32,
+            rest2: (1.0 - beta2) as f32,
+            step_size: (learning_rate / (1.0 - beta1.powf(step))) as f32,
+            root_scale: (1.0 / (1.0 - beta2.powf(step)).sqrt()) as f32,
+            epsilon: epsilon as f32,
+        }
+    }
+
     fn apply(
         &self,
         parameters: &mut [f32],

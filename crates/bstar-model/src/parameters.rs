@@ -45,6 +45,73 @@ pub fn parameter_groups(config: &ModelConfig) -> Vec<ParameterGroup> {
     groups
 }
 
+/// Where a kind of group is in the list of [`parameter_groups`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups {
+    layers: usize,
+    has_bias: bool,
+    has_head_norms: bool,
+    is_tied: bool,
+}
+
+impl Groups {
+    /// The norm before attention of a layer, as its `group` in [`Groups::layer`].
+    pub(crate) const NORM: usize = 0;
+    /// Queries, keys and values.
+    pub(crate) const QKV: usize = 1;
+    /// From the heads back to the residual stream.
+    pub(crate) const OUTPUT: usize = 2;
+    /// The norm before the feed-forward block.
+    pub(crate) const SECOND_NORM: usize = 3;
+    /// Gate and up.
+    pub(crate) const GATE_UP: usize = 4;
+    /// From the feed-forward block back to the residual stream.
+    pub(crate) const DOWN: usize = 5;
+    /// Groups of a layer that every family has; biases and norms of heads follow them.
+    const PLAIN: usize = 6;
+
+    /// The token embedding.
+    pub(crate) const EMBEDDING: usize = 0;
+
+    /// The groups of a config.
+    pub(crate) fn new(config: &ModelConfig) -> Self {
+        Self {
+            layers: config.num_hidden_layers,
+            has_bias: config.family.has_attention_bias(),
+            has_head_norms: config.family.has_head_norms(),
+            is_tied: config.tie_word_embeddings,
+        }
+    }
+
+    /// A group of a layer.
+    pub(crate) fn layer(self, layer: usize, group: usize) -> usize {
+        let of_layer =
+            Self::PLAIN + usize::from(self.has_bias) + 2 * usize::from(self.has_head_norms);
+        Self::EMBEDDING + 1 + layer * of_layer + group
+    }
+
+    /// The biases of queries, keys and values of a layer, in families that have them.
+    pub(crate) fn bias(self, layer: usize) -> Option<usize> {
+        self.has_bias.then(|| self.layer(layer, Self::PLAIN))
+    }
+
+    /// The norms of query and key heads of a layer, in families that have them.
+    pub(crate) fn head_norms(self, layer: usize) -> Option<[usize; 2]> {
+        let first = Self::PLAIN + usize::from(self.has_bias);
+        self.has_head_norms.then(|| [first, first + 1].map(|group| self.layer(layer, group)))
+    }
+
+    /// The last norm.
+    pub(crate) fn final_norm(self) -> usize {
+        self.layer(self.layers, 0)
+    }
+
+    /// The head: the embedding if they are tied.
+    pub(crate) fn head(self) -> usize {
+        if self.is_tied { Self::EMBEDDING } else { self.final_norm() + 1 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

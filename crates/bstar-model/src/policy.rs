@@ -13,8 +13,11 @@
 //! base with the adapter merged, and what it saves is the adapter.
 
 mod adapted;
+mod speed;
 
 use crate::decode::{DecodeRequest, Decoder, Ends, Generation};
+use crate::device::{Device, DeviceDecoder, DeviceTrainer};
+use crate::engine::{Outcome, Sampler, Training};
 use crate::lora::{Adapter, folder};
 use crate::loss::TokenizedExample;
 use crate::optimizer::{AdamW, OptimizerSettings};
@@ -29,6 +32,7 @@ use adapted::Adapted;
 use bstar_core::event::TrainStep;
 use bstar_core::ports::{Example, Policy, PromptRequest, RewardHead, SampleRequest, Tick, Update};
 use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
+pub use speed::TimedDraw;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,10 +41,14 @@ pub struct EmbeddedPolicy {
     weights: Weights,
     tokenizer: Tokenizer,
     optimizer: AdamW,
+    /// Where it trains and samples; none is the CPU.
+    device: Option<Device>,
     /// There if an adapter is trained.
     adapted: Option<Adapted>,
     /// Made of the weights when first needed, dropped when they change.
-    decoder: Option<Decoder>,
+    sampler: Option<Sampler>,
+    /// Bound on the keys and values of sampling, where it is not the sampler's own.
+    cache_bytes: Option<usize>,
     version: Arc<str>,
 }
 
@@ -65,9 +73,32 @@ impl EmbeddedPolicy {
         Ok(Self::from_parts(weights, tokenizer, settings))
     }
 
+    /// The policy of a base with an adapter merged, wherever the adapter says that its base is.
+    pub fn from_adapter(
+        base: &Path,
+        adapter: &Path,
+        settings: OptimizerSettings,
+    ) -> Result<Self, Fault> {
+        let (weights, tokenizer) = load_adapted(base, adapter)?;
+        Ok(Self::from_parts(weights, tokenizer, settings))
+    }
+
+    /// From now on it trains and samples on this device; none is the CPU.
+    pub fn use_device(&mut self, device: Option<Device>) {
+        self.device = device;
+        self.sampler = None;
+    }
+
     /// From now on a prompt is a user's message, put into the chat template of the model.
     pub fn use_chat_template(&mut self) -> Result<(), Fault> {
         Ok(self.tokenizer.use_chat_template()?)
+    }
+
+    /// From now on keys and values of responses that are drawn at once take at most so many bytes, as
+    /// long as one group of them fits. Results do not depend on it.
+    pub fn limit_cache(&mut self, bytes: usize) {
+        self.cache_bytes = Some(bytes);
+        self.sampler = None;
     }
 
     /// Replaces weights and tokenizer by those of a model folder, and forgets the optimizer's
@@ -84,7 +115,10 @@ impl EmbeddedPolicy {
         if self.tokenizer.is_chat() {
             tokenizer.use_chat_template()?;
         }
+        let (device, cache_bytes) = (self.device.take(), self.cache_bytes);
         *self = Self::from_parts(weights, tokenizer, *self.optimizer.settings());
+        self.cache_bytes = cache_bytes;
+        self.use_device(device);
         Ok(())
     }
 
@@ -169,7 +203,8 @@ impl EmbeddedPolicy {
     fn from_parts(weights: Weights, tokenizer: Tokenizer, settings: OptimizerSettings) -> Self {
         let optimizer = AdamW::new(settings, weights.config.parameter_count());
         let version = weights.fingerprint();
-        Self { weights, tokenizer, optimizer, adapted: None, decoder: None, version }
+        let (device, adapted, sampler, cache_bytes) = (None, None, None, None);
+        Self { weights, tokenizer, optimizer, device, adapted, sampler, cache_bytes, version }
     }
 
     fn trained(&self) -> Trained<'_> {
@@ -181,20 +216,49 @@ impl EmbeddedPolicy {
         }
     }
 
-    fn trainer(&self) -> Trainer {
-        let optimizer = self.optimizer.clone();
-        match &self.adapted {
-            Some(Adapted { base, adapter, .. }) => {
-                Trainer::with_adapter(Arc::clone(base), adapter.clone(), optimizer)
+    fn training(&self) -> Result<Training, Fault> {
+        let (config, optimizer) = (&self.weights.config, &self.optimizer);
+        let trainer = match (&self.device, &self.adapted) {
+            (None, None) => {
+                let trainer = Trainer::new(config, self.weights.to_flat(), optimizer.clone());
+                return Ok(Training::Cpu(Box::new(trainer)));
             }
-            None => Trainer::new(&self.weights.config, self.weights.to_flat(), optimizer),
-        }
+            (None, Some(Adapted { base, adapter, .. })) => {
+                let (base, adapter) = (Arc::clone(base), adapter.clone());
+                let trainer = Trainer::with_adapter(base, adapter, optimizer.clone());
+                return Ok(Training::Cpu(Box::new(trainer)));
+            }
+            (Some(device), None) => {
+                DeviceTrainer::new(device, config, &self.weights.to_flat(), optimizer)?
+            }
+            (Some(device), Some(Adapted { base, adapter, .. })) => {
+                DeviceTrainer::with_adapter(device, base, adapter.clone(), optimizer)?
+            }
+        };
+        Ok(Training::Device(Box::new(trainer)))
+    }
+
+    /// What draws from the weights as they are now.
+    fn sampler(&mut self) -> Result<&Sampler, Fault> {
+        let sampler = match (self.sampler.take(), &self.device) {
+            (Some(sampler), _) => sampler,
+            (None, None) => {
+                let mut decoder = Decoder::new(&self.weights);
+                if let Some(bytes) = self.cache_bytes {
+                    decoder.limit_cache(bytes);
+                }
+                Sampler::Cpu(decoder)
+            }
+            // Weights of an earlier sampler have left the device by now.
+            (None, Some(device)) => Sampler::Device(DeviceDecoder::new(device, &self.weights)?),
+        };
+        Ok(self.sampler.insert(sampler))
     }
 
     fn replace_weights(&mut self, weights: Weights) {
         self.version = weights.fingerprint();
         self.weights = weights;
-        self.decoder = None;
+        self.sampler = None;
     }
 
     fn context_length(&self) -> usize {
@@ -265,14 +329,15 @@ impl Policy for EmbeddedPolicy {
                 },
             })
             .collect();
-        let decoder = self.decoder.get_or_insert_with(|| Decoder::new(&self.weights));
+        self.sampler()?;
         let stops = Stops::new(&request.decoding, &self.tokenizer);
         let reached = |tokens: &[u32]| stops.reached(tokens);
         let ends = Ends {
             tokens: self.tokenizer.eos_tokens(),
             condition: if stops.is_empty() { None } else { Some(&reached) },
         };
-        let generations = decoder.generate_until(&requests, &request.decoding, ends, tick)?;
+        let sampler = self.sampler.as_ref().expect("it was just made");
+        let generations = sampler.generate_until(&requests, &request.decoding, ends, tick)?;
         let complete_all = |samples: Vec<Generation>| {
             samples.iter().map(|generation| complete(generation, &stops)).collect()
         };
@@ -291,16 +356,22 @@ impl Policy for EmbeddedPolicy {
     ) -> Result<(), Fault> {
         let examples: Vec<TokenizedExample> =
             update.examples.iter().map(|e| self.tokenize(e)).collect::<Result<_, _>>()?;
-        let mut trainer = self.trainer();
+        // A device may not have room for the weights twice.
+        self.sampler = None;
+        let mut training = self.training()?;
         if update.fresh_optimizer {
-            trainer.reset_optimizer();
+            training.reset_optimizer()?;
         }
-        let result = run_steps(&mut trainer, &examples, update, on_step);
-        // Also after a fault: steps that were announced have happened.
-        if let (Some(adapted), Some(adapter)) = (&mut self.adapted, trainer.adapter()) {
-            adapted.adapter = adapter.clone();
+        let result = run_steps(&mut training, &examples, update, on_step);
+        // Also after a fault: steps that were announced have happened. A device that fails takes them
+        // with it.
+        let Outcome { parameters, optimizer, adapter } = match training.finish() {
+            Ok(outcome) => outcome,
+            Err(lost) => return result.and(Err(lost)),
+        };
+        if let (Some(adapted), Some(adapter)) = (&mut self.adapted, adapter) {
+            adapted.adapter = adapter;
         }
-        let (parameters, optimizer) = trainer.finish();
         self.optimizer = optimizer;
         self.replace_weights(Weights::from_flat(&self.weights.config, &parameters));
         result
@@ -340,8 +411,7 @@ const CONTEXT_HINT: &str =
 
 fn load_model(dir: &Path) -> Result<(Weights, Tokenizer), Fault> {
     if folder::is_adapter(dir) {
-        let (base, tokenizer) = load_model(&folder::base_of(dir)?)?;
-        return Ok((Adapter::load(dir, &base.config)?.merged(&base), tokenizer));
+        return load_adapted(&folder::base_of(dir)?, dir);
     }
     let mut weights = Weights::load(dir)?;
     let tokenizer = Tokenizer::load(dir, &weights.config.eos_token_ids)?;
@@ -358,8 +428,13 @@ fn load_model(dir: &Path) -> Result<(Weights, Tokenizer), Fault> {
     Ok((weights, tokenizer))
 }
 
+fn load_adapted(base: &Path, adapter: &Path) -> Result<(Weights, Tokenizer), Fault> {
+    let (base, tokenizer) = load_model(base)?;
+    Ok((Adapter::load(adapter, &base.config)?.merged(&base), tokenizer))
+}
+
 fn run_steps(
-    trainer: &mut Trainer,
+    training: &mut Training,
     examples: &[TokenizedExample],
     update: &Update<'_>,
     on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
@@ -367,8 +442,7 @@ fn run_steps(
     for (step, batch) in (update.first_step..).zip(update.batches) {
         let batch: Vec<_> = batch.iter().map(|&index| &examples[index]).collect();
         let learning_rate = update.schedule.learning_rate(step);
-        let report = trainer.step(&batch, learning_rate).map_err(|error| {
-            let mut fault = Fault::from(error);
+        let report = training.step(&batch, learning_rate).map_err(|mut fault| {
             fault.message = format!("{} (at step {step})", fault.message);
             fault
         })?;

@@ -3,19 +3,21 @@
 //!
 //! A file comes from strangers. Its header is bounded and checked as a whole before any number is
 //! read: no name twice, sizes that fit types and shapes, and tensors that follow one another from
-//! the first byte to the last. Tensors are then read one at a time and widened to `f32` on the way,
-//! so that a file is never in memory beside its numbers.
+//! the first byte to the last. Tensors are then mapped into memory piece by piece and widened to
+//! `f32` on the way, and written tensor by tensor, so that a file is never in memory beside its
+//! numbers.
 
 use crate::files::{self, FileError};
 use crate::folder::FolderError;
 use crate::weights::{WeightTensor, little_endian_bytes};
+use memmap2::{Mmap, MmapOptions};
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 /// Reads every tensor of a file as `f32`, in the order of the file. `check` is asked about each name
@@ -29,44 +31,56 @@ pub(crate) fn read_tensors(
     for (name, entry) in reader.header()? {
         let shape = entry.shape.clone();
         if !check(&name, &shape)? {
-            reader.skip(entry.bytes())?;
             continue;
         }
         let Some(numbers) = NumberType::named(&entry.dtype) else {
             let (tensor, found) = (name, entry.dtype);
             return Err(FolderError::NumberType { tensor, path: path.into(), found });
         };
-        let data = reader.numbers(numbers, entry.bytes())?;
+        let data = reader.numbers(numbers, &entry)?;
         read.push((name, WeightTensor { shape, data }));
     }
     Ok(read)
 }
 
-/// Writes a file of `f32` tensors and flushes it to the disk.
+/// Writes a file of `f32` tensors and flushes it to the disk. Tensors are stored in the order of
+/// their names.
 pub(crate) fn write_tensors<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (String, Vec<usize>, &'a [f32])>,
 ) -> Result<(), FolderError> {
-    let bytes: Vec<_> =
-        tensors.map(|(name, shape, data)| (name, shape, little_endian_bytes(data))).collect();
-    let views: Vec<_> = bytes
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            (name.as_str(), view.expect("four bytes for each number"))
-        })
-        .collect();
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, shape, data)| {
+        let begin = end;
+        end += size_of_val(*data);
+        let data_offsets = (begin, end);
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets })
+    });
     // `transformers` refuses files without it.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = safetensors::serialize(views, Some(metadata)).expect("the views are valid");
-    Ok(files::write_synced(path, &file)?)
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let header = Metadata::new(Some(format), infos.collect());
+    let header = header.expect("each tensor has four bytes for each number");
+    let mut header = serde_json::to_vec(&header).expect("a header can be written");
+    // Numbers begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(files::write_synced_by(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for piece in tensors.iter().flat_map(|(_, _, data)| data.chunks(PIECE / 4)) {
+            file.write_all(&little_endian_bytes(piece))?;
+        }
+        Ok(())
+    })?)
 }
 
 /// Bytes of the largest header that is read: a hundred thousand tensors need less.
 const LARGEST_HEADER: u64 = 1 << 24;
 
-/// Bytes that are read at once.
-const CHUNK: usize = 1 << 20;
+/// Most bytes of a file that are in memory at once beside the numbers made of them: enough for the
+/// system to read ahead, little beside a model.
+const PIECE: usize = 1 << 22;
 
 /// A tensor as the header describes it.
 #[derive(serde::Deserialize)]
@@ -140,6 +154,8 @@ struct Reader<'a> {
     file: File,
     /// Bytes of the whole file.
     len: u64,
+    /// Where the numbers begin, once the header is read.
+    begin: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -147,12 +163,12 @@ impl<'a> Reader<'a> {
         let open = || {
             let file = File::open(path)?;
             let len = file.metadata()?.len();
-            Ok(Self { path, file, len })
+            Ok(Self { path, file, len, begin: 0 })
         };
         open().map_err(|source| FileError::reading(path, source).into())
     }
 
-    /// The tensors in the order of their bytes; the file then stands before the first.
+    /// The tensors in the order of their bytes.
     fn header(&mut self) -> Result<Vec<(String, Entry)>, FolderError> {
         let mut length = [0; 8];
         if self.len < 8 {
@@ -163,7 +179,8 @@ impl<'a> Reader<'a> {
         if length > LARGEST_HEADER {
             return Err(self.broken(format!("its header claims {length} bytes")));
         }
-        let rest = (self.len - 8).checked_sub(length);
+        self.begin = 8 + length;
+        let rest = self.len.checked_sub(self.begin);
         let rest = rest.ok_or_else(|| self.broken("it ends within its header"))?;
         let length = usize::try_from(length).expect("a header of at most 2^24 bytes");
         let mut text = vec![0; length];
@@ -185,25 +202,20 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// The next tensor, of `bytes` bytes, which the header's check found in the file.
-    fn numbers(&mut self, numbers: NumberType, bytes: u64) -> Result<Vec<f32>, FolderError> {
-        let bytes = usize::try_from(bytes).map_err(|_| self.broken("it is too large"))?;
+    /// The numbers of a tensor, which the header's check found in the file.
+    fn numbers(&self, numbers: NumberType, entry: &Entry) -> Result<Vec<f32>, FolderError> {
+        let bytes = usize::try_from(entry.bytes()).map_err(|_| self.broken("it is too large"))?;
+        let failed = |source| FileError::reading(self.path, source);
         let mut data = Vec::with_capacity(bytes / numbers.size());
-        let mut buffer = vec![0; CHUNK.min(bytes)];
-        let mut left = bytes;
-        while left > 0 {
-            let chunk = &mut buffer[..CHUNK.min(left)];
-            self.fill(chunk)?;
-            numbers.widen(chunk, &mut data);
-            left -= chunk.len();
+        for start in (0..bytes).step_by(PIECE) {
+            let from = self.begin + entry.data_offsets[0] + start as u64;
+            let piece = PIECE.min(bytes - start);
+            if self.file.metadata().map_err(failed)?.len() < from + piece as u64 {
+                return Err(self.broken("it became shorter while it was read"));
+            }
+            numbers.widen(&map(&self.file, from, piece).map_err(failed)?, &mut data);
         }
         Ok(data)
-    }
-
-    fn skip(&mut self, bytes: u64) -> Result<(), FolderError> {
-        let bytes = i64::try_from(bytes).expect("no file is longer");
-        let moved = self.file.seek(SeekFrom::Current(bytes));
-        moved.map(drop).map_err(|source| FileError::reading(self.path, source).into())
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), FolderError> {
@@ -214,6 +226,17 @@ impl<'a> Reader<'a> {
     fn broken(&self, reason: impl Into<String>) -> FolderError {
         FolderError::Broken { path: self.path.into(), reason: reason.into() }
     }
+}
+
+/// Maps `bytes` bytes of a file, at least one, which the caller found in it a moment ago.
+#[expect(unsafe_code, reason = "nothing but a promise keeps others from changing a mapped file")]
+fn map(file: &File, from: u64, bytes: usize) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only and lies within the file. It lives as long as its bytes are
+    // copied out, and any bytes are valid numbers, so nothing read earlier can become wrong. What is
+    // left is that another process changes the file in that moment: model files are replaced by
+    // renaming (by bstar, and by the cache of the hub), never written in place, and who cuts one
+    // all the same ends this process with a bus error rather than with wrong weights.
+    unsafe { MmapOptions::new().offset(from).len(bytes).map(file) }
 }
 
 /// Bytes of a number of a type.
@@ -284,6 +307,7 @@ fn f32_from_f16(bits: u16) -> f32 {
 mod tests {
     use super::*;
     use bstar_core::{Fault, FaultClass};
+    use safetensors::tensor::TensorView;
 
     #[test]
     fn half_precision_numbers_are_widened_exactly() {
@@ -316,10 +340,10 @@ mod tests {
     }
 
     #[test]
-    fn tensors_longer_than_a_chunk_are_read_whole_and_others_are_skipped() {
+    fn tensors_longer_than_a_piece_are_read_whole_and_others_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.safetensors");
-        let long: Vec<f32> = (0..CHUNK / 2 + 3).map(|i| i as f32).collect();
+        let long: Vec<f32> = (0..PIECE / 4 + 3).map(|i| i as f32).collect();
         let tensor = |name: &str, data| (name.to_owned(), vec![long.len()], data);
         let tensors = [tensor("a", &long[..]), tensor("b", &long[..]), tensor("c", &long[..])];
         write_tensors(&path, tensors.into_iter()).unwrap();
@@ -327,5 +351,40 @@ mod tests {
         let names: Vec<_> = read.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "c"]);
         assert!(read.iter().all(|(_, tensor)| tensor.data == long));
+    }
+
+    #[test]
+    fn a_written_file_has_the_bytes_that_the_library_of_the_format_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let numbers = [1.5, -2.0, f32::MIN_POSITIVE, 7e30, 0.0, -0.0];
+        let tensors = [("b", vec![2, 3], 6), ("a.weight", vec![1], 1), ("none", vec![0, 4], 0)];
+        let ours = tensors.iter().map(|(n, s, count)| ((*n).into(), s.clone(), &numbers[..*count]));
+        write_tensors(&path, ours).unwrap();
+        let bytes = little_endian_bytes(&numbers);
+        let views = tensors.map(|(name, shape, count)| {
+            (name, TensorView::new(Dtype::F32, shape, &bytes[..4 * count]).unwrap())
+        });
+        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let theirs = safetensors::serialize(views, Some(format)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), theirs);
+        let read = read_tensors(&path, |_, _| Ok(true)).unwrap();
+        assert_eq!(read.iter().map(|(_, tensor)| tensor.data.len()).sum::<usize>(), 7);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_after_its_header_was_checked_is_refused_before_it_is_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let numbers = vec![1.0; 5000];
+        write_tensors(&path, [("a".to_owned(), vec![5000], &numbers[..])].into_iter()).unwrap();
+        let len = std::fs::metadata(&path).unwrap().len();
+        let mut reader = Reader::open(&path).unwrap();
+        let header = reader.header().unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 1).unwrap();
+        let error = reader.numbers(NumberType::F32, &header[0].1).unwrap_err();
+        let fault = Fault::from(error);
+        assert_eq!(fault.class, FaultClass::Data);
+        assert!(fault.message.contains("x.safetensors: it became shorter"), "{fault}");
     }
 }

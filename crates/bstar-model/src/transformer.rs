@@ -43,6 +43,11 @@ impl PackedTokens {
         packed
     }
 
+    /// All tokens.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
     /// Where each sequence lies among the packed tokens.
     pub fn sequences(&self) -> &[Range<usize>] {
         &self.sequences

@@ -5,7 +5,9 @@
 //! random, the same each time; no response ends early.
 
 use crate::config::ModelConfig;
-use crate::decode::{DecodeRequest, Decoder};
+use crate::decode::{DecodeRequest, Decoder, Ends};
+use crate::device::{Device, DeviceDecoder, DeviceTrainer};
+use crate::engine::{Sampler, Training};
 use crate::loss::TokenizedExample;
 use crate::optimizer::{AdamW, OptimizerSettings};
 use crate::size::ModelSize;
@@ -25,6 +27,8 @@ pub struct Workload {
     kind: Kind,
     /// Sequences in a batch.
     sequences: usize,
+    /// Where it runs; none is the CPU.
+    device: Option<Device>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +64,22 @@ impl Workload {
         };
         let kind = Kind::Train { tokens };
         let name = format!("{size}-train");
-        let mut workloads = vec![Self { name, config: config.clone(), kind, sequences }];
+        let device = None;
+        let mut workloads = vec![Self { name, config: config.clone(), kind, sequences, device }];
         workloads.extend(batches.map(|sequences| Self {
             name: format!("{size}-sample-{sequences}"),
             config: config.clone(),
             kind: Kind::Sample { prompt: 32, new: 64 },
             sequences,
+            device: None,
         }));
         workloads
+    }
+
+    /// The same on a device; none is the CPU.
+    #[must_use]
+    pub fn on(self, device: Option<Device>) -> Self {
+        Self { device, ..self }
     }
 
     /// The workload with this name.
@@ -87,14 +99,21 @@ impl Workload {
     fn train(&self, tokens: usize, tries: usize) -> Result<Measurement, Fault> {
         let weights = Weights::random(&self.config, RngKey::from_seed(1));
         let optimizer = AdamW::new(OptimizerSettings::default(), self.config.parameter_count());
-        let mut trainer = Trainer::new(&self.config, weights.to_flat(), optimizer);
+        let parameters = weights.to_flat();
         drop(weights);
+        let mut training = match &self.device {
+            None => Training::Cpu(Box::new(Trainer::new(&self.config, parameters, optimizer))),
+            Some(device) => {
+                let trainer = DeviceTrainer::new(device, &self.config, &parameters, &optimizer)?;
+                Training::Device(Box::new(trainer))
+            }
+        };
         let draw = |index| self.draw(index, tokens + 1);
         let examples: Vec<_> = (0..self.sequences)
             .map(|index| TokenizedExample::new(&[], &draw(index)[..tokens], draw(index)[tokens]))
             .collect();
         let batch: Vec<_> = examples.iter().collect();
-        let seconds = median(tries, || trainer.step(&batch, 1e-4).map(drop).map_err(Fault::from))?;
+        let seconds = median(tries, || training.step(&batch, 1e-4).map(drop))?;
         let count = (self.sequences * tokens) as f64;
         // Backward is twice forward.
         let operations = 3.0 * self.sequences as f64 * self.operations(tokens, tokens);
@@ -106,7 +125,12 @@ impl Workload {
     }
 
     fn sample(&self, prompt: usize, new: usize, tries: usize) -> Result<Measurement, Fault> {
-        let decoder = Decoder::new(&Weights::random(&self.config, RngKey::from_seed(1)));
+        let weights = Weights::random(&self.config, RngKey::from_seed(1));
+        let sampler = match &self.device {
+            None => Sampler::Cpu(Decoder::new(&weights)),
+            Some(device) => Sampler::Device(DeviceDecoder::new(device, &weights)?),
+        };
+        drop(weights);
         let prompts: Vec<_> = (0..self.sequences).map(|index| self.draw(index, prompt)).collect();
         let key = RngKey::from_seed(5);
         let requests: Vec<_> = (0_u64..)
@@ -115,7 +139,8 @@ impl Workload {
             .collect();
         let decoding = Decoding { temperature: 1.0, ..Decoding::greedy(new) };
         let seconds = median(tries, || {
-            decoder.generate(&requests, &decoding, &[], &mut |_| Ok(())).map(drop)
+            let ends = Ends { tokens: &[], condition: None };
+            sampler.generate_until(&requests, &decoding, ends, &mut |_| Ok(())).map(drop)
         })?;
         let rows = self.sequences as f64;
         // The last token is drawn and not read.

@@ -61,3 +61,38 @@ fn tokenizers_that_are_not_ours_load_and_keep_texts() {
         }
     }
 }
+
+#[test]
+fn a_vocabulary_with_merges_gives_the_tokens_of_transformers() {
+    let Some(folder) = shared("tokenizers/qwen2.5") else { return };
+    let unpacked = tempfile::tempdir().unwrap();
+    for name in ["vocab.json", "merges.txt"] {
+        let packed = std::fs::File::open(folder.join(format!("{name}.gz"))).unwrap();
+        let mut file = std::fs::File::create(unpacked.path().join(name)).unwrap();
+        std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut file).unwrap();
+    }
+    for name in ["tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"] {
+        std::fs::copy(folder.join(name), unpacked.path().join(name)).unwrap();
+    }
+    let tokenizer = Tokenizer::load(unpacked.path(), &[]).unwrap();
+    assert_eq!(tokenizer.eos(), 151_645);
+    assert_eq!(tokenizer.vocab_size(), 151_665);
+    for (text, expected) in [
+        ("Hello world", &[9707, 1879][..]),
+        ("3 + 4 = 7", &[18, 488, 220, 19, 284, 220, 22]),
+        (
+            "def f(x):\n    return x  # tab\t",
+            &[750, 282, 2075, 982, 262, 470, 856, 220, 671, 5651, 197],
+        ),
+        ("naïve — 你好", &[3376, 37572, 586, 1959, 220, 108_386]),
+        (
+            "It's 12,345.67!\r\n\n  end",
+            &[2132, 594, 220, 16, 17, 11, 18, 19, 20, 13, 21, 22, 0, 80823, 220, 835],
+        ),
+        ("<|im_end|>", &[27, 91, 318, 6213, 91, 29]),
+    ] {
+        let tokens = tokenizer.encode_response(text).unwrap();
+        assert_eq!(tokens, expected, "{text}");
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), text);
+    }
+}

@@ -129,7 +129,8 @@ impl Facts<'_> {
         (rate > MANY_FALSE_POSITIVES).then(|| {
             format!(
                 "{:.0} % of the right answers have a wrong step, and the balance score counts them as \
-                 right: a reward that looks at steps would not, and colder sampling makes fewer",
+                 right: a reward model that looks at steps (`balance.counts = \"verified\"`) would not, and \
+                 colder sampling makes fewer",
                 100.0 * rate
             )
         })

@@ -140,6 +140,7 @@ impl RunReport {
             Event::Measured { .. }
             | Event::RewardModelStep { .. }
             | Event::Graded { .. }
+            | Event::QueriesRenewed { .. }
             | Event::Published { .. }
             | Event::Validated { .. }
             | Event::NothingSelected { .. } => {}

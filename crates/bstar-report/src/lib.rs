@@ -4,11 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+mod actual;
 mod comparison;
 mod diagnosis;
 mod iterations;
 mod table;
 
+pub use actual::{Actual, ActualFor};
 pub use comparison::{
     ComparisonInput, ComparisonReport, EntryInput, EntryReport, Failure, IterationReport,
     MetricReport, RunInput, SpentReport,

@@ -25,6 +25,29 @@ const MANIFEST: &str = "comparison.json";
 const RUNS: &str = "runs";
 const STARTS: &str = "starts";
 
+/// Where the runs of a comparison lie, or would.
+#[derive(Clone, Debug)]
+pub struct ComparisonLayout {
+    dir: PathBuf,
+}
+
+impl ComparisonLayout {
+    /// In this folder, which need not be there.
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Where the run of an entry (by the name of its folder) and a seed lies.
+    pub fn run_dir(&self, entry: &str, seed: u64) -> PathBuf {
+        self.dir.join(RUNS).join(entry).join(seed_name(seed))
+    }
+
+    /// Where the start of this name and a seed lies: a run folder that holds iteration 0 only.
+    pub fn start_dir(&self, start: &str, seed: u64) -> PathBuf {
+        self.dir.join(STARTS).join(start).join(seed_name(seed))
+    }
+}
+
 /// The folder of a comparison, held by this process.
 #[derive(Debug)]
 pub struct ComparisonStore {
@@ -67,14 +90,9 @@ impl ComparisonStore {
         &self.dir
     }
 
-    /// Where the run of an entry (by the name of its folder) and a seed lies.
-    pub fn run_dir(&self, entry: &str, seed: u64) -> PathBuf {
-        self.dir.join(RUNS).join(entry).join(seed_name(seed))
-    }
-
-    /// Where the start of this name and a seed lies: a run folder that holds iteration 0 only.
-    pub fn start_dir(&self, start: &str, seed: u64) -> PathBuf {
-        self.dir.join(STARTS).join(start).join(seed_name(seed))
+    /// Where its runs lie.
+    pub fn layout(&self) -> ComparisonLayout {
+        ComparisonLayout::new(&self.dir)
     }
 
     /// Removes every run and every start.

@@ -104,6 +104,7 @@ pub(crate) fn is_durable(event: &Event) -> bool {
         | Event::Decided { .. }
         | Event::Graded { .. }
         | Event::Selected { .. }
+        | Event::QueriesRenewed { .. }
         | Event::NothingSelected { .. }
         | Event::Measured { .. } => false,
     }
@@ -232,7 +233,8 @@ enum Unread {
     Newer(u64),
 }
 
-fn to_line(seq: u64, stamp: Stamp, event: &Event) -> Result<String, EventLogError> {
+/// An event as a line of the log.
+pub(crate) fn to_line(seq: u64, stamp: Stamp, event: &Event) -> Result<String, EventLogError> {
     let unwritable = || EventLogError::Unwritable { event: format!("{event:?}") };
     let Ok(Value::Object(fields)) = serde_json::to_value(event) else { return Err(unwritable()) };
     let mut line = Map::with_capacity(fields.len() + 4);

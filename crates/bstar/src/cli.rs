@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Run several methods with several seeds from the same P_0 and compare them, or go on with it.
     Compare(CompareArgs),
+    /// Say what a run of a config will take before it runs: tokens, time, disk, memory, money.
+    Plan(PlanArgs),
     /// Evaluate a model folder on a task.
     Eval(EvalArgs),
     /// Merge an adapter into its base model: a model folder that needs no adapter.
@@ -104,8 +106,28 @@ pub(crate) struct CompareArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Config file (TOML) of a run or of a comparison.
+    pub(crate) config: PathBuf,
+    /// Set a key: `--set plan.price_per_hour=2.5`; may be repeated. Paths start at the working
+    /// directory.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Show the plan beside what this run took.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) against: Option<PathBuf>,
+    /// Take the plan from this file, which `--json` printed, instead of measuring again.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub(crate) planned: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// Model folder (Hugging Face format), or a run folder, whose last checkpoint is taken.
+    /// Model folder (Hugging Face format), a run folder, whose last checkpoint is taken, or a name on
+    /// the Hugging Face hub (organisation/model, organisation/model@revision).
     pub(crate) model: PathBuf,
     /// Task: a kind such as `arithmetic`, or a config file that holds one.
     #[arg(long)]
@@ -123,9 +145,10 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// Model folder (Hugging Face format) that the adapter was trained on.
+    /// Model folder (Hugging Face format) that the adapter was trained on, or its name on the hub.
     pub(crate) base: PathBuf,
-    /// Adapter folder (PEFT format), or a run folder, whose last checkpoint is taken.
+    /// Adapter folder (PEFT format), a run folder, whose last checkpoint is taken, or a name on the
+    /// hub.
     pub(crate) adapter: PathBuf,
     /// Folder to write; it must not exist.
     #[arg(long, short, value_name = "DIR")]
@@ -166,6 +189,13 @@ pub(crate) struct BalanceArgs {
     /// Thresholds: `-1:1:0.1` or `-1,0,0.5`.
     #[arg(long, value_name = "GRID", allow_hyphen_values = true)]
     pub(crate) thresholds: Option<String>,
+    /// Count in n' only correct responses whose scaled reward-model score is above this bar.
+    #[arg(long, value_name = "BAR", allow_hyphen_values = true)]
+    pub(crate) verified_above: Option<f64>,
+    /// How a reward-model score becomes a number around [-1, 1]: divide, sigmoid or rank (its rank
+    /// among all scores of the files).
+    #[arg(long, value_name = "SCALE")]
+    pub(crate) rm_scale: Option<String>,
     /// Divides the reward-model score.
     #[arg(long, value_name = "X")]
     pub(crate) rm_divisor: Option<f64>,
@@ -215,22 +245,28 @@ pub(crate) struct WhatifArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimulateVerb {
     /// What the balance score chooses in each scenario, against the setting that is worth most.
-    Choice {
-        /// Only this scenario; all if not given.
-        #[arg(long)]
-        scenario: Option<String>,
-        /// Probe queries.
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..))]
-        probe_queries: u32,
-        /// Probe sets, each with a seed of its own.
-        #[arg(long, default_value_t = 10)]
-        seeds: u64,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Choice(SimulateChoiceArgs),
     /// What races lose against measuring everything, and what they cost.
     Search(SimulateSearchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateChoiceArgs {
+    /// Only this scenario; all if not given.
+    #[arg(long)]
+    pub(crate) scenario: Option<String>,
+    /// Probe queries.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) probe_queries: u32,
+    /// Probe sets, each with a seed of its own.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seeds: u64,
+    /// Bar on the scaled reward-model score for the rows that verify.
+    #[arg(long, value_name = "BAR", default_value_t = 0.0, allow_hyphen_values = true)]
+    pub(crate) verified_above: f64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -416,6 +452,9 @@ pub(crate) struct BenchArgs {
     /// Size of the model; all if not given.
     #[arg(long, value_enum)]
     pub(crate) size: Option<BenchSize>,
+    /// Where to train and sample.
+    #[arg(long, value_enum, default_value_t = BenchDevice::Cpu)]
+    pub(crate) device: BenchDevice,
     /// Fewer tries: less exact, and several times faster.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -428,6 +467,15 @@ pub(crate) struct BenchArgs {
     /// Measure this workload in this process; the command starts itself with it for each one.
     #[arg(long, hide = true)]
     pub(crate) workload: Option<String>,
+}
+
+/// Devices that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchDevice {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA card.
+    Cuda,
 }
 
 /// Sizes of models that are measured.

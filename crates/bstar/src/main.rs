@@ -7,11 +7,14 @@ mod cli;
 mod commands;
 mod config;
 mod countdown;
+mod downloads;
 mod exit;
 mod grading;
 mod ledger;
+mod models;
 mod opinion;
 mod output;
+mod plan;
 mod progress;
 
 use bstar_core::Fault;
@@ -41,14 +44,13 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
     match cli.verb {
         Verb::Run(args) => commands::run::run(&args, notes),
         Verb::Compare(args) => commands::compare::compare(&args, notes),
+        Verb::Plan(args) => commands::plan::plan(&args, notes),
         Verb::Eval(args) => commands::eval::eval(&args, notes),
-        Verb::Merge(args) => commands::merge::merge(&args),
+        Verb::Merge(args) => commands::merge::merge(&args, notes),
         Verb::Analyze(args) => commands::analyze::analyze(&args, notes),
         Verb::Balance(args) => commands::balance::balance(&args, notes),
         Verb::Whatif(args) => commands::whatif::whatif(&args, notes),
-        Verb::Simulate { verb: SimulateVerb::Choice { scenario, probe_queries, seeds, json } } => {
-            commands::simulate::choice(scenario.as_deref(), probe_queries as usize, seeds, json)
-        }
+        Verb::Simulate { verb: SimulateVerb::Choice(args) } => commands::simulate::choice(&args),
         Verb::Simulate { verb: SimulateVerb::Search(args) } => commands::simulate::search(&args),
         Verb::Grade(args) => commands::grade::grade(&args, notes),
         Verb::Audit(args) => commands::audit::audit(&args, notes),

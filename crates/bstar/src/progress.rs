@@ -3,7 +3,8 @@
 //! here can end a run, and nothing here is remembered.
 
 use crate::output::Notes;
-use bstar_core::event::{Activity, Event};
+use bstar_core::curriculum::Renewal;
+use bstar_core::event::{Activity, Event, SelectionSummary};
 use bstar_core::ports::Progress;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
@@ -114,18 +115,9 @@ impl View {
                 let place = self.place(*iteration);
                 Some(format!("{place}temperature {t}, threshold {threshold} ({score})"))
             }
-            Event::Selected { iteration, selection } => Some(format!(
-                "{}selected {} of {} responses ({} unique correct) from {} queries{}",
-                self.place(*iteration),
-                selection.selected,
-                selection.drawn,
-                selection.correct,
-                selection.queries,
-                match selection.gold {
-                    0 => String::new(),
-                    gold => format!(", and {gold} gold solutions"),
-                }
-            )),
+            Event::Selected { iteration, selection } => {
+                Some(self.place(*iteration) + &selected(selection))
+            }
             Event::RewardModelTrained { iteration, labels, metrics, .. } => {
                 let value = |name: &str| {
                     let found = metrics.iter().find(|m| m.name == format!("reward_model/{name}"));
@@ -141,6 +133,12 @@ impl View {
                     value("step_auc"),
                     value("answer_auc"),
                 ))
+            }
+            Event::QueriesRenewed { iteration, renewal } => {
+                let Renewal { taken, accuracy, renewed } = renewal;
+                let place = self.place(*iteration);
+                let right = 100.0 * accuracy;
+                Some(format!("{place}renewed {renewed} of {taken} queries ({right:.1} % right)"))
             }
             Event::NothingSelected { iteration, in_a_row, advice } => {
                 let place = self.place(*iteration);
@@ -289,4 +287,19 @@ fn bar(label: String, total: u64) -> ProgressBar {
     bar.set_message(label);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// What was selected, in words.
+fn selected(selection: &SelectionSummary) -> String {
+    let SelectionSummary { selected, drawn, correct, queries, .. } = selection;
+    let verified =
+        selection.verified.map_or_else(String::new, |count| format!(", {count} verified"));
+    let gold = match selection.gold {
+        0 => String::new(),
+        gold => format!(", and {gold} gold solutions"),
+    };
+    format!(
+        "selected {selected} of {drawn} responses ({correct} unique correct{verified}) from {queries} \
+         queries{gold}"
+    )
 }

@@ -13,12 +13,14 @@ pub use bootstrap::mean_interval;
 pub use estimators::{pass_at_k_s, reward_at_k_s};
 pub use spread::{uniformity, weighted_entropy};
 
+use crate::calibration::Calibration;
 use crate::pool::ScoredResponse;
-use crate::reward::RewardRule;
+use crate::reward::{RewardRule, RewardScale};
 use crate::rng::RngKey;
 use crate::rollout::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A monitored value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub struct MonitorSettings {
     pub s: Vec<usize>,
     /// Ranks responses for the combined Reward@K-S.
     pub reward: RewardRule,
+    /// What scores are ranked in, where the reward ranks them; without it there is no combined
+    /// ranking then.
+    pub calibration: Option<Arc<Calibration>>,
     /// Seeds the bootstrap.
     pub key: RngKey,
 }
@@ -133,10 +138,13 @@ impl Panel<'_> {
     }
 
     fn exploit(&mut self, settings: &MonitorSettings) {
+        let calibration = settings.calibration.as_deref();
+        let is_scaled = settings.reward.scale != RewardScale::Rank || calibration.is_some();
         let model_only = |o: &Observation| o.scored.reward_model_score;
         let combined = |o: &Observation| {
-            let raw = o.scored.reward_model_score?;
-            Some(f64::from(u8::from(o.scored.verdict.is_correct())) + settings.reward.scaled(raw))
+            let raw = o.scored.reward_model_score.filter(|_| is_scaled)?;
+            let part = settings.reward.scaled(raw, calibration);
+            Some(f64::from(u8::from(o.scored.verdict.is_correct())) + part)
         };
         let rankings: [(&str, &str, Rank<'_>); 2] = [
             ("", "reward model only", &model_only),

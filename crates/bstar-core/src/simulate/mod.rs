@@ -13,8 +13,8 @@ pub mod search;
 
 pub use scenario::Scenario;
 
-use crate::balance::{BalanceRule, CapRule, Cell, EmptyQueries, RankedPool};
-use crate::controller::{Configuration, TieRule, choose};
+use crate::balance::{BalanceRule, CapRule, EmptyQueries, RankedPool};
+use crate::controller::{Configuration, TieRule, choose, surface};
 use crate::pool::{Pool, ScoredResponse};
 use crate::preset::Preset;
 use crate::ranking::RankingRule;
@@ -73,55 +73,75 @@ pub struct Study {
     pub expected: Outcome,
     /// The setting chosen on a probe set, for each seed.
     pub chosen: Vec<Outcome>,
+    /// The same where n' counts what a reward model verifies; none without a reward model.
+    pub verified: Option<Verified>,
 }
 
-/// Studies a scenario with probe sets of this many queries.
-pub fn study(scenario: &Scenario, probe_queries: usize, seeds: u64) -> Study {
+/// What the balance score chooses where n' counts verified responses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verified {
+    /// The bar, [`RankingRule::verified_above`].
+    pub above: f64,
+    /// See [`Study::expected`].
+    pub expected: Outcome,
+    /// See [`Study::chosen`].
+    pub chosen: Vec<Outcome>,
+}
+
+/// Studies a scenario with probe sets of this many queries; `bar` is that of the verified count.
+pub fn study(scenario: &Scenario, probe_queries: usize, seeds: u64, bar: f64) -> Study {
     let key = RngKey::from_seed(0).child("simulate");
-    let outcomes = outcomes(scenario, key.child("many"));
-    let of = |configuration: Configuration| {
-        let found = outcomes.iter().find(|outcome| outcome.configuration == configuration);
-        *found.expect("every cell was valued")
+    let probes: Vec<Vec<Pool>> = (1..=seeds)
+        .map(|seed| {
+            let key = key.child("probe").index(seed);
+            let draw = |&t: &f64| scenario.draw(t, probe_queries, key).pool;
+            scenario.temperatures.iter().map(draw).collect()
+        })
+        .collect();
+    let many: Vec<Drawn> = scenario
+        .temperatures
+        .iter()
+        .map(|&t| scenario.draw(t, MANY_QUERIES, key.child("many")))
+        .collect();
+    let by = |ranking: &RankingRule| {
+        let outcomes = outcomes(scenario, &many, ranking);
+        let choice = |pools: &Vec<Pool>| {
+            let grid = surface(pools, &[], ranking, &scenario.balance(), &scenario.thresholds);
+            let cell = choose(&grid, TieRule::Documented, None).expect("a grid");
+            let is_it = |outcome: &&Outcome| {
+                let Configuration { temperature, threshold } = outcome.configuration;
+                (temperature, threshold) == (cell.temperature, cell.threshold)
+            };
+            *outcomes.iter().find(is_it).expect("every cell was valued")
+        };
+        let chosen: Vec<Outcome> = probes.iter().map(choice).collect();
+        (best(&outcomes, |outcome| outcome.balance_score), chosen, outcomes)
     };
-    let best = |value: &dyn Fn(&Outcome) -> f64| {
-        let better = |a: &Outcome, b: &Outcome| value(b) > value(a);
-        *outcomes.iter().reduce(|a, b| if better(a, b) { b } else { a }).expect("a grid")
-    };
-    let chosen = (1..=seeds).map(|seed| {
-        let key = key.child("probe").index(seed);
-        let grid: Vec<Cell> = scenario
-            .temperatures
-            .iter()
-            .flat_map(|&t| {
-                let drawn = scenario.draw(t, probe_queries, key);
-                let ranked = RankedPool::new(&drawn.pool, &[], &scenario.ranking());
-                let rule = scenario.balance();
-                scenario
-                    .thresholds
-                    .iter()
-                    .map(move |&tau| ranked.cell(tau, &rule))
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        let cell = choose(&grid, TieRule::Documented, None).expect("a grid");
-        of(Configuration { temperature: cell.temperature, threshold: cell.threshold })
+    let ranking = scenario.ranking();
+    let (expected, chosen, outcomes) = by(&ranking);
+    let verified = scenario.reward_model_auc.map(|_| {
+        let ranking = RankingRule { verified_above: Some(bar), ..ranking.clone() };
+        let (expected, chosen, _) = by(&ranking);
+        Verified { above: bar, expected, chosen }
     });
-    Study {
-        optimum: best(&|outcome| outcome.worth),
-        expected: best(&|outcome| outcome.balance_score),
-        chosen: chosen.collect(),
-    }
+    Study { optimum: best(&outcomes, |outcome| outcome.worth), expected, chosen, verified }
 }
 
-/// Every cell with its balance score and worth on many queries.
-fn outcomes(scenario: &Scenario, key: RngKey) -> Vec<Outcome> {
-    let (ranking, balance) = (scenario.ranking(), scenario.balance());
+/// The first outcome with the highest value.
+fn best(outcomes: &[Outcome], value: impl Fn(&Outcome) -> f64) -> Outcome {
+    let better = |a: &Outcome, b: &Outcome| value(b) > value(a);
+    *outcomes.iter().reduce(|a, b| if better(a, b) { b } else { a }).expect("a grid")
+}
+
+/// Every cell with its balance score and worth on many queries, drawn at each temperature.
+fn outcomes(scenario: &Scenario, many: &[Drawn], ranking: &RankingRule) -> Vec<Outcome> {
+    let balance = scenario.balance();
     let mut outcomes = Vec::new();
-    for &temperature in &scenario.temperatures {
-        let drawn = scenario.draw(temperature, MANY_QUERIES, key);
-        let ranked = RankedPool::new(&drawn.pool, &[], &ranking);
+    for drawn in many {
+        let temperature = drawn.pool.temperature;
+        let ranked = RankedPool::new(&drawn.pool, &[], ranking);
         for &threshold in &scenario.thresholds {
-            let parts = worth(&drawn, &ranked, threshold, balance.target_count);
+            let parts = worth(drawn, &ranked, threshold, balance.target_count);
             outcomes.push(Outcome {
                 configuration: Configuration { temperature, threshold },
                 balance_score: ranked.cell(threshold, &balance).balance_score,
@@ -285,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_balance_score_is_near_the_optimum_where_it_sees_everything() {
-        let study = study(&Scenario::named("plain").expect("known"), 200, 3);
+        let study = study(&Scenario::named("plain").expect("known"), 200, 3, 0.0);
         let kept = study.expected.worth / study.optimum.worth;
         assert!(kept > 0.9, "{study:?}");
         assert!(study.optimum.worth >= study.expected.worth);
@@ -295,13 +315,26 @@ mod tests {
 
     #[test]
     fn lucky_answers_make_the_balance_score_too_hot() {
-        let study = study(&Scenario::named("lucky").expect("known"), 200, 1);
+        let study = study(&Scenario::named("lucky").expect("known"), 200, 1, 0.0);
         let (expected, optimum) = (study.expected, study.optimum);
         assert!(
             expected.configuration.temperature > optimum.configuration.temperature,
             "{expected:?} {optimum:?}"
         );
         assert!(expected.parts.purity < optimum.parts.purity);
+        assert_eq!(study.verified, None, "nothing can verify");
+    }
+
+    #[test]
+    fn a_count_of_what_is_verified_is_not_misled_by_luck() {
+        let study = study(&Scenario::named("lucky-checked").expect("known"), 200, 2, 0.0);
+        let verified = study.verified.expect("a reward model");
+        let kept = |outcome: &Outcome| outcome.worth / study.optimum.worth;
+        assert!(kept(&study.expected) < 0.9, "{:?}", study.expected);
+        assert!(kept(&verified.expected) > 0.97, "{:?}", verified.expected);
+        for (with, without) in verified.chosen.iter().zip(&study.chosen) {
+            assert!(kept(with) > kept(without), "{with:?} {without:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@ use bstar_core::improve::ImproveSettings;
 use bstar_core::method::Method;
 use bstar_core::pool::{Pool, exact_hash};
 use bstar_core::ports::{Ledger as _, Task as _};
+use bstar_core::race::Search;
 use bstar_core::ranking::{Deduplication, GoldSolutions};
+use bstar_core::reward::RewardScale;
 use bstar_core::testing::EchoTask;
 use bstar_core::whatif::{Answer, StoredRollouts, Unanswerable, answer};
 use bstar_core::{QueryId, Rollout, Stage};
@@ -122,7 +124,9 @@ fn a_run_asked_with_its_own_settings_answers_with_itself() {
 #[test]
 fn other_settings_give_what_a_fresh_run_selects() {
     let original = finished(&settings(Method::BStar));
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 8] = [
+        ("ranks", |s| s.ranking.reward.scale = RewardScale::Rank),
+        ("verified count", |s| s.ranking.verified_above = Some(0.05)),
         ("grid", |s| s.controller.thresholds = vec![-0.3, 0.1]),
         ("target count", |s| s.target_count = Some(2)),
         ("divisor", |s| s.ranking.reward.divisor = 2.0),
@@ -150,6 +154,41 @@ fn other_settings_give_what_a_fresh_run_selects() {
         assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts), "{name}");
     }
     assert!(same_temperature >= 3, "only {same_temperature} changes kept the temperature");
+}
+
+#[test]
+fn a_run_that_ranks_scores_answers_with_itself_and_says_among_which() {
+    for (method, search) in [
+        (Method::BStar, Search::Exhaustive),
+        (Method::BStar, Search::Racing),
+        (Method::OnlineRft, Search::Exhaustive),
+    ] {
+        let mut settings = settings(method);
+        settings.search = search;
+        settings.ranking.reward.scale = RewardScale::Rank;
+        settings.ranking.verified_above = Some(-0.5);
+        let ledger = finished(&settings);
+        let mut previous = None;
+        for (iteration, decided) in (1..).zip(decisions(&ledger)) {
+            let answer = ask(&ledger, &settings, iteration, previous).expect("its own settings");
+            assert_eq!(answer.decision, decided, "{method:?}, iteration {iteration}");
+            let rollouts = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
+            assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts));
+            let calibration = decided.calibration.as_deref().expect("ranked");
+            let stage = match method {
+                Method::OnlineRft => Stage::Train,
+                _ => Stage::Probe,
+            };
+            let ranked_among = ledger.read_rollouts(iteration, stage).expect("drawn").len();
+            assert_eq!(calibration.responses, ranked_among as u64);
+            for rollout in &rollouts {
+                let part = calibration.scaled(rollout.reward_model_score.expect("scored"));
+                let answer = if rollout.verdict.is_correct() { 1.0 } else { 0.0 };
+                assert_eq!(rollout.reward, Some(answer + part), "one reference for both");
+            }
+            previous = Some(decided.configuration());
+        }
+    }
 }
 
 #[test]

@@ -113,6 +113,42 @@ fn every_family_matches_the_reference() {
 }
 
 #[test]
+fn what_is_out_of_the_window_is_not_kept_and_nothing_changes() {
+    for weights in family_models() {
+        // Several windows of 7 long, in one piece and in many, and with lanes that start apart.
+        let requests: Vec<_> = (0..9).map(|i| (prompt(i, 1 + 11 * i), keys(i, 5))).collect();
+        let scored: Vec<_> = (0..4).map(|i| (prompt(i, 30), prompt(i + 4, 50))).collect();
+        let bounded = Decoder::new(&weights);
+        let mut whole = Decoder::new(&weights);
+        whole.body.kept = None;
+        let expected = run(&whole, &requests, &sampling(60));
+        assert_eq!(run(&bounded, &requests, &sampling(60)), expected);
+        assert_eq!(bounded.logprobs(&scored).unwrap(), whole.logprobs(&scored).unwrap());
+    }
+}
+
+#[test]
+fn a_bound_on_memory_holds_and_changes_no_response() {
+    let weights = model([19, 16, 2], [4, 2, 6], false);
+    let mut decoder = Decoder::new(&weights);
+    let requests: Vec<_> = (0..40).map(|i| (prompt(i, 1 + i % 7), keys(i, 8))).collect();
+    let expected = on_threads(2, || run(&decoder, &requests, &sampling(30)));
+    let lent: Vec<_> = requests
+        .iter()
+        .map(|(prompt, keys)| DecodeRequest { prompt, keys: keys.clone() })
+        .collect();
+    let lanes = decoder.body.lanes();
+    let shape = decoder.body.cache_shape();
+    let group = 4 * lanes * (shape.lane_size(37) + shape.prompt_size(7, 64));
+    for (bytes, most) in [(1, 1), (group, 1), (2 * group - 1, 1), (2 * group, 2), (1 << 30, 8)] {
+        decoder.limit_cache(bytes);
+        let (workers, groups) = decoder.groups(&lent, &sampling(30), 320, 2);
+        assert!(workers * groups <= most, "{workers} workers of {groups} groups in {bytes} bytes");
+        assert_eq!(on_threads(2, || run(&decoder, &requests, &sampling(30))), expected);
+    }
+}
+
+#[test]
 fn responses_of_every_family_depend_on_their_keys_only() {
     for weights in family_models() {
         let decoder = Decoder::new(&weights);

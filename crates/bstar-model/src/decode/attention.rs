@@ -4,7 +4,7 @@
 //! sees the slots from its `first` to its `last` and gives every other an exact zero, so the bits
 //! of its result do not depend on how far the window of its group reaches. A window is either a
 //! ring in which each lane has its own sequence ([`Memory::Lanes`]) or one sequence that all lanes
-//! share ([`Memory::Shared`]); both do the same arithmetic in the same order.
+//! share, a ring too ([`Memory::Shared`]); both do the same arithmetic in the same order.
 
 #![expect(
     clippy::inline_always,
@@ -20,8 +20,9 @@ pub(super) enum Memory<'a> {
     /// `[key-value head][slot][feature][lane]`; slot `s` of the window is number
     /// `(oldest + s) & (capacity - 1)`, where the capacity is a power of two.
     Lanes { numbers: &'a [f32], oldest: usize, capacity: usize },
-    /// `[key-value head][slot][feature]`; there are `capacity` slots.
-    Shared { numbers: &'a [f32], capacity: usize },
+    /// `[key-value head][slot][feature]`; slot `s` of the window is number `(oldest + s) % capacity`,
+    /// where `oldest` and the window are at most the capacity.
+    Shared { numbers: &'a [f32], oldest: usize, capacity: usize },
 }
 
 /// One layer's attention of a group.
@@ -122,16 +123,19 @@ impl<S: Simd> Rows<S> for LaneRows<'_, S> {
 #[derive(Clone, Copy)]
 struct SharedRows<'a> {
     rows: &'a [f32],
+    oldest: usize,
+    capacity: usize,
     head_dim: usize,
 }
 
 impl<'a> SharedRows<'a> {
     #[inline(always)]
     fn new(memory: Memory<'a>, head: usize, head_dim: usize) -> Self {
-        let Memory::Shared { numbers, capacity } = memory else {
+        let Memory::Shared { numbers, oldest, capacity } = memory else {
             unreachable!("keys and values are of one kind");
         };
-        Self { rows: &numbers[head * capacity * head_dim..][..capacity * head_dim], head_dim }
+        let rows = &numbers[head * capacity * head_dim..][..capacity * head_dim];
+        Self { rows, oldest, capacity, head_dim }
     }
 }
 
@@ -140,6 +144,8 @@ impl<S: Simd> Rows<S> for SharedRows<'_> {
 
     #[inline(always)]
     fn row(&self, slot: usize) -> &[f32] {
+        let slot = self.oldest + slot;
+        let slot = if slot < self.capacity { slot } else { slot - self.capacity };
         &self.rows[slot * self.head_dim..][..self.head_dim]
     }
 

@@ -98,14 +98,6 @@ impl<'a> Queue<'a> {
         finished.append(&mut worker.finished);
     }
 
-    /// Whether a response ends with the last of its tokens, apart from its limit.
-    fn is_end(&self, tokens: &[u32]) -> bool {
-        let last = tokens.last().expect("a token was drawn");
-        self.ends.tokens.contains(last)
-            || self.decoding.stop_tokens.contains(last)
-            || self.ends.condition.is_some_and(|condition| condition(tokens))
-    }
-
     /// Every response, or what failed.
     pub(super) fn into_result(self) -> Result<Vec<Placed>, Fault> {
         match self.failure.into_inner().expect("no worker panics with the lock") {
@@ -384,7 +376,7 @@ impl<'a> Worker<'a> {
             generation.entropies.push(self.distribution.entropy(place));
             lane.token = token;
             lane.position += 1;
-            let stopped = self.queue.is_end(&generation.tokens);
+            let stopped = self.queue.ends.reached(self.queue.decoding, &generation.tokens);
             if stopped || generation.tokens.len() == lane.limit {
                 if stopped {
                     generation.finish_reason = FinishReason::Stop;
@@ -404,7 +396,7 @@ impl<'a> Worker<'a> {
 }
 
 /// The fault of logits that are infinite or not numbers.
-pub(super) fn not_finite() -> Fault {
+pub(crate) fn not_finite() -> Fault {
     Fault::new(FaultClass::Training, "the logits of the policy are not finite")
         .hint("the weights diverged: lower the learning rate, or start from an earlier checkpoint")
 }

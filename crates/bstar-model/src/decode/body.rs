@@ -10,6 +10,7 @@ use super::kernels::{AddBias, NormHeads, RmsNorm, Rotate, SwiGlu};
 use super::lanes::{Slab, lane_count};
 use super::matrix::PackedMatrix;
 use crate::config::ModelConfig;
+use crate::config::family::SlidingWindow;
 use crate::weights::Weights;
 use pulp::Arch;
 
@@ -45,6 +46,8 @@ pub(super) struct Body {
     head: PackedMatrix,
     /// Of half a head: radians a position.
     frequencies: Vec<f64>,
+    /// What caches keep of layers with a window: that of the config.
+    pub(super) kept: Option<SlidingWindow>,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl Body {
             norm: weights.get("model.norm.weight").to_vec(),
             head: PackedMatrix::stack(width, &[weights.head()]),
             frequencies: config.rotary_frequencies(),
+            kept: config.sliding_window,
             config,
         }
     }
@@ -147,6 +151,7 @@ impl Body {
             layers: self.config.num_hidden_layers,
             heads: self.config.num_key_value_heads,
             head_dim: self.config.head_dim,
+            window: self.kept,
         }
     }
 

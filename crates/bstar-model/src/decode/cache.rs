@@ -1,13 +1,16 @@
-//! Keys and values of the tokens so far.
+//! Keys and values of the tokens so far, or in layers with a window of those within it.
 //!
 //! A [`PromptCache`] holds those of one prompt, compactly; it is made once and copied into the lane
 //! of each sample. A [`LaneCache`] belongs to a group of lanes: in each step every lane writes the
 //! same slot, one store for all lanes, and a lane that takes a new prompt gets it copied into the
 //! slots just behind. So a sequence always fills consecutive slots that end at the present one,
-//! wherever in time it started. Slots form a ring that grows when the longest sequence needs it.
+//! wherever in time it started. The slots of a layer form a ring, which grows when the longest
+//! sequence needs it, and in a layer with a window no further than the window: a power of two that
+//! is less than twice as long.
 
 use super::attention::Memory;
 use super::lanes::Buffer;
+use crate::config::family::SlidingWindow;
 
 /// The shape of a cache.
 #[derive(Clone, Copy, Debug)]
@@ -18,32 +21,74 @@ pub(super) struct CacheShape {
     pub(super) heads: usize,
     /// Features of a head.
     pub(super) head_dim: usize,
+    /// How far back some layers see.
+    pub(super) window: Option<SlidingWindow>,
 }
 
 impl CacheShape {
-    /// Numbers that a token takes.
-    pub(super) fn token_size(self) -> usize {
-        2 * self.layers * self.heads * self.head_dim
+    /// Numbers of keys and values that a token has in a layer.
+    fn token_size(self) -> usize {
+        2 * self.heads * self.head_dim
+    }
+
+    /// Tokens that a token of a layer sees, itself included; `usize::MAX` without a bound.
+    fn window(self, layer: usize) -> usize {
+        match self.window {
+            Some(SlidingWindow { tokens, first_layer }) if layer >= first_layer => tokens,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Slots of a layer's ring when sequences are `tokens` long.
+    fn ring(self, layer: usize, tokens: usize) -> usize {
+        tokens.min(self.window(layer)).next_power_of_two()
+    }
+
+    /// Numbers that a lane takes when its sequence is `tokens` long.
+    pub(super) fn lane_size(self, tokens: usize) -> usize {
+        (0..self.layers).map(|layer| self.ring(layer, tokens) * self.token_size()).sum()
+    }
+
+    /// Slots of a layer for a prompt of which `at_once` tokens run at a time.
+    fn kept(self, layer: usize, tokens: usize, at_once: usize) -> usize {
+        tokens.min(self.window(layer).saturating_add(at_once))
+    }
+
+    /// Numbers that a prompt takes of which `at_once` tokens run at a time.
+    pub(super) fn prompt_size(self, tokens: usize, at_once: usize) -> usize {
+        (0..self.layers).map(|layer| self.kept(layer, tokens, at_once) * self.token_size()).sum()
     }
 }
 
-/// Keys and values of one prompt: `[layer][keys, values][head][token][feature]`.
+/// Keys and values of one prompt.
 #[derive(Debug)]
 pub(super) struct PromptCache {
     shape: CacheShape,
     tokens: usize,
+    layers: Vec<PromptLayer>,
+}
+
+/// `[keys, values][head][slot][feature]`; token `t` is in slot `t % capacity`.
+#[derive(Debug)]
+struct PromptLayer {
+    capacity: usize,
     numbers: Vec<f32>,
 }
 
 impl PromptCache {
-    /// Room for `tokens` tokens.
-    pub(super) fn new(shape: CacheShape, tokens: usize) -> Self {
-        Self { shape, tokens, numbers: vec![0.0; tokens * shape.token_size()] }
+    /// Room for `tokens` tokens, of which at most `at_once` are written before any of them is looked
+    /// at.
+    pub(super) fn new(shape: CacheShape, tokens: usize, at_once: usize) -> Self {
+        let layer = |layer| {
+            let capacity = shape.kept(layer, tokens, at_once);
+            PromptLayer { capacity, numbers: vec![0.0; capacity * shape.token_size()] }
+        };
+        Self { shape, tokens, layers: (0..shape.layers).map(layer).collect() }
     }
 
     /// Rows of the keys and values that a layer writes for a token: features of all heads.
     pub(super) fn row_count(&self) -> usize {
-        2 * self.shape.heads * self.shape.head_dim
+        self.shape.token_size()
     }
 
     /// Stores keys and values `[keys, values][head][feature][lane]` of a layer: those of lane `i`
@@ -56,52 +101,61 @@ impl PromptCache {
         lanes: usize,
         keys_values: &[f32],
     ) {
-        let CacheShape { heads, head_dim, .. } = self.shape;
-        let size = self.tokens * head_dim;
-        let layer = &mut self.numbers[2 * layer * heads * size..][..2 * heads * size];
-        let heads = layer.chunks_exact_mut(size).zip(keys_values.chunks_exact(head_dim * lanes));
-        for (stored, written) in heads {
+        let head_dim = self.shape.head_dim;
+        let PromptLayer { capacity, numbers } = &mut self.layers[layer];
+        let heads = numbers.chunks_exact_mut(*capacity * head_dim);
+        for (stored, written) in heads.zip(keys_values.chunks_exact(head_dim * lanes)) {
             for (feature, row) in written.chunks_exact(lanes).enumerate() {
                 for (token, &number) in row[..tokens].iter().enumerate() {
-                    stored[(first + token) * head_dim + feature] = number;
+                    stored[(first + token) % *capacity * head_dim + feature] = number;
                 }
             }
         }
     }
 
-    /// Keys and values of a layer.
-    pub(super) fn memory(&self, layer: usize) -> [Memory<'_>; 2] {
-        let size = self.shape.heads * self.tokens * self.shape.head_dim;
-        [0, 1].map(|which| Memory::Shared {
-            numbers: &self.numbers[(2 * layer + which) * size..][..size],
-            capacity: self.tokens,
+    /// Keys and values of a layer, from token `oldest` on.
+    pub(super) fn memory(&self, layer: usize, oldest: usize) -> [Memory<'_>; 2] {
+        let PromptLayer { capacity, numbers } = &self.layers[layer];
+        let (keys, values) = numbers.split_at(numbers.len() / 2);
+        [keys, values].map(|numbers| Memory::Shared {
+            numbers,
+            oldest: oldest % capacity,
+            capacity: *capacity,
         })
     }
 }
 
-/// Keys and values of a group of lanes: `[layer][keys, values][head][slot][feature][lane]`.
+/// Keys and values of a group of lanes.
 #[derive(Debug)]
 pub(super) struct LaneCache {
     shape: CacheShape,
     lanes: usize,
-    /// Slots in the ring: a power of two.
-    capacity: usize,
-    numbers: Buffer,
+    layers: Vec<Ring>,
     /// The slot being written, counted from long before the first.
     now: usize,
     /// The slot of each lane's first token; `None` where the lane is idle.
     first: Vec<Option<usize>>,
 }
 
+/// `[keys, values][head][slot][feature][lane]` of a layer.
+#[derive(Debug)]
+struct Ring {
+    /// Slots: a power of two.
+    capacity: usize,
+    numbers: Buffer,
+}
+
 impl LaneCache {
     /// An empty cache for prompts of up to `longest_prompt` tokens.
     pub(super) fn new(shape: CacheShape, lanes: usize, longest_prompt: usize) -> Self {
-        let capacity = SMALLEST_RING;
+        let ring = |layer| {
+            let capacity = shape.ring(layer, SMALLEST_RING);
+            Ring { capacity, numbers: Buffer::zeroed(capacity * shape.token_size() * lanes) }
+        };
         Self {
             shape,
             lanes,
-            capacity,
-            numbers: Buffer::zeroed(capacity * shape.token_size() * lanes),
+            layers: (0..shape.layers).map(ring).collect(),
             // So that the tokens of a prompt never have negative slots.
             now: longest_prompt,
             first: vec![None; lanes],
@@ -114,18 +168,26 @@ impl LaneCache {
             self.first[lane] = Some(self.now - prompt.tokens);
         }
         self.reserve();
-        let CacheShape { head_dim, .. } = self.shape;
-        let heads = self.numbers.chunks_exact_mut(self.capacity * head_dim * self.lanes);
         if prompt.tokens == 0 {
             return;
         }
-        for (ring, tokens) in heads.zip(prompt.numbers.chunks_exact(prompt.tokens * head_dim)) {
-            for (back, token) in tokens.chunks_exact(head_dim).enumerate() {
-                let slot = (self.now - prompt.tokens + back) & (self.capacity - 1);
-                let slot = &mut ring[slot * head_dim * self.lanes..][..head_dim * self.lanes];
-                for (row, &number) in slot.chunks_exact_mut(self.lanes).zip(token) {
-                    for &lane in lanes {
-                        row[lane] = number;
+        let (now, width, head_dim) = (self.now, self.lanes, self.shape.head_dim);
+        for (layer, (ring, prompt_layer)) in self.layers.iter_mut().zip(&prompt.layers).enumerate()
+        {
+            let heads = ring.numbers.chunks_exact_mut(ring.capacity * head_dim * width);
+            let kept = prompt_layer.numbers.chunks_exact(prompt_layer.capacity * head_dim);
+            // Earlier ones are out of sight of the next token.
+            let seen = prompt.tokens.saturating_sub(self.shape.window(layer));
+            for (slots, kept) in heads.zip(kept) {
+                for token in seen..prompt.tokens {
+                    let from = token % prompt_layer.capacity * head_dim;
+                    let to = (now - prompt.tokens + token) & (ring.capacity - 1);
+                    let slot = &mut slots[to * head_dim * width..][..head_dim * width];
+                    let rows = slot.chunks_exact_mut(width);
+                    for (row, &number) in rows.zip(&kept[from..from + head_dim]) {
+                        for &lane in lanes {
+                            row[lane] = number;
+                        }
                     }
                 }
             }
@@ -140,23 +202,19 @@ impl LaneCache {
     /// Stores keys and values `[keys, values][head][feature][lane]` of a layer in the present slot.
     pub(super) fn write(&mut self, layer: usize, keys_values: &[f32]) {
         let size = self.shape.head_dim * self.lanes;
-        let ring = self.capacity * size;
-        let slot = (self.now & (self.capacity - 1)) * size;
-        let heads = 2 * self.shape.heads;
-        let layer = &mut self.numbers[layer * heads * ring..][..heads * ring];
-        for (ring, written) in layer.chunks_exact_mut(ring).zip(keys_values.chunks_exact(size)) {
+        let Ring { capacity, numbers } = &mut self.layers[layer];
+        let slot = (self.now & (*capacity - 1)) * size;
+        let heads = numbers.chunks_exact_mut(*capacity * size);
+        for (ring, written) in heads.zip(keys_values.chunks_exact(size)) {
             ring[slot..slot + size].copy_from_slice(written);
         }
     }
 
     /// Keys and values of a layer, from slot `oldest` on.
     pub(super) fn memory(&self, layer: usize, oldest: usize) -> [Memory<'_>; 2] {
-        let size = self.shape.heads * self.capacity * self.shape.head_dim * self.lanes;
-        [0, 1].map(|which| Memory::Lanes {
-            numbers: &self.numbers[(2 * layer + which) * size..][..size],
-            oldest,
-            capacity: self.capacity,
-        })
+        let Ring { capacity, numbers } = &self.layers[layer];
+        let (keys, values) = numbers.split_at(numbers.len() / 2);
+        [keys, values].map(|numbers| Memory::Lanes { numbers, oldest, capacity: *capacity })
     }
 
     /// The slot of the oldest token of any lane that is within `window` slots of the present one,
@@ -187,25 +245,67 @@ impl LaneCache {
         self.first.iter().flatten().min().copied().unwrap_or(self.now)
     }
 
-    /// Makes the ring long enough for the window.
+    /// Makes each ring long enough for what its layer sees.
     fn reserve(&mut self) {
-        let capacity = self.slots_from(self.oldest()).next_power_of_two();
-        if capacity <= self.capacity {
-            return;
-        }
-        let size = self.shape.head_dim * self.lanes;
-        let mut numbers = Buffer::zeroed(capacity * self.shape.token_size() * self.lanes);
-        let old = self.numbers.chunks_exact(self.capacity * size);
-        for (new, old) in numbers.chunks_exact_mut(capacity * size).zip(old) {
-            for slot in self.now.saturating_sub(self.capacity)..self.now {
-                let from = (slot & (self.capacity - 1)) * size;
-                let to = (slot & (capacity - 1)) * size;
-                new[to..to + size].copy_from_slice(&old[from..from + size]);
+        let slots = self.slots_from(self.oldest());
+        let (now, size) = (self.now, self.shape.head_dim * self.lanes);
+        for (layer, ring) in self.layers.iter_mut().enumerate() {
+            let capacity = self.shape.ring(layer, slots);
+            if capacity <= ring.capacity {
+                continue;
             }
+            let mut numbers = Buffer::zeroed(capacity * self.shape.token_size() * self.lanes);
+            let old = ring.numbers.chunks_exact(ring.capacity * size);
+            for (new, old) in numbers.chunks_exact_mut(capacity * size).zip(old) {
+                for slot in now.saturating_sub(ring.capacity)..now {
+                    let from = (slot & (ring.capacity - 1)) * size;
+                    let to = (slot & (capacity - 1)) * size;
+                    new[to..to + size].copy_from_slice(&old[from..from + size]);
+                }
+            }
+            *ring = Ring { capacity, numbers };
         }
-        self.numbers = numbers;
-        self.capacity = capacity;
+    }
+
+    /// Numbers that it holds.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.layers.iter().map(|ring| ring.numbers.len()).sum()
     }
 }
 
 const SMALLEST_RING: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: CacheShape = CacheShape {
+        layers: 3,
+        heads: 2,
+        head_dim: 4,
+        window: Some(SlidingWindow { tokens: 20, first_layer: 1 }),
+    };
+
+    #[test]
+    fn layers_with_a_window_stop_growing_at_it() {
+        let mut cache = LaneCache::new(SHAPE, 16, 0);
+        cache.admit(&[0], &PromptCache::new(SHAPE, 0, 16));
+        for _ in 0..500 {
+            cache.advance();
+        }
+        // 512 slots without a window, 32 with one of 20.
+        assert_eq!(cache.size(), (512 + 32 + 32) * 16 * 16);
+        assert_eq!(cache.size(), SHAPE.lane_size(501) * 16);
+        let whole = CacheShape { window: None, ..SHAPE };
+        assert_eq!(whole.lane_size(501), 3 * 512 * 16);
+    }
+
+    #[test]
+    fn a_prompt_keeps_what_its_last_tokens_see() {
+        let prompt = PromptCache::new(SHAPE, 1000, 16);
+        let slots: Vec<_> = prompt.layers.iter().map(|layer| layer.capacity).collect();
+        assert_eq!(slots, [1000, 36, 36]);
+        assert_eq!(SHAPE.prompt_size(1000, 16), 1072 * 16);
+    }
+}

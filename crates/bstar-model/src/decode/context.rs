@@ -81,12 +81,15 @@ impl Context for SequenceContext<'_> {
         out: &mut [f32],
     ) {
         let Chunk { sequence, first, tokens } = self.chunks[group];
-        let window = first + tokens;
-        let last = std::array::from_fn(|lane| (first + lane).min(window - 1) as f32);
+        let end = first + tokens;
         let reach = body.config.window(layer);
-        let oldest = |lane: usize| (first + lane + 1).min(window).saturating_sub(reach) as f32;
-        let first = std::array::from_fn(oldest);
-        let memory = self.caches[sequence].memory(layer);
+        // What the first lane sees begins there, and what the others see begins later.
+        let oldest = (first + 1).saturating_sub(reach);
+        let window = end - oldest;
+        let last = std::array::from_fn(|lane| ((first + lane).min(end - 1) - oldest) as f32);
+        let begin = |lane: usize| (first + lane + 1).min(end).saturating_sub(reach) - oldest;
+        let first = std::array::from_fn(|lane| begin(lane) as f32);
+        let memory = self.caches[sequence].memory(layer, oldest);
         attend(body, queries, memory, window, [&first, &last], self.scores, out);
     }
 }
@@ -103,8 +106,9 @@ pub(super) fn run_sequences(
 ) -> Vec<PromptCache> {
     let lanes = body.lanes();
     let shape = body.cache_shape();
+    let at_once = numbers.tokens.len();
     let mut caches: Vec<_> =
-        sequences.iter().map(|tokens| PromptCache::new(shape, tokens.len())).collect();
+        sequences.iter().map(|tokens| PromptCache::new(shape, tokens.len(), at_once)).collect();
     let chunks = |(sequence, tokens): (usize, &&[u32])| {
         let count = tokens.len();
         let starts = (0..count).step_by(lanes);

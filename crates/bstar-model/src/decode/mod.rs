@@ -24,6 +24,7 @@ mod reference;
 mod repetition;
 mod sampling;
 
+use crate::config::ModelConfig;
 use crate::weights::Weights;
 use batch::{Announcer, Queue};
 use body::{Activations, Body, Until};
@@ -34,6 +35,8 @@ use lanes::Buffer;
 use pulp::Arch;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use sampling::Distribution;
+
+pub(crate) use batch::not_finite;
 
 /// Prompts to sample.
 #[derive(Clone, Debug)]
@@ -71,8 +74,19 @@ pub struct Generation {
     pub entropies: Vec<f32>,
 }
 
+impl Ends<'_> {
+    /// Whether a response ends with the last of its tokens, apart from its limit.
+    pub(crate) fn reached(self, decoding: &Decoding, tokens: &[u32]) -> bool {
+        let last = tokens.last().expect("a token was drawn");
+        self.tokens.contains(last)
+            || decoding.stop_tokens.contains(last)
+            || self.condition.is_some_and(|condition| condition(tokens))
+    }
+}
+
 impl Generation {
-    fn empty() -> Self {
+    /// A response before its first token.
+    pub(crate) fn empty() -> Self {
         Self {
             tokens: Vec::new(),
             finish_reason: FinishReason::Length,
@@ -86,12 +100,21 @@ impl Generation {
 #[derive(Debug)]
 pub struct Decoder {
     body: Body,
+    /// Bound on the keys and values of all samples in flight and of the prompts that wait.
+    cache_bytes: usize,
 }
 
 impl Decoder {
     /// Lays out the weights: some milliseconds for a million parameters.
     pub fn new(weights: &Weights) -> Self {
         Self::with_arch(weights, Arch::new())
+    }
+
+    /// From now on keys and values take at most so many bytes, as long as one group of lanes (the
+    /// samples that are computed together) fits; fewer are in flight then, and results stay the
+    /// same.
+    pub fn limit_cache(&mut self, bytes: usize) {
+        self.cache_bytes = bytes;
     }
 
     /// Draws a response for each key of each request: `[request][sample]`.
@@ -128,11 +151,11 @@ impl Decoder {
     ) -> Result<Vec<Vec<Generation>>, Fault> {
         check_decoding(decoding, self.body.config.vocab_size)?;
         for (number, request) in requests.iter().enumerate() {
-            self.check_tokens(&format!("prompt {number}"), request.prompt)?;
+            check_tokens(&self.body.config, &format!("prompt {number}"), request.prompt)?;
         }
         let total = requests.iter().map(|request| request.keys.len()).sum::<usize>();
         let workers = rayon::current_num_threads().min(total).max(1);
-        let groups = self.groups(requests, decoding, total, workers);
+        let (workers, groups) = self.groups(requests, decoding, total, workers);
         let queue = Queue::new(&self.body, requests, decoding, ends, workers);
         let mut announcer = Announcer::new(tick);
         // The caller is one of the workers: `tick` must run on its thread, and a pool of one
@@ -158,8 +181,8 @@ impl Decoder {
     pub fn logprobs(&self, sequences: &[(Vec<u32>, Vec<u32>)]) -> Result<Vec<Vec<f32>>, Fault> {
         for (number, (prompt, response)) in sequences.iter().enumerate() {
             let name = format!("sequence {number}");
-            self.check_tokens(&name, prompt)?;
-            self.check_tokens(&name, &[prompt.as_slice(), response].concat())?;
+            check_tokens(&self.body.config, &name, prompt)?;
+            check_tokens(&self.body.config, &name, &[prompt.as_slice(), response].concat())?;
         }
         let rows = sequences.iter().map(|(prompt, response)| prompt.len() + response.len() - 1);
         let groups = rows.max().unwrap_or(0).div_ceil(self.body.lanes()).clamp(1, MOST_GROUPS);
@@ -173,7 +196,7 @@ impl Decoder {
     }
 
     fn with_arch(weights: &Weights, arch: Arch) -> Self {
-        Self { body: Body::new(weights, arch) }
+        Self { body: Body::new(weights, arch), cache_bytes: CACHE_BYTES }
     }
 
     fn score(
@@ -204,47 +227,28 @@ impl Decoder {
         if finite { Ok(logprobs) } else { Err(batch::not_finite()) }
     }
 
-    /// Groups of lanes for each worker: no more than there are samples for, nor than memory has
-    /// room for.
+    /// Workers, of at most `workers`, and groups of lanes for each: no more than there are samples
+    /// for, nor than memory has room for.
     fn groups(
         &self,
         requests: &[DecodeRequest<'_>],
         decoding: &Decoding,
         total: usize,
         workers: usize,
-    ) -> usize {
+    ) -> (usize, usize) {
         let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
         let tokens = longest.saturating_add(decoding.max_tokens);
-        let slots = tokens.min(self.body.config.max_position_embeddings).next_power_of_two();
+        let tokens = tokens.min(self.body.config.max_position_embeddings);
         let lanes = self.body.lanes();
-        let token_bytes = self.body.cache_shape().token_size() * size_of::<f32>();
-        let affordable = CACHE_BYTES / workers / (slots * token_bytes * lanes);
-        let useful = total.div_ceil(workers).div_ceil(lanes);
         let large = self.body.config.parameter_count() >= LARGE_MODEL;
         let most = if large { LANES_OF_LARGE_MODELS } else { LANES_OF_SMALL_MODELS };
-        affordable.min(useful).clamp(1, most / lanes)
-    }
-
-    fn check_tokens(&self, name: &str, tokens: &[u32]) -> Result<(), Fault> {
-        let config = &self.body.config;
-        if tokens.is_empty() {
-            return Err(Fault::new(FaultClass::Data, format!("{name} has no tokens")));
-        }
-        if tokens.len() > config.max_position_embeddings {
-            let (count, most) = (tokens.len(), config.max_position_embeddings);
-            let message = format!("{name} has {count} tokens, but the context holds {most}");
-            return Err(Fault::new(FaultClass::Data, message)
-                .hint("use shorter prompts or a model with a longer context"));
-        }
-        match tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
-            None => Ok(()),
-            Some(token) => {
-                let size = config.vocab_size;
-                let message = format!("{name} has token {token}, but the vocabulary has {size}");
-                Err(Fault::new(FaultClass::Data, message)
-                    .hint("use the tokenizer that belongs to the model"))
-            }
-        }
+        // At worst every lane waits for a prompt of its own.
+        let shape = self.body.cache_shape();
+        let numbers = shape.lane_size(tokens) + shape.prompt_size(longest, most);
+        let affordable = (self.cache_bytes / (lanes * numbers * size_of::<f32>())).max(1);
+        let workers = workers.min(affordable);
+        let useful = total.div_ceil(workers).div_ceil(lanes);
+        (workers, (affordable / workers).min(useful).clamp(1, most / lanes))
     }
 }
 
@@ -261,11 +265,33 @@ const LARGE_MODEL: usize = 1_000_000;
 /// Groups of lanes that score one sequence at once.
 const MOST_GROUPS: usize = 4;
 
-/// Bound on the keys and values of all samples in flight (one group of lanes a worker is always
-/// allowed).
+/// The bound where none is asked for.
 const CACHE_BYTES: usize = 1 << 30;
 
-fn check_decoding(decoding: &Decoding, vocabulary: usize) -> Result<(), Fault> {
+/// Whether a model can read these tokens; faults have class Data.
+pub(crate) fn check_tokens(config: &ModelConfig, name: &str, tokens: &[u32]) -> Result<(), Fault> {
+    if tokens.is_empty() {
+        return Err(Fault::new(FaultClass::Data, format!("{name} has no tokens")));
+    }
+    if tokens.len() > config.max_position_embeddings {
+        let (count, most) = (tokens.len(), config.max_position_embeddings);
+        let message = format!("{name} has {count} tokens, but the context holds {most}");
+        return Err(Fault::new(FaultClass::Data, message)
+            .hint("use shorter prompts or a model with a longer context"));
+    }
+    match tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
+        None => Ok(()),
+        Some(token) => {
+            let size = config.vocab_size;
+            let message = format!("{name} has token {token}, but the vocabulary has {size}");
+            Err(Fault::new(FaultClass::Data, message)
+                .hint("use the tokenizer that belongs to the model"))
+        }
+    }
+}
+
+/// Whether the settings of a decoding are in range; faults have class Usage.
+pub(crate) fn check_decoding(decoding: &Decoding, vocabulary: usize) -> Result<(), Fault> {
     let Decoding { temperature, top_p, min_p, repetition_penalty, .. } = *decoding;
     if !(temperature >= 0.0 && temperature.is_finite()) {
         let message = format!("temperature is {temperature}, but it must be at least 0");

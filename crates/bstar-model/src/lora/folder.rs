@@ -86,16 +86,22 @@ pub fn is_adapter(dir: &Path) -> bool {
     dir.join(CONFIG_FILE).is_file() && !dir.join("config.json").exists()
 }
 
-/// The model folder that an adapter says it was trained on.
-pub fn base_of(dir: &Path) -> Result<PathBuf, AdapterError> {
+/// What an adapter says it was trained on: the path of a model folder, or its name on a hub.
+pub fn base_name(dir: &Path) -> Result<String, AdapterError> {
     let path = dir.join(CONFIG_FILE);
     let config = AdapterConfig::read(&path)?;
-    let Some(base) = config.fields.get(BASE).and_then(Value::as_str) else {
-        return Err(config.invalid(BASE, "the folder of a model"));
-    };
-    let folder = PathBuf::from(base);
+    match config.fields.get(BASE).and_then(Value::as_str) {
+        Some(base) => Ok(base.to_owned()),
+        None => Err(config.invalid(BASE, "the folder of a model")),
+    }
+}
+
+/// The model folder that an adapter says it was trained on.
+pub fn base_of(dir: &Path) -> Result<PathBuf, AdapterError> {
+    let base = base_name(dir)?;
+    let folder = PathBuf::from(&base);
     if !folder.join("config.json").is_file() {
-        return Err(AdapterError::NoBase { path, base: base.to_owned() });
+        return Err(AdapterError::NoBase { path: dir.join(CONFIG_FILE), base });
     }
     Ok(folder)
 }

@@ -125,6 +125,23 @@ struct Pair {
     factors: Range<usize>,
 }
 
+/// Where an adapted matrix W0 + scale · B · A and its factors begin in their flat buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FactorPair {
+    /// `[out, in]` of the matrix.
+    pub(crate) shape: [usize; 2],
+    /// Rows of A and columns of B.
+    pub(crate) rank: usize,
+    /// What the product is multiplied by.
+    pub(crate) scale: f32,
+    /// The matrix, in the model's buffer.
+    pub(crate) matrix: usize,
+    /// A, in the adapter's buffer.
+    pub(crate) down: usize,
+    /// B, in the adapter's buffer.
+    pub(crate) up: usize,
+}
+
 impl Adapter {
     /// A fresh adapter as PEFT makes it: A uniform within `1/sqrt(in)` of 0, B zero, so that the
     /// model begins as its base. A matrix depends on `key` and its name only.
@@ -192,6 +209,22 @@ impl Adapter {
     /// The same, to be changed.
     pub fn factors_mut(&mut self) -> &mut [f32] {
         &mut self.factors
+    }
+
+    /// Where each adapted matrix and its factors lie.
+    pub(crate) fn factor_pairs(&self) -> impl Iterator<Item = FactorPair> + '_ {
+        let Self { settings, pairs, .. } = self;
+        #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
+        let scale = settings.scale() as f32;
+        let rank = settings.rank;
+        pairs.iter().map(move |Pair { shape, matrix, factors, .. }| FactorPair {
+            shape: *shape,
+            rank,
+            scale,
+            matrix: matrix.start,
+            down: factors.start,
+            up: factors.start + rank * shape[1],
+        })
     }
 
     /// How the optimizer sees the factors: each a matrix, which decays.

@@ -46,6 +46,11 @@ impl RotaryTable {
         Self { half, cosines, sines }
     }
 
+    /// Cosines and sines, `(position, half)` each.
+    pub(crate) fn numbers(&self) -> [&[f32]; 2] {
+        [&self.cosines, &self.sines]
+    }
+
     /// Turns one head vector at a position and multiplies it by `scale`.
     pub(crate) fn turn(
         &self,

@@ -183,6 +183,11 @@ pub fn write_rollouts(path: &Path, rollouts: &[Rollout]) -> Result<(), RolloutFi
     Ok(())
 }
 
+/// Writes rollouts as a run publishes them.
+pub(crate) fn write_published(rollouts: &[Rollout], sink: disk::Sink<'_>) -> std::io::Result<()> {
+    write_as(TableFormat::Parquet, rollouts, sink)
+}
+
 fn write_as(
     format: TableFormat,
     rollouts: &[Rollout],
@@ -207,11 +212,11 @@ fn write_as(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use bstar_core::Verdict;
 
-    fn rollout(index: u32) -> Rollout {
+    pub(crate) fn rollout(index: u32) -> Rollout {
         Rollout {
             query_id: "q".into(),
             sample_index: index,

@@ -57,6 +57,7 @@ pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
     let settings = MonitorSettings {
         k: args.k.clone(),
         s: args.s.clone(),
+        calibration: None,
         reward: Preset::Recommended.values().ranking(RewardKind::AnswerAndRewardModel).reward,
         key: RngKey::from_seed(args.seed).child("analyze"),
     };

@@ -11,8 +11,8 @@ use bstar_core::controller::{TieRule, cells, choose};
 use bstar_core::grid::Grid;
 use bstar_core::pool::{Pool, exact_hash};
 use bstar_core::preset::{Preset, PresetValues};
-use bstar_core::ranking::GoldSolutions;
-use bstar_core::reward::RewardKind;
+use bstar_core::ranking::{GoldSolutions, RankingRule};
+use bstar_core::reward::{RewardKind, RewardScale};
 use bstar_core::{Fault, FaultClass, RngKey, Stage};
 use bstar_report::{Align, Table};
 use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
@@ -55,7 +55,7 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     }
     let gold = gold_of(&scored, &values);
     let thresholds = values.thresholds.values();
-    let ranking = values.ranking(kind);
+    let ranking = ranking(args, &values, kind)?.calibrated_on(&scored.pools);
     let rank = |pool: &Pool| RankedPool::new(pool, &gold, &ranking);
     let ranked: Vec<RankedPool> = scored.pools.iter().map(rank).collect();
     let grid = cells(&ranked, &rule, thresholds);
@@ -74,7 +74,29 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     if args.json {
         return output::print_json(&search);
     }
-    output::print(&table(&search, &best, values.ties, scored.queries.len(), &rule))
+    let verifies = ranking.verified_above.is_some();
+    output::print(&table(&search, &best, values.ties, verifies, (scored.queries.len(), &rule)))
+}
+
+/// The preset's ranking with the bar of the flags.
+fn ranking(
+    args: &BalanceArgs,
+    values: &PresetValues,
+    kind: RewardKind,
+) -> Result<RankingRule, Fault> {
+    let usage =
+        |message: String, hint: &str| Err(Fault::new(FaultClass::Usage, message).hint(hint));
+    match args.verified_above {
+        Some(bar) if !bar.is_finite() => usage(
+            format!("--verified-above {bar} is no number"),
+            "scaled scores lie around -1 to 1",
+        ),
+        Some(_) if kind == RewardKind::Answer => usage(
+            "--verified-above needs reward-model scores, and the files carry none".into(),
+            "without the flag every correct response counts",
+        ),
+        verified_above => Ok(RankingRule { verified_above, ..values.ranking(kind) }),
+    }
 }
 
 /// The preset with what the flags change.
@@ -88,6 +110,12 @@ fn preset_values(args: &BalanceArgs) -> Result<PresetValues, Fault> {
     if let Some(grid) = &args.thresholds {
         values.thresholds = grid.parse::<Grid>().map_err(|error| {
             usage(format!("--thresholds: {error}"), "write it as -1:1:0.1 or -1,0,0.5")
+        })?;
+    }
+    if let Some(name) = &args.rm_scale {
+        let scale = RewardScale::from_name(name);
+        values.scale = scale.ok_or_else(|| {
+            usage(format!("there is no scale `{name}`"), "the scales are divide, sigmoid, rank")
         })?;
     }
     if let Some(divisor) = args.rm_divisor {
@@ -212,8 +240,8 @@ fn table(
     search: &Search,
     best: &Cell,
     ties: TieRule,
-    queries: usize,
-    rule: &BalanceRule,
+    verifies: bool,
+    (queries, rule): (usize, &BalanceRule),
 ) -> String {
     let right = Align::Right;
     let mut table = Table::new(&[
@@ -224,7 +252,7 @@ fn table(
         ("± se", right),
         ("best in %", right),
         ("selected", right),
-        ("unique correct", right),
+        (if verifies { "unique verified" } else { "unique correct" }, right),
         ("", Align::Left),
     ]);
     let same = |a: &Cell, b: &Cell| a.temperature == b.temperature;

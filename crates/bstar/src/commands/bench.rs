@@ -3,10 +3,11 @@
 //! Each workload runs in a process of its own, started by this one, so that its peak memory is its
 //! own too.
 
-use crate::cli::{BenchArgs, BenchSize};
+use crate::cli::{BenchArgs, BenchDevice, BenchSize};
 use crate::commands::run::use_threads;
 use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
+use bstar_model::device::{Device, DeviceChoice, Precision};
 use bstar_model::peak;
 use bstar_model::workload::Workload;
 use bstar_report::{Align, Table};
@@ -44,7 +45,7 @@ struct Row {
 pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
     use_threads(args.threads.into())?;
     if let Some(name) = &args.workload {
-        return output::print_json(&measure(name, args.quick)?);
+        return output::print_json(&measure(name, args)?);
     }
     let sizes = match args.size {
         None => vec!["pico", "small", "large"],
@@ -59,8 +60,11 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
     for (index, name) in names.iter().enumerate() {
         notes.tell(&format!("[{}/{}] {name}", index + 1, names.len()));
         let mut row = measure_apart(name, args)?;
-        row.share_of_gflops = Some(row.gflops / gflops);
-        row.share_of_bandwidth = row.gigabytes_per_second.map(|rate| rate / bandwidth);
+        // The peaks are those of the processor.
+        if args.device == BenchDevice::Cpu {
+            row.share_of_gflops = Some(row.gflops / gflops);
+            row.share_of_bandwidth = row.gigabytes_per_second.map(|rate| rate / bandwidth);
+        }
         workloads.push(row);
     }
     let report = Report {
@@ -73,12 +77,17 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
     if args.json { output::print_json(&report) } else { output::print(&table(&report)) }
 }
 
-fn measure(name: &str, quick: bool) -> Result<Row, Fault> {
+fn measure(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
     let workload = Workload::named(name).ok_or_else(|| {
         Fault::new(FaultClass::Usage, format!("there is no workload `{name}`"))
             .hint("`bstar bench` without it runs all workloads")
     })?;
-    let measured = workload.measure(if quick { 1 } else { 5 })?;
+    let choice = match args.device {
+        BenchDevice::Cpu => DeviceChoice::Cpu,
+        BenchDevice::Cuda => DeviceChoice::Cuda,
+    };
+    let workload = workload.on(Device::open(choice, Precision::default())?);
+    let measured = workload.measure(if args.quick { 1 } else { 5 })?;
     Ok(Row {
         workload: workload.name,
         tokens_per_second: measured.tokens_per_second,
@@ -102,6 +111,9 @@ fn measure_apart(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
     command.args(["bench", "--workload", name, "--threads", &threads]);
     if args.quick {
         command.arg("--quick");
+    }
+    if args.device == BenchDevice::Cuda {
+        command.args(["--device", "cuda"]);
     }
     let ran = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let ran = ran.map_err(|error| fault("it cannot be started").because(error))?;
@@ -146,7 +158,7 @@ fn table(report: &Report) -> String {
 }
 
 /// The most memory that this process has held.
-fn peak_memory_mib() -> Option<f64> {
+pub(crate) fn peak_memory_mib() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;

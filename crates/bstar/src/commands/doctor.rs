@@ -92,11 +92,13 @@ fn disk() -> Finding {
 }
 
 fn accelerator() -> Finding {
-    Finding {
-        what: "accelerator",
-        found: "none: this build computes on the CPU".into(),
-        advice: Some("enough for models of up to about 100 million parameters".into()),
-    }
+    let on_cpu = "enough for models of up to about 100 million parameters";
+    let (found, advice) = match bstar_model::device::available() {
+        None => ("none: this build computes on the CPU".into(), on_cpu.into()),
+        Some(Ok(name)) => (name, "set `run.device = \"cuda\"` to use it".into()),
+        Some(Err(fault)) => ("none".into(), format!("{}; the CPU is {on_cpu}", fault.message)),
+    };
+    Finding { what: "accelerator", found, advice: Some(advice) }
 }
 
 fn python() -> Finding {

@@ -1,17 +1,18 @@
 //! `bstar eval`: a model folder on a task, without any run.
 
 use crate::cli::EvalArgs;
-use crate::commands::run::{load_task, loaded_policy, use_threads};
+use crate::commands::run::{load_task, loaded_policy, open_device, use_threads};
 use crate::commands::{metrics, preflight};
 use crate::config::layers;
+use crate::models;
 use crate::output::Notes;
 use crate::progress::{View, Watch as _};
 use bstar_core::evaluate::evaluate;
 use bstar_core::event::Event;
 use bstar_core::ports::Task as _;
-use bstar_core::{Fault, FaultClass, Stage};
-use bstar_store::{RunView, rollout_file};
-use std::path::{Path, PathBuf};
+use bstar_core::{Fault, Stage};
+use bstar_store::rollout_file;
+use std::path::Path;
 
 /// Evaluates and prints the metrics.
 pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
@@ -22,8 +23,9 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
         settings.push(format!("task.kind=\"{}\"", args.task));
     }
     let mut loaded = layers::load(is_file.then_some(file), &settings)?;
-    let model = model_folder(&args.model)?;
+    let model = models::of_argument(&args.model, notes)?;
     loaded.config.model.folder = model.display().to_string();
+    loaded.config.model.name.clear();
     let config = &loaded.config;
     config.check()?;
     if let Some(path) = &args.rollouts {
@@ -32,7 +34,9 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
     use_threads(config.run.threads)?;
     let task = load_task(&loaded)?;
     notes.tell(&format!("evaluating {}", model.display()));
-    let mut policy = loaded_policy(&model, config, &task)?;
+    let mut policy = loaded_policy(&model, config, &task, notes)?;
+    policy.limit_cache(config.run.cache_bytes());
+    policy.use_device(open_device(config)?);
     let task = preflight::readable(config, &policy, task, notes);
     preflight::check_test_queries(&task)?;
     preflight::tell_notices(&task, notes);
@@ -61,17 +65,4 @@ pub(crate) fn eval(args: &EvalArgs, notes: Notes) -> Result<(), Fault> {
         notes.tell(&format!("wrote {} rollouts to {}", evaluation.rollouts.len(), path.display()));
     }
     Ok(())
-}
-
-/// A model folder as it is, or the last checkpoint of a run.
-pub(crate) fn model_folder(path: &Path) -> Result<PathBuf, Fault> {
-    if !path.join("manifest.json").is_file() {
-        return Ok(path.to_owned());
-    }
-    let view = RunView::open(path)?;
-    let last = view.checkpoints()?.into_iter().max();
-    last.and_then(|iteration| view.checkpoint_dir(iteration)).ok_or_else(|| {
-        let message = format!("the run {} has no checkpoint yet", path.display());
-        Fault::new(FaultClass::Data, message).hint("let `bstar run` go on, or name a model folder")
-    })
 }

@@ -1,17 +1,18 @@
 //! `bstar merge`: an adapter and its base as one model folder.
 
 use crate::cli::MergeArgs;
-use crate::commands::eval::model_folder;
-use crate::output;
+use crate::models;
+use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
 use bstar_model::lora::merge::merge_folders;
 use std::path::{Path, PathBuf};
 
 /// Writes the merged folder; whatever is there is left alone.
-pub(crate) fn merge(args: &MergeArgs) -> Result<(), Fault> {
+pub(crate) fn merge(args: &MergeArgs, notes: Notes) -> Result<(), Fault> {
     let out = &args.out;
     refuse_to_overwrite(out)?;
-    let (base, adapter) = (model_folder(&args.base)?, model_folder(&args.adapter)?);
+    let base = models::of_argument(&args.base, notes)?;
+    let adapter = models::of_argument(&args.adapter, notes)?;
     let unfinished = unfinished_name(out)?;
     refuse_to_overwrite(&unfinished)?;
     let merged = merge_folders(&base, &adapter, &unfinished).and_then(|()| {

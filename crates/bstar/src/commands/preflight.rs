@@ -28,11 +28,11 @@ pub(crate) fn check_splits(config: &Config, task: &LoadedTask) -> Result<(), Fau
              `supervised.stop_at_accuracy` to 0",
         );
     }
-    if config.model.folder.is_empty() && task.supervised().is_empty() {
+    if config.model.is_from_scratch() && task.supervised().is_empty() {
         return missing(
             "solutions, and a model from scratch knows nothing to teach itself with",
             "name the column of the solutions in `task.files.columns`, or start from a model that \
-             exists: `model.folder`",
+             exists: `model.folder` or `model.name`",
         );
     }
     Ok(())

@@ -1,13 +1,13 @@
 //! `bstar run`: wires task, policy and run folder together and hands them to the loop.
 
 use crate::cli::RunArgs;
-use crate::commands::eval::model_folder;
 use crate::commands::preflight;
 use crate::config::layers::{self, Loaded};
 use crate::config::{Config, TokenizerKind};
 use crate::exit;
 use crate::grading;
 use crate::ledger::RunLedger;
+use crate::models::{self, FoundModel};
 use crate::output::{self, Notes};
 use crate::progress::{View, Watch};
 use bstar_core::event::{Event, Piece};
@@ -15,6 +15,7 @@ use bstar_core::improve::{Improver, improve, make_start};
 use bstar_core::ports::{Policy as _, Task as _};
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass, RngKey};
+use bstar_model::device::{Device, Precision};
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_model::tokenizer::Tokenizer;
@@ -27,10 +28,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keys that change how a run is made but not what it is.
-pub(crate) const UNIMPORTANT_KEYS: [&str; 1] = ["run"];
+pub(crate) const UNIMPORTANT_KEYS: [&str; 2] = ["run", "plan"];
 
 /// What the resolved config of a run remembers of its data.
 pub(crate) const DATA_FINGERPRINT: &str = "data_fingerprint";
+
+/// What it remembers of a model that was named by its name on the hub.
+pub(crate) const MODEL_COMMIT: &str = "model_commit";
 
 /// Runs a config to its end.
 pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
@@ -98,14 +102,21 @@ pub(crate) fn carry_out(
     // Tokenizers are made of all texts, those of queries that are left out too.
     let whole_task = load_task(loaded)?;
     preflight::check_splits(config, &whole_task)?;
-    let make_base = || base_policy(loaded, &whole_task);
+    let model = models::of_config(loaded, notes)?;
+    let device = open_device(config)?;
+    let make_base = || -> Result<EmbeddedPolicy, Fault> {
+        let mut policy = base_policy(loaded, model.as_ref(), &whole_task, notes)?;
+        policy.limit_cache(config.run.cache_bytes());
+        policy.use_device(device.clone());
+        Ok(policy)
+    };
     let mut policy = make_base()?;
     let task = preflight::readable(config, &policy, whole_task.clone(), notes);
     preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
     preflight::check_lengths(config, &policy, &task, notes)?;
     let reward_model = given_reward_model(loaded, &policy)?;
-    let mut store = open_store(request, loaded, &task, notes)?;
+    let mut store = open_store(request, loaded, model.as_ref(), &task, notes)?;
     preflight::tell_notices(&task, notes);
     preflight::tell_limits(config, &task, notes);
     if !request.start.is_empty() {
@@ -172,6 +183,11 @@ pub(crate) fn use_threads(threads: usize) -> Result<(), Fault> {
     })
 }
 
+/// The device of a config; none is the CPU.
+pub(crate) fn open_device(config: &Config) -> Result<Option<Device>, Fault> {
+    Device::open(config.run.device, Precision::default())
+}
+
 /// The task of a config. Generated queries follow the seed unless the task has one of its own.
 pub(crate) fn load_task(loaded: &Loaded) -> Result<LoadedTask, Fault> {
     let key = RngKey::from_seed(loaded.config.seed).child("task");
@@ -179,18 +195,22 @@ pub(crate) fn load_task(loaded: &Loaded) -> Result<LoadedTask, Fault> {
     Ok(bstar_tasks::load(&loaded.config.task, key, &host)?)
 }
 
-/// The base policy of a config: a model folder, or fresh weights.
-fn base_policy(loaded: &Loaded, task: &LoadedTask) -> Result<EmbeddedPolicy, Fault> {
+/// The base policy of a config: a model that is there, or fresh weights.
+pub(crate) fn base_policy(
+    loaded: &Loaded,
+    found: Option<&FoundModel>,
+    task: &LoadedTask,
+    notes: Notes,
+) -> Result<EmbeddedPolicy, Fault> {
     let config = &loaded.config;
     let model = &config.model;
-    if !model.folder.is_empty() {
-        let folder = model_folder(&loaded.base_dir.join(&model.folder))?;
+    if let Some(FoundModel { folder, .. }) = found {
         let key = RngKey::from_seed(config.seed).child("lora");
         return match config.lora.rank {
-            0 => loaded_policy(&folder, config, task),
+            0 => loaded_policy(folder, config, task, notes),
             _ => asked_in_style(
                 task,
-                EmbeddedPolicy::with_adapter(&folder, config.optimizer, config.lora.clone(), key)?,
+                EmbeddedPolicy::with_adapter(folder, config.optimizer, config.lora.clone(), key)?,
             ),
         };
     }
@@ -217,8 +237,13 @@ pub(crate) fn loaded_policy(
     folder: &Path,
     config: &Config,
     task: &LoadedTask,
+    notes: Notes,
 ) -> Result<EmbeddedPolicy, Fault> {
-    asked_in_style(task, EmbeddedPolicy::from_folder(folder, config.optimizer)?)
+    let policy = match models::hub_base(folder, notes)? {
+        Some(base) => EmbeddedPolicy::from_adapter(&base, folder, config.optimizer)?,
+        None => EmbeddedPolicy::from_folder(folder, config.optimizer)?,
+    };
+    asked_in_style(task, policy)
 }
 
 fn asked_in_style(task: &LoadedTask, mut policy: EmbeddedPolicy) -> Result<EmbeddedPolicy, Fault> {
@@ -244,12 +269,16 @@ fn given_reward_model(
 fn open_store(
     request: &RunRequest<'_>,
     loaded: &Loaded,
+    model: Option<&FoundModel>,
     task: &LoadedTask,
     notes: Notes,
 ) -> Result<RunStore, Fault> {
     let whole = || serde_json::to_value(&loaded.config).expect("configs are JSON");
     let mut resolved = request.identity.clone().unwrap_or_else(whole);
     resolved[DATA_FINGERPRINT] = task.fingerprint().into();
+    if let Some(commit) = model.and_then(|model| model.commit.as_deref()) {
+        resolved[MODEL_COMMIT] = commit.into();
+    }
     let identity = RunIdentity {
         config_toml: loaded.written.clone(),
         resolved,
@@ -263,10 +292,22 @@ fn open_store(
     Ok(store)
 }
 
-/// Where nothing but the data changed, says so instead of showing fingerprints.
+/// Where nothing but the data changed, or what a name means on the hub, says so instead of showing
+/// fingerprints.
 fn changed_data(error: RunError) -> Fault {
     let RunError::ConfigDiffers { dir, mut changes } = error else { return error.into() };
     changes.retain(|change| change.key != DATA_FINGERPRINT);
+    if let [change] = &changes[..]
+        && change.key == MODEL_COMMIT
+    {
+        let began = dir.display();
+        let message =
+            format!("`model.name` is another commit of the model than when {began} began");
+        return Fault::new(FaultClass::Run, message).hint(
+            "put the commit behind the name (name@commit; `model_commit` in config.resolved.json), \
+             choose another `--run-dir`, or start over with `--fresh`",
+        );
+    }
     if !changes.is_empty() {
         return RunError::ConfigDiffers { dir, changes }.into();
     }

@@ -1,6 +1,6 @@
 //! `bstar simulate`: scripted policies, and races replayed on simulated or stored surfaces.
 
-use crate::cli::SimulateSearchArgs;
+use crate::cli::{SimulateChoiceArgs, SimulateSearchArgs};
 use crate::config::layers;
 use crate::output;
 use crate::progress::short;
@@ -30,13 +30,12 @@ struct NamedStudy {
 }
 
 /// Studies scenarios and prints what is chosen against what is best.
-pub(crate) fn choice(
-    name: Option<&str>,
-    probe_queries: usize,
-    seeds: u64,
-    json: bool,
-) -> Result<(), Fault> {
-    let scenarios = match name {
+pub(crate) fn choice(args: &SimulateChoiceArgs) -> Result<(), Fault> {
+    let &SimulateChoiceArgs { probe_queries, seeds, verified_above, json, .. } = args;
+    if !verified_above.is_finite() {
+        return Err(Fault::new(FaultClass::Usage, "--verified-above is a finite number"));
+    }
+    let scenarios = match args.scenario.as_deref() {
         None => Scenario::all(),
         Some(name) => vec![Scenario::named(name).ok_or_else(|| {
             let known: Vec<&str> = Scenario::all().iter().map(|scenario| scenario.name).collect();
@@ -46,7 +45,10 @@ pub(crate) fn choice(
     };
     let studies: Vec<NamedStudy> = scenarios
         .into_iter()
-        .map(|scenario| NamedStudy { study: study(&scenario, probe_queries, seeds), scenario })
+        .map(|scenario| {
+            let study = study(&scenario, probe_queries as usize, seeds, verified_above);
+            NamedStudy { scenario, study }
+        })
         .collect();
     if json {
         return output::print_json(&studies);
@@ -66,19 +68,28 @@ pub(crate) fn choice(
     for NamedStudy { scenario, study } in &studies {
         let best = study.optimum.worth;
         table.row(row(scenario.name, "worth most", &study.optimum, best));
-        table.row(row("", "balance score", &study.expected, best));
-        let kept: f64 = study.chosen.iter().map(|outcome| outcome.worth / best).sum();
-        let mean = Some(kept / study.chosen.len() as f64).filter(|_| !study.chosen.is_empty());
         let label = format!("{seeds} probes of {probe_queries}");
-        let mut cells = vec![String::new(), label];
-        cells.resize(8, String::new());
-        cells.push(percent(mean));
-        table.row(cells);
+        table.row(row("", "balance score", &study.expected, best));
+        table.row(kept(label.clone(), &study.chosen, best));
+        if let Some(verified) = &study.verified {
+            table.row(row("", "verified count", &verified.expected, best));
+            table.row(kept(label, &verified.chosen, best));
+        }
     }
     let about = studies.iter().fold(String::new(), |about, study| {
         about + study.scenario.name + ": " + study.scenario.about + "\n"
     });
     output::print(&format!("{}\n{about}", table.render()))
+}
+
+/// The mean share of the most worth that choices on probe sets keep.
+fn kept(label: String, chosen: &[Outcome], best: f64) -> Vec<String> {
+    let kept: f64 = chosen.iter().map(|outcome| outcome.worth / best).sum();
+    let mean = Some(kept / chosen.len() as f64).filter(|_| !chosen.is_empty());
+    let mut cells = vec![String::new(), label];
+    cells.resize(8, String::new());
+    cells.push(percent(mean));
+    cells
 }
 
 fn row(name: &str, label: &str, outcome: &Outcome, best: f64) -> Vec<String> {
@@ -200,10 +211,11 @@ fn stored(run: &Path) -> Result<Vec<Stored>, Fault> {
             return Err(Fault::new(FaultClass::Data, message)
                 .hint("a search needs every probe query at two temperatures or more"));
         }
+        let ranking = settings.ranking.calibrated_on(&scored.pools);
         surfaces.push(Stored {
             name: format!("{} {iteration}", run.display()),
             pools: scored.pools,
-            ranking: settings.ranking,
+            ranking,
             balance: BalanceRule {
                 target_count,
                 cap: if settings.cap_to_pool { cap } else { CapRule::Uncapped },

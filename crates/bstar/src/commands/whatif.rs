@@ -4,12 +4,13 @@
 //! were changed, and that is told instead of a comparison.
 
 use crate::cli::WhatifArgs;
-use crate::commands::run::load_task;
+use crate::commands::run::{UNIMPORTANT_KEYS, load_task};
 use crate::commands::runs;
 use crate::config::layers::{self, Loaded};
 use crate::output::{self, Notes};
 use crate::progress::short;
 use bstar_core::controller::{Configuration, Decision};
+use bstar_core::curriculum::QueryOrder;
 use bstar_core::event::{Event, SelectionSummary};
 use bstar_core::improve::ImproveSettings;
 use bstar_core::pool::{Pool, ScoredResponse, exact_hash};
@@ -52,6 +53,9 @@ struct Outcome {
 struct SelectionOutcome {
     selected: u64,
     correct: u64,
+    /// None where n' counts answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<u64>,
     queries: u64,
     cap: Option<u32>,
     balance_score: f64,
@@ -124,7 +128,7 @@ fn changes(old: &Loaded, new: &Loaded) -> Result<Vec<Changed>, Fault> {
     let [stored, given] =
         [old, new].map(|loaded| serde_json::to_value(&loaded.config).expect("configs are JSON"));
     let mut changed = Vec::new();
-    for change in config_diff(&stored, &given, &["run"]) {
+    for change in config_diff(&stored, &given, &UNIMPORTANT_KEYS) {
         let answerable = ANSWERABLE.iter().any(|key| {
             change.key == *key || change.key.strip_prefix(key).is_some_and(|r| r.starts_with('.'))
         });
@@ -206,6 +210,7 @@ impl Asked<'_> {
     ) -> Result<Comparison, Fault> {
         let mut probe = self.read(iteration, Stage::Probe)?;
         let mut draw = self.read(iteration, Stage::Train)?;
+        let mut outcomes = Vec::new();
         let mut answers = Vec::new();
         for (loaded, previous) in [self.old, self.new].into_iter().zip(previous.iter_mut()) {
             let settings = loaded.config.improve_settings(draw.queries.len());
@@ -224,14 +229,15 @@ impl Asked<'_> {
             let answer =
                 answer(&settings, &stored, *previous).map_err(|error| unanswerable(&error))?;
             *previous = Some(answer.decision.configuration());
+            outcomes.push(outcome(&answer));
             answers.push(answer);
         }
         probe.pools.clear();
         draw.pools.clear();
         let [old, new] = <[Answer; 2]>::try_from(answers).expect("two settings");
         let (added, dropped) = difference(&old, &new).unzip();
-        let comparison =
-            Comparison { iteration, old: outcome(old), new: outcome(new), added, dropped };
+        let [old, new] = <[Outcome; 2]>::try_from(outcomes).expect("two settings");
+        let comparison = Comparison { iteration, old, new, added, dropped };
         comparison.check_recorded(decision, summary)?;
         Ok(comparison)
     }
@@ -262,6 +268,12 @@ impl Asked<'_> {
         if new.sample.k > old.sample.k {
             return more("sample.k", new.sample.k, old.sample.k);
         }
+        let by_record = old.sample.query_order == QueryOrder::AdaStar;
+        if new.sample.queries != old.sample.queries && by_record {
+            let message = "`sample.queries` changes which queries are drawn with \
+                           `sample.query_order = \"ada-star\"`";
+            return Err(Fault::new(FaultClass::Usage, message).hint("only a new run can tell"));
+        }
         if new.sample.queries != old.sample.queries
             && (new.sample.queries == 0 || new.sample.queries > draw.queries.len())
         {
@@ -287,18 +299,19 @@ fn unanswerable(error: &Unanswerable) -> Fault {
         .hint("choose among these with --set balance.temperatures=…; others need a new run")
 }
 
-fn outcome(Answer { decision, selected }: Answer) -> Outcome {
-    let selection = selected.map(|(draw, selection)| {
-        let counts = selection.counts(&draw);
+fn outcome(answer: &Answer) -> Outcome {
+    let selection = answer.selected.as_ref().map(|(draw, selection)| {
+        let counts = selection.counts(draw, &answer.ranking);
         SelectionOutcome {
             selected: counts.selected,
             correct: counts.correct,
+            verified: counts.verified,
             queries: counts.queries,
             cap: selection.cell.cap,
             balance_score: selection.cell.balance_score,
         }
     });
-    Outcome { decision, selection }
+    Outcome { decision: answer.decision.clone(), selection }
 }
 
 /// Responses that the new selection has and the old one has not, and the other way round.
@@ -326,7 +339,8 @@ impl Comparison {
         let chosen = &self.old.decision;
         let selected = self.old.selection;
         let same_choice = chosen.configuration() == decision.configuration()
-            && chosen.balance_score == decision.balance_score;
+            && chosen.balance_score == decision.balance_score
+            && chosen.calibration == decision.calibration;
         let same_selection = selected.is_some_and(|selected| {
             (selected.selected, selected.correct, selected.balance_score)
                 == (summary.selected, summary.correct, summary.balance_score)
@@ -383,6 +397,7 @@ impl Comparisons {
             ("cap", right),
             ("selected", right),
             ("unique correct", right),
+            ("verified", right),
             ("queries", right),
             ("changed", Align::Left),
         ]);
@@ -401,7 +416,7 @@ impl Comparisons {
 }
 
 impl Outcome {
-    fn row(&self, iteration: String, label: &str, changed: String) -> [String; 10] {
+    fn row(&self, iteration: String, label: &str, changed: String) -> [String; 11] {
         let decision = &self.decision;
         let count = |number: Option<u64>| number.map_or_else(|| "–".into(), |n| n.to_string());
         let selection = self.selection;
@@ -414,6 +429,7 @@ impl Outcome {
             count(selection.and_then(|selection| selection.cap).map(u64::from)),
             count(selection.map(|selection| selection.selected)),
             count(selection.map(|selection| selection.correct)),
+            count(selection.and_then(|selection| selection.verified)),
             count(selection.map(|selection| selection.queries)),
             changed,
         ]

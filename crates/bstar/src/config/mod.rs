@@ -12,17 +12,21 @@ pub(crate) mod reference;
 pub(crate) mod resolve;
 pub(crate) mod schema;
 
+use bstar_core::Fault;
 use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{ThresholdSource, TieRule};
+use bstar_core::curriculum::QueryOrder;
 use bstar_core::grid::Grid;
 use bstar_core::method::Method;
 use bstar_core::ports::RewardHead;
 use bstar_core::preset::Preset;
 use bstar_core::race::Search;
-use bstar_core::ranking::{Deduplication, GoldSolutions};
+use bstar_core::ranking::{CorrectCount, Deduplication, GoldSolutions};
 use bstar_core::reward::RewardRule;
 use bstar_core::reward_training::RewardStart;
 use bstar_core::step_labels::StepLabels;
+use bstar_hub::ModelName;
+use bstar_model::device::DeviceChoice;
 use bstar_model::lora::LoraSettings;
 use bstar_model::optimizer::OptimizerSettings;
 use bstar_model::size::ModelSize;
@@ -80,10 +84,13 @@ pub(crate) struct Config {
     pub(crate) evaluate: EvaluateConfig,
     /// The run itself. These keys may differ when a run is continued: they do not change what it is.
     pub(crate) run: RunConfig,
+    /// What `bstar plan` is told rather than measures (docs/guide/plan.md). No other verb reads it, and
+    /// it may differ when a run is continued.
+    pub(crate) plan: PlanConfig,
 }
 
-/// A model is made from scratch by `size`, `context_length`, `tokenizer` and `vocab_size`, or read
-/// from `folder`.
+/// A model is made from scratch by `size`, `context_length`, `tokenizer` and `vocab_size`, read from
+/// `folder`, or named by its `name` on the Hugging Face hub (docs/guide/models.md).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelConfig {
@@ -94,12 +101,38 @@ pub(crate) struct ModelConfig {
     /// `context_length`, `tokenizer` and `vocab_size` are not used. Empty for a model from scratch.
     /// A relative path starts at the folder of the config file.
     pub(crate) folder: String,
+    /// A model on the Hugging Face hub to start from, as `organisation/model`, with `@revision` behind
+    /// it for another revision than `main`; then `folder` is empty. It is taken from the cache, or
+    /// fetched into it.
+    pub(crate) name: String,
     /// Most tokens of prompt and response together, for a model from scratch.
     pub(crate) context_length: usize,
     /// How the tokenizer of a model from scratch is made from the training texts.
     pub(crate) tokenizer: TokenizerKind,
     /// Tokens of a `bpe` tokenizer; not used with `characters`.
     pub(crate) vocab_size: usize,
+}
+
+impl ModelConfig {
+    /// Whether the model is made, rather than read.
+    pub(crate) fn is_from_scratch(&self) -> bool {
+        self.folder.is_empty() && self.name.is_empty()
+    }
+
+    /// Refuses a folder beside a name, and what is no name.
+    fn check(&self) -> Result<(), Fault> {
+        if self.name.is_empty() {
+            return Ok(());
+        }
+        resolve::require(self.folder.is_empty(), || {
+            "`model.folder` and `model.name` are both set: a run starts from one model".into()
+        })?;
+        ModelName::parse(&self.name).map(drop).map_err(|error| {
+            let mut fault = Fault::from(error);
+            fault.message = format!("`model.name`: {}", fault.message);
+            fault
+        })
+    }
 }
 
 /// How the tokenizer of a model from scratch is made.
@@ -142,6 +175,9 @@ pub(crate) struct SupervisedConfig {
 pub(crate) struct SampleConfig {
     /// M: training queries drawn in each iteration; 0 takes all.
     pub(crate) queries: usize,
+    /// Which training queries these are. `ada-star` (arXiv 2505.16322) has an effect where `queries`
+    /// is less than all; see docs/concepts/queries.md.
+    pub(crate) query_order: QueryOrder,
     /// k: responses to each query.
     pub(crate) k: usize,
     /// N: responses wanted for training in each iteration; 0 is `train.steps` times
@@ -212,6 +248,13 @@ pub(crate) struct RewardModelConfig {
 pub(crate) struct BalanceConfig {
     /// n*: unique correct responses wanted of a query; 0 is N / M rounded up.
     pub(crate) target_count: u32,
+    /// What counts in n': right answers (the paper), or only those that the reward model puts above
+    /// `verified_above`, so that right answers by wrong steps fill no quota. See
+    /// docs/concepts/theory.md.
+    pub(crate) counts: CorrectCount,
+    /// The bar of `counts = "verified"`, which a scaled reward-model score must exceed. It pays only
+    /// with `thresholds` up to 1 plus this bar: a verified response has a reward above that.
+    pub(crate) verified_above: f64,
     /// Temperatures to choose from, for methods that adapt the temperature.
     pub(crate) temperatures: Grid,
     /// Thresholds to choose from, for methods that adapt the threshold: responses with a reward
@@ -318,7 +361,8 @@ pub(crate) struct EvaluateConfig {
     pub(crate) s: Vec<usize>,
 }
 
-/// The result does not depend on `threads`, nor what is computed on `most_ungradable`.
+/// The result does not depend on `threads`, nor what is computed on `most_ungradable`; on `device` it
+/// depends by rounding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunConfig {
@@ -331,6 +375,25 @@ pub(crate) struct RunConfig {
     pub(crate) checkpoints: Retention,
     /// Worker threads; 0 is one per core.
     pub(crate) threads: usize,
+    /// Most memory (GiB) for keys and values of the responses that are drawn at once, as long as a
+    /// small group of them fits. The result does not depend on it.
+    pub(crate) cache_gib: f64,
+    /// Where the policy is trained and sampled. `cuda` needs a build with that feature; the reward
+    /// model stays on the CPU. Draws have the same distribution everywhere, and are the same but for
+    /// rounding.
+    pub(crate) device: DeviceChoice,
+}
+
+impl RunConfig {
+    /// `cache_gib` in bytes.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive number; a conversion that saturates is meant"
+    )]
+    pub(crate) fn cache_bytes(&self) -> usize {
+        (self.cache_gib * f64::from(1_u32 << 30)) as usize
+    }
 }
 
 /// Which checkpoints of earlier iterations stay.
@@ -341,4 +404,78 @@ pub(crate) enum Retention {
     KeepAll,
     /// P_0 and the last two (the last may be the one being made).
     KeepLast,
+}
+
+/// A number that is 0 is measured on this machine, counted in the data files, or assumed; the plan
+/// says which. To plan for a model that is not here give its `parameters` or its `shape`, and for data
+/// that are not here `train_queries`; the plan then names what else it needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlanConfig {
+    /// Optimizer steps after which supervised fine-tuning reaches `supervised.stop_at_accuracy`, as an
+    /// earlier run showed; 0 expects half of `supervised.steps`.
+    pub(crate) supervised_steps: usize,
+    /// Training queries of data that are not on this machine; 0 reads the data.
+    pub(crate) train_queries: usize,
+    /// Validation queries of data that are not on this machine.
+    pub(crate) validation_queries: usize,
+    /// Test queries of data that are not on this machine.
+    pub(crate) test_queries: usize,
+    /// Examples of supervised fine-tuning in data that are not on this machine.
+    pub(crate) solutions: usize,
+    /// Mean tokens of a prompt; 0 counts them.
+    pub(crate) prompt_tokens: f64,
+    /// Mean tokens of a response; 0 takes them from solutions, or samples some.
+    pub(crate) response_tokens: f64,
+    /// Mean tokens of an example's response in supervised fine-tuning; 0 counts them.
+    pub(crate) solution_tokens: f64,
+    /// Mean steps of a response, the answer among them; 0 counts them. Used to plan the labels of a
+    /// reward model.
+    pub(crate) steps_per_response: f64,
+    /// Tokens that are drawn in a second, by all accelerators together; 0 measures it.
+    pub(crate) sampling_tokens_per_second: f64,
+    /// Tokens of prompts and responses that are trained on in a second, by all accelerators together;
+    /// 0 measures it.
+    pub(crate) training_tokens_per_second: f64,
+    /// Tokens that a reward model reads in a second, by all accelerators together; 0 measures it.
+    pub(crate) scoring_tokens_per_second: f64,
+    /// Responses that are graded in a second; 0 measures it.
+    pub(crate) gradings_per_second: f64,
+    /// Parameters of a model that is not on this machine; 0 reads the model, or counts `shape`.
+    pub(crate) parameters: f64,
+    /// The shape of a model that is not on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shape: Option<ShapeConfig>,
+    /// Bytes of a weight, on disk and in memory, and of its gradient; this engine keeps 4.
+    pub(crate) weight_bytes: f64,
+    /// Bytes of each of the two moments of a weight; this engine keeps 4.
+    pub(crate) moment_bytes: f64,
+    /// Bytes of a stored response; 0 measures it.
+    pub(crate) rollout_bytes: f64,
+    /// Accelerators (or machines) that the time is multiplied by for accelerator hours.
+    pub(crate) accelerators: f64,
+    /// Price of an hour of one of them, in any currency; 0 prints no price.
+    pub(crate) price_per_hour: f64,
+    /// About how long measuring may take, in seconds.
+    pub(crate) calibration_seconds: f64,
+}
+
+/// The fields of a model's `config.json` that its size follows from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShapeConfig {
+    /// Rows of the embedding.
+    pub(crate) vocab_size: usize,
+    /// Width of the residual stream.
+    pub(crate) hidden_size: usize,
+    /// Width inside the feed-forward block.
+    pub(crate) intermediate_size: usize,
+    /// Layers, one on the other.
+    pub(crate) num_hidden_layers: usize,
+    /// Query heads.
+    pub(crate) num_attention_heads: usize,
+    /// Key-value heads.
+    pub(crate) num_key_value_heads: usize,
+    /// Whether the head reuses the embedding.
+    pub(crate) tie_word_embeddings: bool,
 }

@@ -1,7 +1,7 @@
 //! What each number of a config may be: one table, read by the check and by the reference.
 
-use super::Config;
 use super::resolve::require;
+use super::{Config, PlanConfig};
 use bstar_core::Fault;
 
 /// The most that a count may be, far from any overflow.
@@ -78,6 +78,35 @@ impl Range {
     }
 }
 
+impl PlanConfig {
+    #[rustfmt::skip]
+    fn numbers(&self) -> Vec<(&'static str, f64, Range)> {
+        let (plan, any) = (self, Count(0, MANY));
+        vec![
+            ("plan.supervised_steps", plan.supervised_steps as f64, any),
+            ("plan.train_queries", plan.train_queries as f64, any),
+            ("plan.validation_queries", plan.validation_queries as f64, any),
+            ("plan.test_queries", plan.test_queries as f64, any),
+            ("plan.solutions", plan.solutions as f64, any),
+            ("plan.prompt_tokens", plan.prompt_tokens, NotNegative),
+            ("plan.response_tokens", plan.response_tokens, NotNegative),
+            ("plan.solution_tokens", plan.solution_tokens, NotNegative),
+            ("plan.steps_per_response", plan.steps_per_response, NotNegative),
+            ("plan.sampling_tokens_per_second", plan.sampling_tokens_per_second, NotNegative),
+            ("plan.training_tokens_per_second", plan.training_tokens_per_second, NotNegative),
+            ("plan.scoring_tokens_per_second", plan.scoring_tokens_per_second, NotNegative),
+            ("plan.gradings_per_second", plan.gradings_per_second, NotNegative),
+            ("plan.parameters", plan.parameters, NotNegative),
+            ("plan.weight_bytes", plan.weight_bytes, Positive),
+            ("plan.moment_bytes", plan.moment_bytes, NotNegative),
+            ("plan.rollout_bytes", plan.rollout_bytes, NotNegative),
+            ("plan.accelerators", plan.accelerators, Positive),
+            ("plan.price_per_hour", plan.price_per_hour, NotNegative),
+            ("plan.calibration_seconds", plan.calibration_seconds, Positive),
+        ]
+    }
+}
+
 impl Config {
     /// Refuses numbers that cannot be. The values of grids are finite because a grid holds only
     /// decimal numbers, and never empty.
@@ -92,9 +121,15 @@ impl Config {
     }
 
     /// Every number with what it may be.
-    #[rustfmt::skip]
     pub(crate) fn numbers(&self) -> Vec<(&'static str, f64, Range)> {
-        let Self { model, lora, optimizer, supervised, sample, reward, reward_model, balance, train, evaluate, run, .. } = self;
+        let of_loop = self.numbers_of_iterations();
+        self.numbers_around_it().into_iter().chain(of_loop).chain(self.plan.numbers()).collect()
+    }
+
+    /// Those of the model, its supervised start and its evaluation.
+    #[rustfmt::skip]
+    fn numbers_around_it(&self) -> Vec<(&'static str, f64, Range)> {
+        let Self { model, lora, optimizer, supervised, evaluate, .. } = self;
         let any = Count(0, MANY);
         let some = Count(1, MANY);
         vec![
@@ -115,6 +150,24 @@ impl Config {
             ("supervised.stop_at_accuracy", supervised.stop_at_accuracy, Share),
             ("supervised.validate_every", supervised.validate_every as f64, any),
             ("supervised.validation_queries", supervised.validation_queries as f64, any),
+            ("evaluate.queries", evaluate.queries as f64, any),
+            ("evaluate.sampled_queries", evaluate.sampled_queries as f64, any),
+            ("evaluate.samples", evaluate.samples as f64, any),
+            ("evaluate.temperature", evaluate.temperature, Positive),
+            ("evaluate.top_p", evaluate.top_p, PositiveShare),
+            ("evaluate.top_k", evaluate.top_k as f64, any),
+            ("evaluate.min_p", evaluate.min_p, Share),
+            ("evaluate.repetition_penalty", evaluate.repetition_penalty, Positive),
+        ]
+    }
+
+    /// Those of the iterations.
+    #[rustfmt::skip]
+    fn numbers_of_iterations(&self) -> Vec<(&'static str, f64, Range)> {
+        let Self { sample, reward, reward_model, balance, train, run, .. } = self;
+        let any = Count(0, MANY);
+        let some = Count(1, MANY);
+        vec![
             ("sample.queries", sample.queries as f64, any),
             ("sample.k", sample.k as f64, some),
             ("sample.target_samples", sample.target_samples as f64, Count(0, MOST_EXAMPLES)),
@@ -141,23 +194,17 @@ impl Config {
             ("balance.hysteresis", balance.hysteresis, NotNegative),
             ("balance.fixed_temperature", balance.fixed_temperature, Positive),
             ("balance.fixed_threshold", balance.fixed_threshold, Finite),
+            ("balance.verified_above", balance.verified_above, Finite),
             ("train.steps", train.steps as f64, some),
             ("train.batch_size", train.batch_size as f64, some),
             ("train.most_passes", train.most_passes as f64, any),
             ("train.learning_rate", train.learning_rate, Positive),
             ("train.learning_rate_floor", train.learning_rate_floor, NotNegative),
             ("train.warmup_steps", train.warmup_steps, NotNegative),
-            ("evaluate.queries", evaluate.queries as f64, any),
-            ("evaluate.sampled_queries", evaluate.sampled_queries as f64, any),
-            ("evaluate.samples", evaluate.samples as f64, any),
-            ("evaluate.temperature", evaluate.temperature, Positive),
-            ("evaluate.top_p", evaluate.top_p, PositiveShare),
-            ("evaluate.top_k", evaluate.top_k as f64, any),
-            ("evaluate.min_p", evaluate.min_p, Share),
-            ("evaluate.repetition_penalty", evaluate.repetition_penalty, Positive),
             ("run.most_empty_iterations", f64::from(run.most_empty_iterations), some),
             ("run.most_ungradable", run.most_ungradable, Share),
             ("run.threads", run.threads as f64, Count(0, MOST_THREADS)),
+            ("run.cache_gib", run.cache_gib, Positive),
         ]
     }
 
@@ -216,6 +263,7 @@ mod tests {
     fn numbers_out_of_range_are_refused_by_name() {
         for (key, bad) in [
             ("balance.fixed_threshold", vec!["nan", "inf", "-inf"]),
+            ("balance.verified_above", vec!["nan", "inf"]),
             ("balance.fixed_temperature", vec!["0.0", "-1.0", "nan", "inf"]),
             ("balance.temperatures", vec!["0", "[-0.5, 1]"]),
             ("balance.hysteresis", vec!["-1.0", "nan", "inf"]),
@@ -250,6 +298,7 @@ mod tests {
             ("run.most_empty_iterations", vec!["0"]),
             ("run.most_ungradable", vec!["-0.1", "1.1", "nan"]),
             ("run.threads", vec!["100000"]),
+            ("run.cache_gib", vec!["0", "-1", "inf"]),
         ] {
             for value in bad {
                 let message = refusal(&format!("{key}={value}"));

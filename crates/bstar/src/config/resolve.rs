@@ -5,7 +5,7 @@ use bstar_core::controller::{Configuration, Controller};
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::ports::{Checkpoint, Decoding};
-use bstar_core::ranking::{GoldSolutions, RankingRule};
+use bstar_core::ranking::{CorrectCount, GoldSolutions, RankingRule};
 use bstar_core::reward::RewardKind;
 use bstar_core::reward_training::RewardTrainingSettings;
 use bstar_core::schedule::CosineSchedule;
@@ -22,10 +22,21 @@ impl Config {
 
     /// Refuses values that cannot be, for a config that is only applied to stored rollouts.
     pub(crate) fn check_stored(&self) -> Result<(), Fault> {
-        self.check_ranges()
+        self.check_ranges()?;
+        self.check_counts()
+    }
+
+    /// Nothing can be verified without a reward model.
+    fn check_counts(&self) -> Result<(), Fault> {
+        let verifies = self.balance.counts == CorrectCount::Verified;
+        require(!verifies || self.reward.kind == RewardKind::AnswerAndRewardModel, || {
+            "`balance.counts = \"verified\"` needs `reward.kind = \"answer-and-reward-model\"`"
+                .into()
+        })
     }
 
     fn check_agreement(&self) -> Result<(), Fault> {
+        self.check_counts()?;
         let self_trains = self.method.spec().self_training;
         require(!self_trains || self.iterations > 0, || {
             format!("`iterations` is 0, but `method = \"{}\"` needs some", self.method.name())
@@ -41,7 +52,8 @@ impl Config {
         require(!self.evaluate.k.contains(&0) && !self.evaluate.s.contains(&0), || {
             "`evaluate.k` and `evaluate.s` must not hold 0".into()
         })?;
-        let scratch = self.model.folder.is_empty();
+        let scratch = self.model.is_from_scratch();
+        self.model.check()?;
         require(!scratch || self.sample.max_tokens < self.model.context_length, || {
             format!(
                 "`sample.max_tokens` ({}) leaves no room for a prompt in `model.context_length` ({})",
@@ -49,14 +61,14 @@ impl Config {
             )
         })?;
         require(!scratch || self.supervised.steps > 0, || {
-            "`supervised.steps` is 0 and `model.folder` is empty: a model from scratch knows nothing \
-             to teach itself with"
+            "`supervised.steps` is 0, and neither `model.folder` nor `model.name` is set: a model \
+             from scratch knows nothing to teach itself with"
                 .into()
         })?;
         let adapts = self.lora.rank > 0;
         require(!adapts || !scratch, || {
-            "`lora.rank` is above 0 and `model.folder` is empty: an adapter needs a model to be \
-             trained on"
+            "`lora.rank` is above 0, and neither `model.folder` nor `model.name` is set: an adapter \
+             needs a model to be trained on"
                 .into()
         })?;
         require(!adapts || !self.lora.targets.is_empty(), || {
@@ -103,6 +115,7 @@ impl Config {
                 0 => training_queries,
                 queries => queries.min(training_queries),
             },
+            query_order: self.sample.query_order,
             samples_per_query: self.sample.k,
             target_samples: if self.sample.target_samples == 0 {
                 wanted
@@ -227,6 +240,9 @@ impl Config {
     fn ranking(&self) -> RankingRule {
         RankingRule {
             reward: self.reward,
+            calibration: None,
+            verified_above: (self.balance.counts == CorrectCount::Verified)
+                .then_some(self.balance.verified_above),
             deduplication: self.selection.deduplication,
             gold_competes: self.selection.gold_solutions == GoldSolutions::Compete,
             drop_unanswered: self.selection.drop_unanswered,

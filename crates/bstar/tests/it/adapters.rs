@@ -100,7 +100,8 @@ fn merge_never_overwrites_and_leaves_nothing_behind_where_it_fails() {
     bench.bad("merge base run -o there", 2, &["there exists already", "hint:"]);
     assert_eq!(names(&bench.path("there")), ["mine.txt"]);
     bench.bad("merge base base -o new", 3, &["base holds no adapter", "hint:"]);
-    bench.bad("merge no/such run -o new", 3, &["no such file: no/such/config.json"]);
+    bench.bad("merge ./no/such run -o new", 3, &["no such file: ./no/such/config.json"]);
+    bench.bad("merge there/such run -o new", 3, &["no such file: there/such/config.json"]);
     bench.bad("merge base run -o ..", 2, &["hint:"]);
     let config = bench.read("run/checkpoints/iter-0002/adapter_config.json");
     for file in ["adapter_config.json", "adapter_model.safetensors"] {

@@ -43,6 +43,7 @@ fn crates_depend_only_where_the_arrows_point() {
         ("bstar-table", &[]),
         ("bstar-sandbox", &[]),
         ("bstar-tasks", &["bstar-core", "bstar-sandbox", "bstar-table", "bstar-verify"]),
+        ("bstar-hub", &["bstar-core"]),
         ("bstar-model", &["bstar-core"]),
         ("bstar-store", &["bstar-core", "bstar-table"]),
         ("bstar-report", &["bstar-core", "bstar-store"]),
@@ -50,6 +51,7 @@ fn crates_depend_only_where_the_arrows_point() {
             "bstar",
             &[
                 "bstar-core",
+                "bstar-hub",
                 "bstar-model",
                 "bstar-report",
                 "bstar-sandbox",

@@ -60,9 +60,42 @@ fn a_run_trains_its_reward_model_scores_with_it_and_saves_it() {
 }
 
 #[test]
+fn a_run_counts_what_its_reward_model_verifies_and_whatif_does_too() {
+    let bench = Bench::new();
+    let run = run_with_model()
+        + " --set supervised.steps=200 --set reward_model.steps=30 --set iterations=1 \
+           --set balance.thresholds=-1:1.2:0.2";
+    let verified = "--set balance.counts=verified --set balance.verified_above=0.1";
+    // One temperature, so that both runs draw the same.
+    let one = "--set balance.temperatures=1";
+    bench.good(&format!("{run} {one} {verified} --run-dir verified"));
+    bench.good(&format!("{run} {one} --run-dir plain"));
+    let of = |dir: &str, name: &str| {
+        bench.events(dir).into_iter().find(|event| event["event"] == name).expect("an event")
+    };
+    let (selected, decided) = (of("verified", "selected"), of("verified", "decided"));
+    let count = |name: &str| selected[name].as_u64().expect("a count");
+    assert!(count("verified") <= count("correct"), "{selected}");
+    assert!(of("plain", "selected").get("verified").is_none(), "only where it is asked for");
+    let grids = [decided["grid"].clone(), of("plain", "decided")["grid"].clone()];
+    let sum = |grid: &serde_json::Value| -> u64 {
+        grid.as_array().expect("cells").iter().filter_map(|cell| cell["correct"].as_u64()).sum()
+    };
+    assert!(sum(&grids[0]) < sum(&grids[1]), "some right answers are below the bar");
+    let asked = bench.good(&format!("whatif plain --json {verified}")).json();
+    let new = &asked["iterations"][0]["new"];
+    assert_eq!(new["decision"]["grid"], decided["grid"]);
+    assert_eq!(new["selection"]["verified"], selected["verified"]);
+    let bad = format!("{run} {verified} --set reward.kind=answer --run-dir none");
+    bench.bad(&bad, 2, &["`balance.counts", "answer-and-reward-model"]);
+}
+
+#[test]
 fn a_run_with_a_reward_model_killed_again_and_again_ends_like_one_that_was_not() {
     let bench = Bench::new();
-    let run = run_with_model();
+    // Also what the loop remembers beside events: references of ranks, and records of queries.
+    let remembered = "--set reward.scale=rank --set sample.query_order=ada-star";
+    let run = format!("{} {remembered}", run_with_model());
     let start = std::time::Instant::now();
     bench.good(&format!("{run} --run-dir whole"));
     let whole = start.elapsed();

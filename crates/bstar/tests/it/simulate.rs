@@ -11,8 +11,12 @@ fn a_scenario_is_studied_and_an_unknown_one_is_named() {
     assert_eq!(study["chosen"].as_array().map(Vec::len), Some(2));
     let worth = |which: &str| study[which]["worth"].as_f64().expect("a worth");
     assert!(worth("expected") < 0.95 * worth("optimum"), "luck misleads: {study}");
+    let verified = study["verified"]["expected"]["worth"].as_f64().expect("a worth");
+    assert!(verified > 0.97 * worth("optimum"), "a bar sees luck: {study}");
     let table = bench.good(&format!("simulate choice {flags}")).stdout;
+    assert!(table.contains("verified count"), "{table}");
     assert!(table.contains("worth most") && table.contains("2 probes of 20"), "{table}");
+    bench.bad(&format!("simulate choice {flags} --verified-above nan"), 2, &["--verified-above"]);
     bench.bad("simulate choice --scenario lukcy", 2, &["lukcy", "lucky-weak"]);
 }
 

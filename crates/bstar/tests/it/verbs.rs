@@ -82,6 +82,29 @@ fn balance_reproduces_the_official_search() {
 }
 
 #[test]
+fn balance_counts_what_a_bar_verifies() {
+    let bench = Bench::new();
+    let pools = worked_pools();
+    bench.write("both.jsonl", &pools);
+    let flags = "--target-count 2 --thresholds -1,0 --json --verified-above";
+    let low = bench.good(&format!("balance both.jsonl {flags} -0.5")).json();
+    let plain = bench.good("balance both.jsonl --target-count 2 --thresholds -1,0 --json").json();
+    assert_eq!(low, plain, "every correct response is above the bar");
+    let high = bench.good(&format!("balance both.jsonl {flags} 0")).json();
+    // At t = 1, τ = -1 all eight are selected; c3 (-2) is right and not verified.
+    let at = cell(&high, 1.0, -1.0);
+    assert_eq!((&at["selected"], &at["correct"]), (&8.into(), &3.into()));
+    // q1: 2 of 4 with quota 2, q2: 1 of 4.
+    let expected = f64::midpoint(0.5, 0.125);
+    assert!((at["balance_score"].as_f64().expect("a score") - expected).abs() < 1e-12, "{at}");
+    let table = bench.good("balance both.jsonl --target-count 2 --verified-above 0").stdout;
+    assert!(table.contains("unique verified"), "{table}");
+    bench.write("bare.jsonl", pools.replace("reward_model_score", "other"));
+    let bare = "balance bare.jsonl --target-count 2 --verified-above 0";
+    bench.bad(bare, 2, &["--verified-above", "carry none"]);
+}
+
+#[test]
 fn balance_searches_one_draw_of_a_run() {
     let bench = Bench::new();
     bench.good("run tiny.toml --run-dir run --quiet");

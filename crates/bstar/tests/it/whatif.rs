@@ -76,6 +76,19 @@ fn other_settings_are_those_of_a_fresh_run() {
 }
 
 #[test]
+fn a_run_that_remembers_its_queries_is_answered_for() {
+    let bench = Bench::new();
+    drawn_by(&bench, "--set sample.query_order=ada-star");
+    let events = bench.events("run");
+    let renewed = of_kind(&events, "queries_renewed");
+    assert_eq!(renewed.len(), 2);
+    assert!(renewed.iter().all(|event| event["taken"] == 20), "{renewed:?}");
+    check_equal(&bench.good("whatif run --json").json(), &events);
+    bench.bad("whatif run --set sample.queries=7", 2, &["`sample.queries`", "ada-star"]);
+    bench.bad("whatif run --set sample.query_order=shuffled", 2, &["`sample.query_order`"]);
+}
+
+#[test]
 fn what_stored_rollouts_cannot_tell_is_refused() {
     let bench = Bench::new();
     drawn_by(&bench, "");
@@ -87,6 +100,7 @@ fn what_stored_rollouts_cannot_tell_is_refused() {
         ("--set balance.temperatures=0.7,1", ["temperature 0.7", "0.5, 1"]),
         ("--set balance.tresholds=1", ["did you mean", "balance.thresholds"]),
         ("--set reward.kind=answer-and-reward-model", ["no reward-model scores", "answer"]),
+        ("--set balance.counts=verified", ["`balance.counts", "answer-and-reward-model"]),
         ("--iteration 3", ["no iteration 3", "1 to 2"]),
     ] {
         bench.bad(&format!("whatif run {change}"), 2, &words);

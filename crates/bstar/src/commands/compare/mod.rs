@@ -30,7 +30,7 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     if args.fresh {
         store.discard_runs()?;
     }
-    let plan = Plan::of(&comparison, &store)?;
+    let plan = Plan::of(&comparison, &store.layout())?;
     plan.check_begun(&comparison)?;
     let schedule = Schedule {
         comparison: &comparison,

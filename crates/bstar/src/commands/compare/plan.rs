@@ -6,7 +6,7 @@
 //! is not known to leave iteration 0 alone counts as part of it, so an unknown key costs time, never
 //! a wrong start.
 
-use crate::commands::run::{DATA_FINGERPRINT, UNIMPORTANT_KEYS, load_task};
+use crate::commands::run::{DATA_FINGERPRINT, MODEL_COMMIT, UNIMPORTANT_KEYS, load_task};
 use crate::config::Config;
 use crate::config::comparison::{BudgetRule, Comparison};
 use crate::config::layers::Loaded;
@@ -14,7 +14,7 @@ use bstar_core::ports::Task as _;
 use bstar_core::reward::RewardKind;
 use bstar_core::rng::{RngKey, below};
 use bstar_core::{Fault, FaultClass};
-use bstar_store::{ComparisonStore, RunView, config_diff};
+use bstar_store::{ComparisonLayout, RunView, config_diff};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,8 +65,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans a comparison whose runs lie in `store`.
-    pub(crate) fn of(comparison: &Comparison, store: &ComparisonStore) -> Result<Self, Fault> {
+    /// Plans a comparison whose runs lie, or will lie, in `layout`.
+    pub(crate) fn of(comparison: &Comparison, layout: &ComparisonLayout) -> Result<Self, Fault> {
         let tasks = Tasks::load(comparison)?;
         let mut plan = Self { starts: Vec::new(), runs: Vec::new(), shared_queries: false };
         plan.shared_queries = tasks.are_shared(comparison)?;
@@ -93,14 +93,14 @@ impl Plan {
                 Some(_) => comparison.run_config(entry, seed, queries)?,
                 None => configured,
             };
-            let start = plan.start_of(&loaded, seed, store);
+            let start = plan.start_of(&loaded, seed, layout);
             let labels_from =
-                if counts_labels { Some(plan.start_of(&reference, seed, store)) } else { None };
+                if counts_labels { Some(plan.start_of(&reference, seed, layout)) } else { None };
             plan.runs.push(PlannedRun {
                 entry: index,
                 seed,
                 loaded,
-                dir: store.run_dir(&entry.folder, seed),
+                dir: layout.run_dir(&entry.folder, seed),
                 start,
                 labels_from,
                 training_queries: task.training_queries,
@@ -115,8 +115,11 @@ impl Plan {
             let Ok(view) = RunView::open(&run.dir) else { continue };
             let given = serde_json::to_value(&run.loaded.config).expect("configs are JSON");
             let counted = run.labels_from.map(|_| "sample.queries");
-            let unimportant: Vec<&str> =
-                UNIMPORTANT_KEYS.into_iter().chain([DATA_FINGERPRINT]).chain(counted).collect();
+            let unimportant: Vec<&str> = [DATA_FINGERPRINT, MODEL_COMMIT]
+                .into_iter()
+                .chain(UNIMPORTANT_KEYS)
+                .chain(counted)
+                .collect();
             let changes = config_diff(&view.resolved_config()?, &given, &unimportant);
             if changes.is_empty() {
                 continue;
@@ -137,7 +140,7 @@ impl Plan {
     }
 
     /// The start of a run, made up if it is new.
-    fn start_of(&mut self, loaded: &Loaded, seed: u64, store: &ComparisonStore) -> usize {
+    fn start_of(&mut self, loaded: &Loaded, seed: u64, layout: &ComparisonLayout) -> usize {
         let identity = start_identity(&loaded.config);
         if let Some(known) = self.starts.iter().position(|start| start.identity == identity) {
             return known;
@@ -149,7 +152,7 @@ impl Plan {
         unseeded["seed"] = Value::Null;
         let mut rng = RngKey::from_seed(0).child(&unseeded.to_string()).rng();
         let name = below(&mut rng, usize::MAX);
-        let dir = store.start_dir(&format!("{name:016x}"), seed);
+        let dir = layout.start_dir(&format!("{name:016x}"), seed);
         self.starts.push(Start { loaded: loaded.clone(), identity, dir, supervised_from, seed });
         self.starts.len() - 1
     }
@@ -291,7 +294,7 @@ fn task_name(loaded: &Loaded) -> String {
 }
 
 /// Keys that leave iteration 0 alone.
-const LATER: [&str; 10] = [
+const LATER: [&str; 11] = [
     "preset",
     "iterations",
     "method",
@@ -299,6 +302,7 @@ const LATER: [&str; 10] = [
     "selection",
     "train",
     "run",
+    "plan",
     "sample.queries",
     "sample.k",
     "sample.target_samples",

@@ -1,0 +1,433 @@
+//! What a run will draw and train, counted from its settings before anything runs.
+//!
+//! [`ImproveSettings::planned_work`] lists the work of [`crate::improve::improve`] piece by piece, by
+//! the same rules; [`Work::tokens`] multiplies by the lengths of texts. Three numbers are known
+//! within bounds only, and are a [`Span`]: the steps until supervised fine-tuning reaches its
+//! accuracy goal, what a race costs, and how many beginnings of responses are told apart when steps
+//! are labelled. Time, bytes and money are the business of the caller.
+
+use crate::improve::ImproveSettings;
+use crate::race::Search;
+use crate::reward::RewardKind;
+use crate::reward_training::{RewardTrainingSettings, held_out_count};
+use crate::step_labels::StepLabels;
+use serde::{Deserialize, Serialize};
+use std::iter::Sum;
+use std::ops::{Add, Mul};
+
+/// A number of which perhaps only bounds are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// It is not less.
+    pub least: f64,
+    /// What to reckon with.
+    pub expected: f64,
+    /// It is not more.
+    pub most: f64,
+}
+
+impl Span {
+    /// A number that is known.
+    pub fn exact(number: usize) -> Self {
+        Self::same(number as f64)
+    }
+
+    /// The same number three times.
+    pub fn same(number: f64) -> Self {
+        Self { least: number, expected: number, most: number }
+    }
+
+    /// Whether nothing is open.
+    pub fn is_exact(&self) -> bool {
+        self.least == self.most
+    }
+}
+
+impl Add for Span {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            least: self.least + other.least,
+            expected: self.expected + other.expected,
+            most: self.most + other.most,
+        }
+    }
+}
+
+impl Mul<f64> for Span {
+    type Output = Self;
+
+    /// Times a number that is not negative.
+    fn mul(self, by: f64) -> Self {
+        Self { least: self.least * by, expected: self.expected * by, most: self.most * by }
+    }
+}
+
+impl Sum for Span {
+    fn sum<I: Iterator<Item = Self>>(spans: I) -> Self {
+        spans.fold(Self::default(), Add::add)
+    }
+}
+
+/// What tokens are drawn or trained for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Supervised fine-tuning towards P_0.
+    Supervised,
+    /// Greedy validation while that lasts.
+    Validation,
+    /// Responses whose steps are labelled for a reward model.
+    Labels,
+    /// Completions that label them.
+    Completions,
+    /// Training of the reward model.
+    RewardModel,
+    /// Responses that only measure candidates: with a race, those of all but its winner.
+    Probe,
+    /// Responses to train on, those of a race's winner included.
+    Draw,
+    /// Training on the selection.
+    Train,
+    /// Responses to test queries.
+    Evaluation,
+}
+
+impl Purpose {
+    /// Every purpose, in the order in which a run comes to them.
+    pub const ALL: [Self; 9] = [
+        Self::Supervised,
+        Self::Validation,
+        Self::Labels,
+        Self::Completions,
+        Self::RewardModel,
+        Self::Probe,
+        Self::Draw,
+        Self::Train,
+        Self::Evaluation,
+    ];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Supervised => "supervised fine-tuning",
+            Self::Validation => "validation",
+            Self::Labels => "reward model: responses",
+            Self::Completions => "reward model: completions",
+            Self::RewardModel => "reward model: training",
+            Self::Probe => "probe",
+            Self::Draw => "draw",
+            Self::Train => "fine-tuning",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// Sizes of a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSize {
+    /// Examples of supervised fine-tuning.
+    pub supervised: usize,
+    /// Training queries.
+    pub train: usize,
+    /// Validation queries.
+    pub validation: usize,
+    /// Test queries.
+    pub test: usize,
+}
+
+/// What the settings do not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// Sizes of the task.
+    pub size: TaskSize,
+    /// Whether a reward model was given, rather than trained by the run.
+    pub given_reward_model: bool,
+    /// Mean steps of a response, the answer among them.
+    pub steps_per_response: f64,
+    /// Optimizer steps after which supervised fine-tuning reaches its accuracy goal, where somebody
+    /// knows.
+    pub supervised_steps: Option<usize>,
+}
+
+/// A piece of work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    /// The iteration; 0 is what comes before the first.
+    pub iteration: u32,
+    /// What for.
+    pub purpose: Purpose,
+    /// Prompts that are read: one for all responses to a query that are drawn together.
+    pub prompts: Span,
+    /// Responses that are drawn, and graded.
+    pub responses: Span,
+    /// Responses that a reward model scores.
+    pub scored: Span,
+    /// Rollouts that are stored.
+    pub stored: Span,
+    /// Optimizer steps.
+    pub steps: Span,
+    /// Examples of a step.
+    pub batch_size: usize,
+}
+
+/// Mean tokens of a prompt and of a response to it, its end-of-sequence token included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lengths {
+    /// Of the prompt.
+    pub prompt: f64,
+    /// Of the response.
+    pub response: f64,
+}
+
+/// Mean lengths of the texts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TextLengths {
+    /// Examples of supervised fine-tuning.
+    pub supervised: Lengths,
+    /// Validation queries.
+    pub validation: Lengths,
+    /// Training queries.
+    pub train: Lengths,
+    /// Test queries.
+    pub test: Lengths,
+    /// What completes a response from the end of a step; its prompt holds the beginning.
+    pub completion: Lengths,
+}
+
+/// Tokens of a piece of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Read as prompts, once for all responses to a query that are drawn together.
+    pub prompt: Span,
+    /// Generated.
+    pub generated: Span,
+    /// Read by a reward model to score responses.
+    pub scored: Span,
+    /// Run through training: prompts and responses, as often as they are trained on.
+    pub trained: Span,
+    /// Those of them that the loss is taken over: responses.
+    pub learned: Span,
+}
+
+impl Add for Tokens {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prompt: self.prompt + other.prompt,
+            generated: self.generated + other.generated,
+            scored: self.scored + other.scored,
+            trained: self.trained + other.trained,
+            learned: self.learned + other.learned,
+        }
+    }
+}
+
+impl Sum for Tokens {
+    fn sum<I: Iterator<Item = Self>>(tokens: I) -> Self {
+        tokens.fold(Self::default(), Add::add)
+    }
+}
+
+impl Work {
+    fn new(iteration: u32, purpose: Purpose) -> Self {
+        let none = Span::default();
+        Self {
+            iteration,
+            purpose,
+            prompts: none,
+            responses: none,
+            scored: none,
+            stored: none,
+            steps: none,
+            batch_size: 0,
+        }
+    }
+
+    /// Tokens, given the mean lengths of texts.
+    pub fn tokens(&self, lengths: &TextLengths) -> Tokens {
+        let Lengths { prompt, response } = match self.purpose {
+            Purpose::Supervised => lengths.supervised,
+            Purpose::Validation => lengths.validation,
+            Purpose::Completions => lengths.completion,
+            Purpose::Evaluation => lengths.test,
+            Purpose::Labels
+            | Purpose::RewardModel
+            | Purpose::Probe
+            | Purpose::Draw
+            | Purpose::Train => lengths.train,
+        };
+        let examples = self.steps * self.batch_size as f64;
+        Tokens {
+            prompt: self.prompts * prompt,
+            generated: self.responses * response,
+            scored: self.scored * (prompt + response),
+            trained: examples * (prompt + response),
+            learned: examples * response,
+        }
+    }
+}
+
+/// Share of the beginnings of responses that are expected to differ from those of other responses to
+/// their query; measured on the built-in task, `docs/log.md`.
+pub const DISTINCT_BEGINNINGS: f64 = 0.8;
+
+impl ImproveSettings {
+    /// The work of a run, in order.
+    pub fn planned_work(&self, known: &Known) -> Vec<Work> {
+        let mut work = self.initial_policy(known);
+        work.extend(self.reward_model_work(0, known));
+        work.extend(self.evaluation_work(0, known));
+        for iteration in 1..=self.planned_iterations() {
+            work.extend(self.reward_model_work(iteration, known));
+            work.extend(self.sampling_work(iteration, known));
+            let steps = self.update_steps(known);
+            let batch_size = self.batch_size;
+            work.push(Work { steps, batch_size, ..Work::new(iteration, Purpose::Train) });
+            work.extend(self.evaluation_work(iteration, known));
+        }
+        work
+    }
+
+    /// Supervised fine-tuning, and the validations on its way.
+    fn initial_policy(&self, known: &Known) -> Vec<Work> {
+        let settings = &self.supervised;
+        if settings.steps == 0 || known.size.supervised == 0 {
+            return Vec::new();
+        }
+        let queries = settings.validations(known.size.validation);
+        let stretch = if queries > 0 { settings.validate_every } else { settings.steps };
+        let (least, expected) = match settings.stop_at_accuracy.filter(|_| queries > 0) {
+            None => (settings.steps, settings.steps),
+            Some(_) => match known.supervised_steps {
+                Some(steps) => (steps.min(settings.steps), steps.min(settings.steps)),
+                None => (stretch.min(settings.steps), settings.steps / 2),
+            },
+        };
+        // It stops at validations only.
+        let whole = |steps: usize| (steps.div_ceil(stretch) * stretch).min(settings.steps);
+        let most = if known.supervised_steps.is_some() { expected } else { settings.steps };
+        let span = |of: &dyn Fn(usize) -> usize| Span {
+            least: of(whole(least)) as f64,
+            expected: of(whole(expected)) as f64,
+            most: of(whole(most)) as f64,
+        };
+        let steps = span(&|steps| steps);
+        let training =
+            Work { steps, batch_size: settings.batch_size, ..Work::new(0, Purpose::Supervised) };
+        if queries == 0 {
+            return vec![training];
+        }
+        let answered = span(&|steps| steps.div_ceil(stretch) * queries);
+        let validation =
+            Work { prompts: answered, responses: answered, ..Work::new(0, Purpose::Validation) };
+        vec![training, validation]
+    }
+
+    fn scores(&self, known: &Known) -> bool {
+        let has_part = self.ranking.reward.kind == RewardKind::AnswerAndRewardModel;
+        has_part && (known.given_reward_model || self.reward_training.is_some())
+    }
+
+    fn reward_model_work(&self, iteration: u32, known: &Known) -> Vec<Work> {
+        let due = |settings: &&RewardTrainingSettings| settings.is_due(iteration);
+        let Some(settings) = self.reward_training.as_ref().filter(due) else { return Vec::new() };
+        let (queries, labels) = (settings.query_count(known.size.train), &settings.labels);
+        let drawn = queries * labels.responses;
+        let held_out = held_out_count(queries, settings.held_out) * labels.responses;
+        let labelled = Work {
+            prompts: Span::exact(queries),
+            responses: Span::exact(drawn),
+            ..Work::new(iteration, Purpose::Labels)
+        };
+        let mut work = vec![labelled];
+        if labels.labels != StepLabels::Outcome {
+            let beginnings = drawn as f64 * (known.steps_per_response - 1.0).max(0.0);
+            let expected = DISTINCT_BEGINNINGS * beginnings;
+            let prompts = Span { least: 0.0, expected, most: beginnings };
+            let responses = prompts * labels.completions as f64;
+            let completions = Work::new(iteration, Purpose::Completions);
+            work.push(Work { prompts, responses, ..completions });
+        }
+        work.push(Work {
+            steps: Span::exact(settings.steps),
+            batch_size: settings.batch_size,
+            scored: Span::exact(held_out),
+            ..Work::new(iteration, Purpose::RewardModel)
+        });
+        work
+    }
+
+    /// Probe and draw.
+    fn sampling_work(&self, iteration: u32, known: &Known) -> Vec<Work> {
+        let (all, k) = (known.size.train, self.samples_per_query);
+        let drawn = self.training_count(all);
+        let probed = self.probe_queries.min(all);
+        let candidates = self.controller.candidates().len();
+        let with_model = self.scores(known);
+        let piece = |purpose, groups: Span, kept: Span| {
+            let responses = groups * k as f64;
+            let stored = kept * k as f64;
+            let work = Work { prompts: groups, responses, stored, ..Work::new(iteration, purpose) };
+            if with_model { Work { scored: responses, ..work } } else { work }
+        };
+        let mut work = Vec::new();
+        if candidates > 0 {
+            let (groups, stored) = match self.search {
+                Search::Exhaustive => {
+                    let groups = Span::exact(candidates * probed);
+                    (groups, groups)
+                }
+                Search::Racing => {
+                    let cost = self.race_cost(drawn, candidates);
+                    // What the winner answered is stored with the probe and with the draw.
+                    (cost, cost + Span::exact(self.probe_queries.min(drawn)))
+                }
+            };
+            work.push(piece(Purpose::Probe, groups, stored));
+        }
+        work.push(piece(Purpose::Draw, Span::exact(drawn), Span::exact(drawn)));
+        work
+    }
+
+    /// Groups of responses that a race draws beside those of its winner: at least the first round of
+    /// the others, and hardly ever less than the budget.
+    fn race_cost(&self, drawn: usize, candidates: usize) -> Span {
+        let rule = self.race_rule(drawn);
+        let least = candidates.saturating_sub(1) * rule.first_round(candidates);
+        let most = if candidates > 1 { rule.budget.max(least) } else { 0 };
+        Span { least: least as f64, expected: most as f64, most: most as f64 }
+    }
+
+    /// Optimizer steps of an iteration. Without a limit on passes they are those that are set; with
+    /// one, the selection is expected to have the wanted size.
+    fn update_steps(&self, known: &Known) -> Span {
+        let most_selected = self.training_count(known.size.train) * self.samples_per_query;
+        let wanted = usize::try_from(self.target_samples).unwrap_or(usize::MAX);
+        let expected = self.steps_on(wanted.min(most_selected)) as f64;
+        let most = self.steps_on(most_selected) as f64;
+        let least = if self.most_passes == 0 { expected } else { 0.0 };
+        Span { least, expected, most: most.max(expected) }
+    }
+
+    /// Greedy responses, and samples where there are any.
+    fn evaluation_work(&self, iteration: u32, known: &Known) -> Vec<Work> {
+        let (asked, asked_again) = self.evaluation.counts(known.size.test);
+        let samples = asked_again * self.evaluation.samples;
+        let piece = |prompts: usize, responses: usize, scored: usize| Work {
+            prompts: Span::exact(prompts),
+            responses: Span::exact(responses),
+            scored: Span::exact(scored),
+            stored: Span::exact(responses),
+            ..Work::new(iteration, Purpose::Evaluation)
+        };
+        let scored = if self.scores(known) { samples } else { 0 };
+        let mut work = vec![piece(asked, asked, 0)];
+        if samples > 0 {
+            work.push(piece(asked_again, samples, scored));
+        }
+        work
+    }
+}

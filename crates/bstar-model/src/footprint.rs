@@ -1,0 +1,148 @@
+//! Bytes of a model before there is one: on disk and in memory.
+//!
+//! Counts follow from shapes. What a number takes is told by the caller, because a model may be
+//! planned for another engine than this one, which keeps `f32` everywhere.
+
+use crate::config::ModelConfig;
+use crate::lora::{LoraSettings, LoraTarget};
+use serde::{Deserialize, Serialize};
+
+/// How much a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelNumbers {
+    /// Parameters of the model.
+    pub parameters: f64,
+    /// Of them, those that are trained, or the parameters of the adapter that is trained instead.
+    pub trained: f64,
+    /// Parameters of a reward model on the same body.
+    pub reward_model: f64,
+    /// Tensors that are trained; each has a line in the head of a file.
+    pub tensors: usize,
+}
+
+/// Bytes of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NumberBytes {
+    /// Of a weight, and of its gradient.
+    pub weight: f64,
+    /// Of each of the two moments that the optimizer keeps of a weight.
+    pub moment: f64,
+}
+
+/// About what a tensor takes in the head of a file: name, type, shape and place.
+const HEAD_BYTES: f64 = 120.0;
+
+impl ModelNumbers {
+    /// Of a model of this shape that is trained whole (rank 0) or by an adapter.
+    pub fn new(config: &ModelConfig, lora: &LoraSettings) -> Self {
+        let shapes = config.tensor_shapes();
+        let parameters = config.parameter_count();
+        let head = if config.tie_word_embeddings { 0 } else { config.vocab_size };
+        let reward_model = parameters - head * config.hidden_size + config.hidden_size + 1;
+        let (trained, tensors) = match lora.rank {
+            0 => (parameters, shapes.len()),
+            rank => {
+                let factors = shapes.iter().filter_map(|(name, shape)| {
+                    let module = name.strip_suffix(".weight")?.rsplit('.').next()?;
+                    let target = LoraTarget::from_name(module)?;
+                    let numbers = rank * shape.iter().sum::<usize>();
+                    lora.targets.contains(&target).then_some(numbers)
+                });
+                let factors: Vec<usize> = factors.collect();
+                (factors.iter().sum(), 2 * factors.len())
+            }
+        };
+        Self {
+            parameters: parameters as f64,
+            trained: trained as f64,
+            reward_model: reward_model as f64,
+            tensors,
+        }
+    }
+
+    /// Of a model of which the parameters are all that is known, trained whole.
+    pub fn of_count(parameters: f64) -> Self {
+        Self { parameters, trained: parameters, reward_model: parameters, tensors: 0 }
+    }
+
+    /// Bytes of a checkpoint: the weights that are trained, their moments, and a tokenizer.
+    pub fn checkpoint(&self, bytes: NumberBytes, tokenizer: f64) -> f64 {
+        let heads = 3.0 * self.tensors as f64 * HEAD_BYTES;
+        self.trained * (bytes.weight + 2.0 * bytes.moment) + heads + tokenizer
+    }
+
+    /// Bytes of a saved reward model.
+    pub fn saved_reward_model(&self, bytes: NumberBytes, tokenizer: f64) -> f64 {
+        self.reward_model * bytes.weight + tokenizer
+    }
+
+    /// Bytes that training holds at least: all weights, and gradient and moments of those that are
+    /// trained. Activations come on top, and whatever an engine keeps twice.
+    pub fn training_memory(&self, bytes: NumberBytes) -> f64 {
+        self.parameters * bytes.weight + self.trained * (bytes.weight + 2.0 * bytes.moment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lora::Adapter;
+    use crate::optimizer::OptimizerSettings;
+    use crate::policy::EmbeddedPolicy;
+    use crate::size::ModelSize;
+    use crate::tokenizer::Tokenizer;
+    use bstar_core::RngKey;
+    use bstar_core::ports::{Policy as _, RewardHead};
+    use std::path::Path;
+
+    const F32: NumberBytes = NumberBytes { weight: 4.0, moment: 4.0 };
+
+    fn bytes_in(dir: &Path) -> f64 {
+        let files = std::fs::read_dir(dir).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len() as f64).sum()
+    }
+
+    #[test]
+    fn what_is_foretold_is_what_is_saved() {
+        let tokenizer = Tokenizer::characters(["0123456789+-*=,#$"]);
+        let held = tokenizer.file_bytes();
+        let (key, settings) = (RngKey::from_seed(1), OptimizerSettings::default());
+        let policy = EmbeddedPolicy::from_scratch(ModelSize::PICO, tokenizer, 64, key, settings);
+        let whole = LoraSettings::default();
+        let numbers = ModelNumbers::new(&policy.weights().config, &whole);
+        let folder = tempfile::tempdir().unwrap();
+        let near = |found: f64, foretold: f64| {
+            assert!((found / foretold - 1.0).abs() < 0.02, "{found} {foretold}");
+        };
+
+        let model = folder.path().join("model");
+        policy.save(&model).unwrap();
+        policy.save_trainer_state(&model).unwrap();
+        near(bytes_in(&model), numbers.checkpoint(F32, held));
+
+        let reward = folder.path().join("reward");
+        policy.reward_model(RewardHead::Scalar, key).unwrap().save(&reward).unwrap();
+        near(bytes_in(&reward), numbers.saved_reward_model(F32, held));
+
+        let lora = LoraSettings { rank: 8, ..whole };
+        let adapted = EmbeddedPolicy::with_adapter(&model, settings, lora.clone(), key).unwrap();
+        let saved = folder.path().join("adapter");
+        adapted.save(&saved).unwrap();
+        adapted.save_trainer_state(&saved).unwrap();
+        let config = &adapted.weights().config;
+        let numbers = ModelNumbers::new(config, &lora);
+        assert_eq!(numbers.trained, Adapter::fresh(config, lora, key).factors().len() as f64);
+        near(bytes_in(&saved), numbers.checkpoint(F32, 0.0));
+    }
+
+    #[test]
+    fn training_holds_weights_gradient_and_moments() {
+        let numbers = ModelNumbers::of_count(7e9);
+        let bf16 = NumberBytes { weight: 2.0, moment: 2.0 };
+        assert_eq!(numbers.training_memory(bf16), 7e9 * 8.0);
+        assert_eq!(numbers.training_memory(NumberBytes { weight: 2.0, moment: 4.0 }), 7e9 * 12.0);
+        let adapter = ModelNumbers { trained: 1e7, ..numbers };
+        assert_eq!(adapter.training_memory(bf16), 14e9 + 6e7);
+        assert_eq!(numbers.checkpoint(bf16, 2e6), 7e9 * 6.0 + 2e6);
+    }
+}

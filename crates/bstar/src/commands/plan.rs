@@ -1,0 +1,75 @@
+//! `bstar plan`: what a run will take, before it runs; and afterwards, beside what it took.
+
+use crate::cli::PlanArgs;
+use crate::commands::run::use_threads;
+use crate::config::layers;
+use crate::output::{self, Notes};
+use crate::plan::{Part, Plan, against, compared, facts, table};
+use bstar_core::{Fault, FaultClass};
+use bstar_report::Actual;
+use bstar_store::RunView;
+use serde::Serialize;
+use std::path::Path;
+
+/// A plan and what a run spent.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    plan: Plan,
+    spent: Actual,
+    lines: Vec<against::Line>,
+}
+
+/// Plans, and compares with a run where one is named.
+pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
+    if compared::is_comparison(&args.config) {
+        return plan_comparison(args, notes);
+    }
+    let loaded = layers::load(Some(&args.config), &args.settings)?;
+    let config = &loaded.config;
+    config.check()?;
+    let run = args.against.as_deref().map(RunView::open).transpose()?;
+    let plan = if let Some(path) = &args.planned {
+        read(path)?
+    } else {
+        use_threads(config.run.threads)?;
+        Plan::new(config, facts::gather(&loaded, notes)?, Part::Whole)?
+    };
+    let Some(run) = run else {
+        return if args.json {
+            output::print_json(&plan)
+        } else {
+            output::print(&table::render(&plan))
+        };
+    };
+    let spent = Actual::of(&run)?;
+    if !spent.finished {
+        notes.tell("note: the run is not finished; the plan is of all of it");
+    }
+    let lines = against::lines(&plan, &spent);
+    if args.json {
+        return output::print_json(&Comparison { plan, spent, lines });
+    }
+    let shown = against::shown(&spent, config.supervised.stop_at_accuracy > 0.0);
+    output::print(&format!("{}{shown}", against::render(&lines)))
+}
+
+fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
+    if args.against.is_some() {
+        let message = "`--against` takes the plan of a run, and the file is a comparison";
+        return Err(Fault::new(FaultClass::Usage, message)
+            .hint("plan an entry by its own config to set it beside one of the runs"));
+    }
+    let plan = compared::plan(&args.config, &args.settings, notes)?;
+    if args.json { output::print_json(&plan) } else { output::print(&compared::render(&plan)) }
+}
+
+/// A plan that `--json` printed.
+fn read(path: &Path) -> Result<Plan, Fault> {
+    let text = std::fs::read(path).map_err(|error| {
+        Fault::new(FaultClass::Usage, format!("cannot read {}", path.display())).because(error)
+    })?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Fault::new(FaultClass::Data, format!("{} holds no plan: {error}", path.display()))
+            .hint("`bstar plan CONFIG --json` prints one")
+    })
+}

@@ -1,0 +1,81 @@
+//! Which model is meant: a folder, the last checkpoint of a run, or a name on the hub. Every verb
+//! that reads a model asks here, and gets a folder.
+
+use crate::config::layers::Loaded;
+use crate::downloads::Downloads;
+use crate::output::Notes;
+use bstar_core::{Fault, FaultClass};
+use bstar_hub::{Hub, ModelName, Snapshot};
+use bstar_model::lora::folder::{base_name, is_adapter};
+use bstar_store::RunView;
+use std::path::{Path, PathBuf};
+
+/// A model that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundModel {
+    /// Its folder.
+    pub(crate) folder: PathBuf,
+    /// The commit on the hub that it is, where it was named by a name.
+    pub(crate) commit: Option<String>,
+}
+
+/// The model that a config starts from; none for a model from scratch.
+pub(crate) fn of_config(loaded: &Loaded, notes: Notes) -> Result<Option<FoundModel>, Fault> {
+    let model = &loaded.config.model;
+    if !model.name.is_empty() {
+        let Snapshot { folder, commit } = on_the_hub(&ModelName::parse(&model.name)?, notes)?;
+        return Ok(Some(FoundModel { folder, commit: Some(commit) }));
+    }
+    if model.folder.is_empty() {
+        return Ok(None);
+    }
+    let folder = checkpoint(&loaded.base_dir.join(&model.folder))?;
+    Ok(Some(FoundModel { folder, commit: None }))
+}
+
+/// The folder of a model on the command line: what is there, or would lie in a folder that is there,
+/// wins over a name of the same letters.
+pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Fault> {
+    let text = argument.to_string_lossy();
+    let is_path = argument.exists() || argument.parent().is_some_and(Path::is_dir);
+    if is_path || !ModelName::is_likely(&text) {
+        return checkpoint(argument);
+    }
+    match on_the_hub(&ModelName::parse(&text)?, notes) {
+        Ok(snapshot) => Ok(snapshot.folder),
+        Err(fault) => {
+            let hint = fault.hint.clone().unwrap_or_default();
+            Err(fault.hint(format!("{hint} (there is no folder {text} here either)")))
+        }
+    }
+}
+
+/// The base of an adapter that names it as the hub does; none for other folders.
+pub(crate) fn hub_base(folder: &Path, notes: Notes) -> Result<Option<PathBuf>, Fault> {
+    if !is_adapter(folder) {
+        return Ok(None);
+    }
+    let base = base_name(folder)?;
+    if Path::new(&base).exists() || !ModelName::is_likely(&base) {
+        return Ok(None);
+    }
+    Ok(Some(on_the_hub(&ModelName::parse(&base)?, notes)?.folder))
+}
+
+/// A model folder as it is, or the last checkpoint of a run.
+fn checkpoint(path: &Path) -> Result<PathBuf, Fault> {
+    if !path.join("manifest.json").is_file() {
+        return Ok(path.to_owned());
+    }
+    let view = RunView::open(path)?;
+    let last = view.checkpoints()?.into_iter().max();
+    last.and_then(|iteration| view.checkpoint_dir(iteration)).ok_or_else(|| {
+        let message = format!("the run {} has no checkpoint yet", path.display());
+        Fault::new(FaultClass::Data, message).hint("let `bstar run` go on, or name a model folder")
+    })
+}
+
+fn on_the_hub(name: &ModelName, notes: Notes) -> Result<Snapshot, Fault> {
+    let hub = Hub::from_environment(|name| std::env::var(name).ok(), std::env::home_dir());
+    Ok(hub.find(name, &mut Downloads::new(notes))?)
+}

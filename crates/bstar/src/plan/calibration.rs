@@ -1,0 +1,362 @@
+//! Measures how fast this machine does the work of a config, for a few seconds: with its own model,
+//! task and batch sizes, by the code that a run uses.
+
+use super::rates::Rates;
+use super::texts::Specimen;
+use crate::output::Notes;
+use bstar_core::batches::batches;
+use bstar_core::draw::observations;
+use bstar_core::event::TrainStep;
+use bstar_core::improve::ImproveSettings;
+use bstar_core::monitor::monitor;
+use bstar_core::ports::{
+    Decoding, Example, GradeRequest, Policy as _, RewardModel as _, StepRequest, Task as _, Update,
+};
+use bstar_core::rng::uniform;
+use bstar_core::schedule::CosineSchedule;
+use bstar_core::{Fault, FaultClass, FinishReason, Query, RngKey, Rollout, Stage, Verdict};
+use bstar_model::policy::EmbeddedPolicy;
+use bstar_store::rollout_file_bytes;
+use bstar_tasks::LoadedTask;
+use std::time::{Duration, Instant};
+
+/// What is measured, and with what.
+pub(crate) struct Bench<'a> {
+    /// The settings of the run.
+    pub(crate) settings: &'a ImproveSettings,
+    /// Its task.
+    pub(crate) task: &'a LoadedTask,
+    /// Its policy, before any training.
+    pub(crate) policy: &'a mut EmbeddedPolicy,
+    /// Responses that stand for those that will be drawn.
+    pub(crate) specimens: &'a [Specimen<'a>],
+    /// Mean tokens of such a response.
+    pub(crate) response_tokens: f64,
+    /// Whether responses are scored by a reward model.
+    pub(crate) scores: bool,
+    /// About how long it may take.
+    pub(crate) time: Duration,
+    /// Where the user is told of progress.
+    pub(crate) notes: Notes,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// Seconds of each unit of work.
+    pub(crate) rates: Rates,
+    /// Bytes of a stored response.
+    pub(crate) rollout_bytes: f64,
+    /// Bytes that every rollout file has beside its responses.
+    pub(crate) file_bytes: f64,
+}
+
+impl Bench<'_> {
+    /// Measures everything, and tells how long that will take.
+    pub(crate) fn measure(&mut self) -> Result<Measured, Fault> {
+        let seconds = self.time.as_secs_f64();
+        self.notes.tell(&format!("measuring this machine: about {seconds:.0} s"));
+        let (mut rates, began) = (Rates::default(), Instant::now());
+        let told = |what: &str| {
+            let left = (seconds - began.elapsed().as_secs_f64()).max(0.0);
+            format!("measured {what}; about {left:.0} s left")
+        };
+        (rates.train, rates.update) = self.time_training()?;
+        self.notes.tell(&told("training"));
+        (rates.read, rates.draw) = self.time_sampling()?;
+        self.notes.tell(&told("sampling"));
+        rates.grade = self.time_grading()?;
+        if self.scores {
+            rates.score = self.time_scoring()?;
+        }
+        let (keep, [rollout_bytes, file_bytes]) = self.time_keeping()?;
+        rates.keep = keep;
+        self.notes.tell(&format!("measured in {:.1} s", began.elapsed().as_secs_f64()));
+        Ok(Measured { rates, rollout_bytes, file_bytes })
+    }
+
+    /// Seconds a trained token, for supervised fine-tuning and for training on responses, and the
+    /// seconds before the first step of an update.
+    fn time_training(&mut self) -> Result<([f64; 2], f64), Fault> {
+        let (supervised, responses) = (self.task.supervised(), self.examples());
+        let window = self.time.mul_f64(0.2);
+        let own = self.settings.batch_size;
+        let start = self.settings.supervised.batch_size;
+        let mut update = 0.0;
+        let mut seconds = [None, None];
+        let kinds = [(supervised, start), (responses.as_slice(), own)];
+        for (place, (examples, batch_size)) in kinds.into_iter().enumerate() {
+            if examples.is_empty() {
+                continue;
+            }
+            let timed = time_update(self.policy, examples, batch_size, window)?;
+            seconds[place] = Some(timed.per_token);
+            update = f64::max(update, timed.before);
+        }
+        let [of_start, of_own] = seconds;
+        let any = of_own.or(of_start).unwrap_or(0.0);
+        Ok(([of_start.unwrap_or(any), any], update))
+    }
+
+    fn examples(&self) -> Vec<Example> {
+        let example = |one: &Specimen<'_>| Example {
+            prompt: one.query.prompt.as_str().into(),
+            response: one.response.as_str().into(),
+        };
+        let learnable = |example: &Example| self.policy.check_example(example).is_ok();
+        self.specimens.iter().map(example).filter(learnable).collect()
+    }
+
+    /// Seconds to read a token of a prompt and to draw a token.
+    fn time_sampling(&mut self) -> Result<(f64, f64), Fault> {
+        let queries = self.task.train();
+        let prompts = |count: usize| -> Vec<&str> {
+            let cycle = queries.iter().cycle().take(count);
+            cycle.map(|query| query.prompt.as_str()).collect()
+        };
+        let decoding = Decoding { temperature: 1.0, ..self.settings.decoding.clone() };
+        let longest = whole(self.response_tokens).max(1);
+        let samples = self.settings.samples_per_query.min(64);
+        let window = self.time.mul_f64(0.3);
+        // Once to lay out the weights and to warm up.
+        self.policy.time_draw(&prompts(1), 1, 1, &decoding)?;
+        let lanes = 64 * rayon::current_num_threads();
+        let mut count = lanes.div_ceil(samples).min(queries.len().max(1));
+        let mut length = longest.min(4);
+        let began = Instant::now();
+        let draw = loop {
+            let draw = self.policy.time_draw(&prompts(count), samples, length, &decoding)?;
+            let left = window.saturating_sub(began.elapsed());
+            if draw.time * 4 > left || count > 1_000_000 {
+                break draw;
+            }
+            if length < longest { length = longest.min(4 * length) } else { count *= 3 }
+        };
+        let lone = prompts(count.min(20_000).max(lanes.min(queries.len())));
+        let read = self.policy.time_draw(&lone, 1, 1, &decoding)?;
+        let drawn = |seconds: f64| seconds / draw.drawn_tokens.max(1) as f64;
+        let rough = drawn(draw.time.as_secs_f64());
+        // One token of each prompt is drawn.
+        let reading = read.time.as_secs_f64() - rough * read.drawn_tokens as f64;
+        let per_prompt_token = reading.max(0.0) / read.prompt_tokens.max(1) as f64;
+        let own = draw.time.as_secs_f64() - per_prompt_token * draw.prompt_tokens as f64;
+        Ok((per_prompt_token, drawn(own.max(0.5 * draw.time.as_secs_f64()))))
+    }
+
+    /// Seconds to grade a response.
+    fn time_grading(&self) -> Result<f64, Fault> {
+        let requests: Vec<GradeRequest<'_>> = self
+            .specimens
+            .iter()
+            .map(|one| GradeRequest { query: one.query, response: &one.response })
+            .collect();
+        let window = self.time.mul_f64(0.1);
+        let (began, mut graded) = (Instant::now(), 0);
+        for some in requests.chunks(4 * rayon::current_num_threads()) {
+            self.task.grade_all(some, &mut |_| Ok(()))?;
+            graded += some.len();
+            if began.elapsed() > window {
+                break;
+            }
+        }
+        Ok(began.elapsed().as_secs_f64() / graded.max(1) as f64)
+    }
+
+    /// Seconds to score a token.
+    fn time_scoring(&mut self) -> Result<f64, Fault> {
+        let training = self.settings.reward_training.as_ref();
+        let head = training.map(|training| training.head).unwrap_or_default();
+        let mut model = self.policy.reward_model(head, RngKey::from_seed(1))?;
+        let window = self.time.mul_f64(0.1);
+        let (mut tokens, began) = (0, Instant::now());
+        for some in self.specimens.chunks(64) {
+            let requests: Vec<StepRequest<'_>> = some
+                .iter()
+                .map(|one| StepRequest {
+                    prompt: &one.query.prompt,
+                    response: &one.response,
+                    steps: self.task.steps(&one.response),
+                })
+                .collect();
+            model.step_scores(&requests, &mut |_| Ok(()))?;
+            for one in some {
+                tokens += self.policy.prompt_tokens(&one.query.prompt)?;
+                tokens += self.policy.response_tokens(&one.response)?;
+            }
+            if began.elapsed() > window {
+                break;
+            }
+        }
+        Ok(began.elapsed().as_secs_f64() / f64::max(1.0, tokens as f64))
+    }
+
+    /// Seconds of each response that is kept (rollout files, monitors), its bytes, and those of a file
+    /// beside.
+    fn time_keeping(&self) -> Result<(f64, [f64; 2]), Fault> {
+        let began = Instant::now();
+        let rollouts = self.rollouts(whole(self.response_tokens));
+        let groups = observations(&rollouts, &|response| self.task.equations(response));
+        let metrics = monitor(&groups, &self.settings.evaluation.monitors(&groups));
+        assert!(!metrics.is_empty(), "monitors say something of any rollouts");
+        let size = |rows: &[Rollout]| {
+            rollout_file_bytes(rows).map(|bytes| bytes as f64).map_err(|error| {
+                Fault::new(FaultClass::Bug, "rollouts cannot be encoded").because(error)
+            })
+        };
+        let all = size(&rollouts)?;
+        let seconds = began.elapsed().as_secs_f64() / rollouts.len().max(1) as f64;
+        let half = rollouts.len() / 2;
+        let bytes = (all - size(&rollouts[..half])?) / (rollouts.len() - half).max(1) as f64;
+        let file = size(&rollouts[..rollouts.len().min(1)])? - bytes;
+        Ok((seconds, [bytes, file.max(0.0)]))
+    }
+
+    /// Rollouts as a run stores them: every third response to a query repeats another, and no text
+    /// stands under two queries while there are texts enough.
+    fn rollouts(&self, token_count: usize) -> Vec<Rollout> {
+        let (k, specimens) = (self.settings.samples_per_query, self.specimens);
+        let texts = k - k / REPEATS;
+        let groups = specimens.len() / texts;
+        let mut rollouts = Vec::new();
+        for (group, specimen) in specimens.iter().take(groups.max(1)).enumerate() {
+            for sample in 0..k {
+                let text = if sample % REPEATS == REPEATS - 1 { sample - 1 } else { sample };
+                let place = group * texts + text - text / REPEATS;
+                let response = &specimens[place % specimens.len()];
+                rollouts.push(rollout(specimen.query, response, (sample, text), token_count));
+            }
+        }
+        rollouts
+    }
+}
+
+/// See [`super::facts::DISTINCT`].
+const REPEATS: usize = 3;
+
+/// A rollout whose numbers are those of nobody.
+fn rollout(
+    query: &Query,
+    specimen: &Specimen<'_>,
+    (sample, text): (usize, usize),
+    token_count: usize,
+) -> Rollout {
+    let key = RngKey::from_seed(1).child(query.id.as_str()).index(text as u64);
+    let mut rng = key.rng();
+    let (entropy, logprob) = (uniform(&mut rng), -10.0 * uniform(&mut rng));
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let is_right = text.is_multiple_of(4);
+    Rollout {
+        query_id: query.id.clone(),
+        sample_index: count(sample),
+        temperature: 1.0,
+        response: specimen.response.as_str().into(),
+        answer: Some(specimen.query.gold_answer.clone()),
+        verdict: if is_right { Verdict::Correct } else { Verdict::Incorrect },
+        reason: Some("equal".into()),
+        reward_model_score: None,
+        step_scores: None,
+        iteration: Some(1),
+        stage: Some(Stage::Train),
+        prompt: Some(query.prompt.as_str().into()),
+        reward: Some(f64::from(u8::from(is_right))),
+        selected: Some(is_right),
+        finish_reason: Some(FinishReason::Stop),
+        token_count: Some(count(token_count)),
+        logprob: Some(logprob),
+        entropy: Some(entropy),
+        steps_correct: Some(is_right),
+        policy_version: Some("0123456789abcdef".into()),
+    }
+}
+
+/// How long training took.
+struct TimedUpdate {
+    /// Seconds a token of prompts and responses.
+    per_token: f64,
+    /// Seconds before the first step.
+    before: f64,
+}
+
+/// Trains, with a learning rate that changes nothing, until the time is over.
+fn time_update(
+    policy: &mut EmbeddedPolicy,
+    examples: &[Example],
+    batch_size: usize,
+    window: Duration,
+) -> Result<TimedUpdate, Fault> {
+    // A large step could take longer than the whole calibration: small ones come first.
+    let few = batch_size.min(4);
+    let small = timed_steps(policy, examples, few, 2, window)?;
+    let scale = batch_size as f64 / few as f64;
+    if small.per_step() * scale > 3.0 * window.as_secs_f64() {
+        return Ok(small.timed());
+    }
+    Ok(timed_steps(policy, examples, batch_size, 2000, window)?.timed())
+}
+
+/// When each step was done.
+struct TimedSteps {
+    times: Vec<Duration>,
+    tokens_per_step: f64,
+}
+
+impl TimedSteps {
+    /// The first step makes room for the others; a single one has to do for all.
+    fn per_step(&self) -> f64 {
+        match self.times.as_slice() {
+            [] => 0.0,
+            [only] => only.as_secs_f64(),
+            [first, .., last] => {
+                last.saturating_sub(*first).as_secs_f64() / (self.times.len() - 1) as f64
+            }
+        }
+    }
+
+    fn timed(&self) -> TimedUpdate {
+        let first = self.times.first().copied().unwrap_or_default().as_secs_f64();
+        let per_step = self.per_step();
+        let per_token = per_step / self.tokens_per_step.max(1.0);
+        TimedUpdate { per_token, before: (first - per_step).max(0.0) }
+    }
+}
+
+fn timed_steps(
+    policy: &mut EmbeddedPolicy,
+    examples: &[Example],
+    batch_size: usize,
+    most: usize,
+    window: Duration,
+) -> Result<TimedSteps, Fault> {
+    let order = batches(examples.len(), batch_size, most, RngKey::from_seed(1));
+    let schedule =
+        CosineSchedule { peak: 1e-12, floor: 1e-12, warmup_steps: 0.0, horizon_steps: 1.0 };
+    let update =
+        Update { examples, batches: &order, schedule, first_step: 0, fresh_optimizer: true };
+    let (mut times, began) = (Vec::new(), Instant::now());
+    let result = policy.update(&update, &mut |_: TrainStep| {
+        times.push(began.elapsed());
+        if times.len() > 1 && began.elapsed().saturating_sub(times[0]) > window {
+            return Err(Fault::new(FaultClass::Interrupted, "enough"));
+        }
+        Ok(())
+    });
+    if let Err(fault) = result
+        && fault.class != FaultClass::Interrupted
+    {
+        return Err(fault);
+    }
+    let done = &order[..times.len()];
+    let mut tokens = 0;
+    for example in done.iter().flatten().map(|&index| &examples[index]) {
+        tokens += policy.prompt_tokens(&example.prompt)?;
+        tokens += 1 + policy.response_tokens(&example.response)?;
+    }
+    Ok(TimedSteps { tokens_per_step: tokens as f64 / done.len().max(1) as f64, times })
+}
+
+/// A mean as a whole number.
+fn whole(number: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean length")]
+    let whole = number.round() as usize;
+    whole
+}

@@ -1,0 +1,498 @@
+//! Everything that a plan is made of beside the settings, and where each number comes from: measured
+//! here, counted in the data, given in `[plan]`, or assumed.
+
+use super::calibration::Bench;
+use super::rates::Rates;
+use super::texts;
+use crate::commands::preflight;
+use crate::commands::run::{base_policy, load_task, open_device};
+use crate::config::layers::Loaded;
+use crate::config::{Config, PlanConfig, ShapeConfig};
+use crate::models;
+use crate::output::Notes;
+use bstar_core::plan::{Known, Lengths, TaskSize, TextLengths};
+use bstar_core::ports::Task as _;
+use bstar_core::reward::RewardKind;
+use bstar_core::step_labels::StepLabels;
+use bstar_core::{Fault, FaultClass};
+use bstar_model::config::ModelConfig;
+use bstar_model::footprint::{ModelNumbers, NumberBytes};
+use bstar_model::policy::EmbeddedPolicy;
+use bstar_tasks::LoadedTask;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Where a number comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    /// Timed or weighed on this machine.
+    Measured,
+    /// Counted in the data or the model at hand.
+    Counted,
+    /// By `[plan]`.
+    Given,
+    /// By us, for want of better.
+    Assumed,
+}
+
+impl Source {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Counted => "counted",
+            Self::Given => "given",
+            Self::Assumed => "assumed",
+        }
+    }
+}
+
+/// A number with its origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fact {
+    /// What it is.
+    pub(crate) what: String,
+    /// The number.
+    pub(crate) value: f64,
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// How, in a few words.
+    pub(crate) how: String,
+}
+
+/// What a plan is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// For the counts.
+    pub(crate) known: Known,
+    /// For the tokens.
+    pub(crate) lengths: TextLengths,
+    /// For the time.
+    pub(crate) rates: Rates,
+    /// The model.
+    pub(crate) numbers: ModelNumbers,
+    /// Bytes of its numbers.
+    pub(crate) bytes: NumberBytes,
+    /// Bytes of what is stored beside them.
+    pub(crate) stored: Stored,
+    /// Bytes of memory without the responses of a draw.
+    pub(crate) memory: f64,
+    /// All of it, for people.
+    pub(crate) told: Vec<Fact>,
+}
+
+/// Bytes on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// Of the tokenizer in a checkpoint.
+    pub(crate) tokenizer: f64,
+    /// Of a response.
+    pub(crate) rollout: f64,
+    /// Of a rollout file beside its responses.
+    pub(crate) file: f64,
+}
+
+/// Share of the responses to a query that differ from those before: on the built-in task it is from
+/// 58 to 76 % (`docs/log.md`).
+pub(crate) const DISTINCT: f64 = 2.0 / 3.0;
+/// Bytes of a stored response beside its text, and of each of its tokens, where none can be
+/// weighed.
+const BYTES_OF_RESPONSE: f64 = 16.0;
+const BYTES_OF_TOKEN: f64 = 1.0;
+/// What a rollout file has beside its responses, where none can be weighed.
+const BYTES_OF_FILE: f64 = 6000.0;
+
+/// Finds out everything.
+pub(crate) fn gather(loaded: &Loaded, notes: Notes) -> Result<Facts, Fault> {
+    let config = &loaded.config;
+    let plan = &config.plan;
+    let is_here = plan.parameters == 0.0 && plan.shape.is_none();
+    let task = if plan.train_queries > 0 { None } else { Some(load_task(loaded)?) };
+    let mut gatherer = Gatherer { config, told: Vec::new(), missing: Vec::new() };
+    match (task, is_here) {
+        (Some(task), true) => {
+            preflight::check_splits(config, &task)?;
+            let model = models::of_config(loaded, notes)?;
+            let mut policy = base_policy(loaded, model.as_ref(), &task, notes)?;
+            policy.limit_cache(config.run.cache_bytes());
+            policy.use_device(open_device(config)?);
+            let task = preflight::readable(config, &policy, task, notes);
+            preflight::check_splits(config, &task)?;
+            gatherer.measured(policy, &task, notes)
+        }
+        (None, true) => Err(Fault::new(
+            FaultClass::Usage,
+            "`plan.train_queries` is set, so the data are not read and the model is not measured",
+        )
+        .hint("give `plan.parameters` or `plan.shape` too, or remove `plan.train_queries`")),
+        (task, false) => {
+            let size = gatherer.size(task.as_ref());
+            gatherer.given(size)
+        }
+    }
+}
+
+/// What a config leaves open, filled in.
+pub(crate) fn known_of(config: &Config, size: TaskSize, steps_per_response: f64) -> Known {
+    let steps = config.plan.supervised_steps;
+    Known {
+        size,
+        given_reward_model: !config.reward_model.folder.is_empty(),
+        steps_per_response,
+        supervised_steps: (steps > 0).then_some(steps),
+    }
+}
+
+struct Gatherer<'a> {
+    config: &'a Config,
+    told: Vec<Fact>,
+    /// Keys that should have been given.
+    missing: Vec<&'static str>,
+}
+
+impl Gatherer<'_> {
+    fn plan(&self) -> &PlanConfig {
+        &self.config.plan
+    }
+
+    fn tell(&mut self, what: &str, value: f64, source: Source, how: impl Into<String>) {
+        self.told.push(Fact { what: what.into(), value, source, how: how.into() });
+    }
+
+    /// What is given, if anything; else `found`.
+    fn value(
+        &mut self,
+        what: &str,
+        given: f64,
+        found: f64,
+        source: Source,
+        how: impl Into<String>,
+    ) -> f64 {
+        if given > 0.0 {
+            self.tell(what, given, Source::Given, "`[plan]`");
+            return given;
+        }
+        self.tell(what, found, source, how);
+        found
+    }
+
+    /// What has to be given.
+    fn needed(&mut self, what: &str, given: f64, key: &'static str) -> f64 {
+        if given > 0.0 {
+            self.tell(what, given, Source::Given, "`[plan]`");
+        } else {
+            self.missing.push(key);
+        }
+        given
+    }
+
+    fn size(&mut self, task: Option<&LoadedTask>) -> TaskSize {
+        let plan = self.plan();
+        let (size, source, how) = if let Some(task) = task {
+            let size = TaskSize {
+                supervised: task.supervised().len(),
+                train: task.train().len(),
+                validation: task.validation().len(),
+                test: task.test().len(),
+            };
+            (size, Source::Counted, "the data")
+        } else {
+            let size = TaskSize {
+                supervised: plan.solutions,
+                train: plan.train_queries,
+                validation: plan.validation_queries,
+                test: plan.test_queries,
+            };
+            (size, Source::Given, "`[plan]`")
+        };
+        for (what, count) in [
+            ("training queries", size.train),
+            ("validation queries", size.validation),
+            ("test queries", size.test),
+            ("examples of supervised fine-tuning", size.supervised),
+        ] {
+            self.tell(what, count as f64, source, how);
+        }
+        size
+    }
+
+    fn tell_supervised_steps(&mut self) {
+        let supervised = &self.config.supervised;
+        let given = self.plan().supervised_steps;
+        let stops = supervised.stop_at_accuracy > 0.0 && supervised.steps > 0;
+        if !stops {
+            return;
+        }
+        let what = "steps of supervised fine-tuning";
+        let half = (supervised.steps / 2) as f64;
+        let how = "half of `supervised.steps`; when it reaches its goal nobody knows";
+        self.value(what, given as f64, half, Source::Assumed, how);
+    }
+
+    /// Whether responses are scored by a reward model.
+    fn scores(&self) -> bool {
+        let self_trains = self.config.method.spec().self_training;
+        let given = !self.config.reward_model.folder.is_empty();
+        self.config.reward.kind == RewardKind::AnswerAndRewardModel && (self_trains || given)
+    }
+
+    /// Whether completions label the steps of responses.
+    fn completes(&self) -> bool {
+        let config = self.config;
+        self.scores()
+            && config.reward_model.folder.is_empty()
+            && config.reward_model.labels != StepLabels::Outcome
+    }
+
+    fn known(&mut self, size: TaskSize, steps_per_response: f64) -> Known {
+        self.tell_supervised_steps();
+        known_of(self.config, size, steps_per_response)
+    }
+
+    fn bytes(&self) -> NumberBytes {
+        NumberBytes { weight: self.plan().weight_bytes, moment: self.plan().moment_bytes }
+    }
+
+    /// With model and data on this machine.
+    fn measured(
+        mut self,
+        mut policy: EmbeddedPolicy,
+        task: &LoadedTask,
+        notes: Notes,
+    ) -> Result<Facts, Fault> {
+        let config = self.config;
+        let size = self.size(Some(task));
+        let settings = config.improve_settings(size.train);
+        let learns = config.supervised.steps > 0 && size.supervised > 0;
+        let (can_sample, time) = (!config.model.folder.is_empty(), config.plan.calibration_seconds);
+        let sampled = (!learns && can_sample).then_some(16);
+        let found = texts::look_at(task, &mut policy, &settings.decoding, sampled)?;
+        let source = if sampled.is_some() { Source::Measured } else { Source::Counted };
+        let lengths = self.lengths(found.lengths, source, found.how);
+        let steps = self.steps_per_response(found.steps_per_response);
+        let mut bench = Bench {
+            settings: &settings,
+            task,
+            policy: &mut policy,
+            specimens: &found.specimens,
+            response_tokens: lengths.train.response,
+            scores: self.scores(),
+            time: Duration::from_secs_f64(time),
+            notes,
+        };
+        let measured = bench.measure()?;
+        let rates = self.rates(measured.rates);
+        let given = self.plan().rollout_bytes;
+        let how = "specimens, every third a repeat";
+        let what = "bytes of a stored response";
+        let rollout_bytes = self.value(what, given, measured.rollout_bytes, Source::Measured, how);
+        let numbers = ModelNumbers::new(&policy.weights().config, &config.lora);
+        self.tell("parameters", numbers.parameters, Source::Counted, "the model");
+        let tokenizer = if config.lora.rank == 0 { policy.tokenizer().file_bytes() } else { 0.0 };
+        let (memory, source) = match peak_memory() {
+            Some(bytes) => (bytes, Source::Measured),
+            None => (numbers.training_memory(self.bytes()), Source::Assumed),
+        };
+        self.tell("bytes of memory before a draw", memory, source, "training and sampling");
+        let bytes = self.bytes();
+        let known = self.known(size, steps);
+        let told = self.told;
+        let stored = Stored { tokenizer, rollout: rollout_bytes, file: measured.file_bytes };
+        Ok(Facts { known, lengths, rates, numbers, bytes, stored, memory, told })
+    }
+
+    fn lengths(&mut self, found: TextLengths, source: Source, how: &str) -> TextLengths {
+        let plan = self.plan();
+        let (prompt, response, solution) =
+            (plan.prompt_tokens, plan.response_tokens, plan.solution_tokens);
+        let counted = Source::Counted;
+        let prompt = self.value("tokens of a prompt", prompt, found.train.prompt, counted, "data");
+        let what = "tokens of a response";
+        let response = self.value(what, response, found.train.response, source, how);
+        let what = "tokens of an example's response";
+        let solution = self.value(what, solution, found.supervised.response, counted, "data");
+        // Given lengths are about all queries; those that were counted keep their differences.
+        let by = |given: f64, found: f64| if found > 0.0 { given / found } else { 1.0 };
+        let prompts = by(prompt, found.train.prompt);
+        let responses = by(response, found.train.response);
+        let scaled = |of: Lengths| Lengths {
+            prompt: of.prompt * prompts,
+            response: of.response * responses,
+        };
+        TextLengths {
+            supervised: Lengths { response: solution, ..found.supervised },
+            validation: scaled(found.validation),
+            train: scaled(found.train),
+            test: scaled(found.test),
+            completion: scaled(found.completion),
+        }
+    }
+
+    fn steps_per_response(&mut self, found: f64) -> f64 {
+        if !self.completes() {
+            return found;
+        }
+        let given = self.plan().steps_per_response;
+        self.value("steps of a response", given, found, Source::Counted, "the same responses")
+    }
+
+    /// Given speeds stand for measured ones.
+    fn rates(&mut self, measured: Rates) -> Rates {
+        let plan = self.plan().clone();
+        let mut rates = measured;
+        let per_second = |seconds: f64| if seconds > 0.0 { 1.0 / seconds } else { 0.0 };
+        let source = Source::Measured;
+        let what = "tokens sampled in a second";
+        let given = plan.sampling_tokens_per_second;
+        self.value(what, given, per_second(measured.draw), source, "tokens drawn, prompts apart");
+        if given > 0.0 {
+            (rates.draw, rates.read) = (1.0 / given, 0.0);
+        }
+        let what = "tokens trained on in a second";
+        let given = plan.training_tokens_per_second;
+        let how = "on responses; own batch size";
+        self.value(what, given, per_second(measured.train[1]), source, how);
+        if given > 0.0 {
+            (rates.train, rates.update) = ([1.0 / given; 2], 0.0);
+        } else if self.config.supervised.steps > 0 {
+            let what = "tokens of supervised fine-tuning in a second";
+            self.tell(what, per_second(measured.train[0]), source, "own batch size");
+        }
+        if self.scores() {
+            let given = plan.scoring_tokens_per_second;
+            let what = "tokens scored in a second";
+            self.value(what, given, per_second(measured.score), source, "the policy's shape");
+            if given > 0.0 {
+                rates.score = 1.0 / given;
+            }
+            // What repeats is scored once.
+            rates.score *= DISTINCT;
+            self.tell("share of responses to score", DISTINCT, Source::Assumed, "others repeat");
+        }
+        let given = plan.gradings_per_second;
+        let what = "responses graded in a second";
+        self.value(what, given, per_second(measured.grade), source, "specimens");
+        if given > 0.0 {
+            rates.grade = 1.0 / given;
+        }
+        rates
+    }
+
+    /// With a model, and perhaps data, that are elsewhere.
+    fn given(mut self, size: TaskSize) -> Result<Facts, Fault> {
+        let (config, plan) = (self.config, self.plan().clone());
+        let prompt = self.needed("tokens of a prompt", plan.prompt_tokens, "plan.prompt_tokens");
+        let response =
+            self.needed("tokens of a response", plan.response_tokens, "plan.response_tokens");
+        let learns = config.supervised.steps > 0;
+        if learns && size.supervised == 0 {
+            self.missing.push("plan.solutions");
+        }
+        let solution = if learns {
+            let how = "as long as a response";
+            let what = "tokens of an example's response";
+            self.value(what, plan.solution_tokens, response, Source::Assumed, how)
+        } else {
+            response
+        };
+        let steps = if self.completes() {
+            self.needed("steps of a response", plan.steps_per_response, "plan.steps_per_response")
+        } else {
+            1.0
+        };
+        let rates = self.given_rates();
+        let how = "16, and 1 for each token";
+        let found = BYTES_OF_RESPONSE + BYTES_OF_TOKEN * response;
+        let what = "bytes of a stored response";
+        let rollout_bytes = self.value(what, plan.rollout_bytes, found, Source::Assumed, how);
+        let numbers = match &plan.shape {
+            None => ModelNumbers::of_count(plan.parameters),
+            Some(shape) => ModelNumbers::new(&model_config(shape)?, &config.lora),
+        };
+        if config.lora.rank > 0 && plan.shape.is_none() {
+            self.missing.push("plan.shape");
+        }
+        let parameters =
+            self.value("parameters", plan.parameters, numbers.parameters, Source::Given, "shape");
+        let numbers =
+            if plan.shape.is_none() { numbers } else { ModelNumbers { parameters, ..numbers } };
+        let memory = numbers.training_memory(self.bytes());
+        let how = "weights, gradient and moments; activations and caches come on top";
+        self.tell("bytes of memory before a draw", memory, Source::Assumed, how);
+        self.refuse_missing()?;
+        let typical = Lengths { prompt, response };
+        // Beginnings end anywhere: half of the response is left.
+        let completion = Lengths { prompt: prompt + response / 2.0, response: response / 2.0 };
+        let supervised = Lengths { response: solution, ..typical };
+        let (validation, train, test) = (typical, typical, typical);
+        let lengths = TextLengths { supervised, validation, train, test, completion };
+        let (bytes, known) = (self.bytes(), self.known(size, steps));
+        let (told, tokenizer) = (self.told, 0.0);
+        let stored = Stored { tokenizer, rollout: rollout_bytes, file: BYTES_OF_FILE };
+        Ok(Facts { known, lengths, rates, numbers, bytes, stored, memory, told })
+    }
+
+    fn given_rates(&mut self) -> Rates {
+        let plan = self.plan().clone();
+        let sampling = self.needed(
+            "tokens sampled in a second",
+            plan.sampling_tokens_per_second,
+            "plan.sampling_tokens_per_second",
+        );
+        let training = self.needed(
+            "tokens trained on in a second",
+            plan.training_tokens_per_second,
+            "plan.training_tokens_per_second",
+        );
+        let mut rates =
+            Rates { draw: 1.0 / sampling, train: [1.0 / training; 2], ..Rates::default() };
+        if self.scores() {
+            let what = "tokens scored in a second";
+            let how = "three times as many as are trained on";
+            let given = plan.scoring_tokens_per_second;
+            let scoring = self.value(what, given, 3.0 * training, Source::Assumed, how);
+            rates.score = 1.0 / scoring;
+        }
+        if self.config.task.kind.is_programs() {
+            let (what, key) = ("responses graded in a second", "plan.gradings_per_second");
+            rates.grade = 1.0 / self.needed(what, plan.gradings_per_second, key);
+        } else if plan.gradings_per_second > 0.0 {
+            self.tell(
+                "responses graded in a second",
+                plan.gradings_per_second,
+                Source::Given,
+                "`[plan]`",
+            );
+            rates.grade = 1.0 / plan.gradings_per_second;
+        }
+        rates
+    }
+
+    fn refuse_missing(&self) -> Result<(), Fault> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let keys = self.missing.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        let message = format!("to plan for a model that is not measured, set {keys}");
+        Err(Fault::new(FaultClass::Usage, message).hint(
+            "or remove `plan.parameters` and `plan.shape`: then the model of the config is measured \
+             on this machine",
+        ))
+    }
+}
+
+fn model_config(shape: &ShapeConfig) -> Result<ModelConfig, Fault> {
+    let mut fields = serde_json::to_value(shape).expect("a shape is JSON");
+    fields["model_type"] = "llama".into();
+    let text = serde_json::to_vec(&fields).expect("a shape is JSON");
+    let config = ModelConfig::from_json(&text);
+    config.map_err(|error| {
+        Fault::new(FaultClass::Usage, format!("`plan.shape`: {error}"))
+            .hint("its keys are those of the model's config.json")
+    })
+}
+
+/// The most memory that this process has held, where the system tells.
+fn peak_memory() -> Option<f64> {
+    crate::commands::bench::peak_memory_mib().map(|mib| mib * f64::from(1 << 20))
+}

@@ -1,0 +1,38 @@
+//! Seconds of each unit of work, and of a whole piece of it.
+
+use bstar_core::plan::{Purpose, Span, Tokens, Work};
+use serde::{Deserialize, Serialize};
+
+/// Seconds of a unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rates {
+    /// To read a token of a prompt.
+    pub(crate) read: f64,
+    /// To draw a token.
+    pub(crate) draw: f64,
+    /// To train on a token: in supervised fine-tuning, and on responses.
+    pub(crate) train: [f64; 2],
+    /// Before the first step of an update.
+    pub(crate) update: f64,
+    /// To score a token.
+    pub(crate) score: f64,
+    /// To grade a response.
+    pub(crate) grade: f64,
+    /// To store and monitor a response.
+    pub(crate) keep: f64,
+}
+
+impl Rates {
+    /// Seconds of a piece of work; supervised fine-tuning begins `updates` times.
+    pub(crate) fn seconds(&self, work: &Work, tokens: &Tokens, updates: Span) -> Span {
+        let [supervised, responses] = self.train;
+        let train = if work.purpose == Purpose::Supervised { supervised } else { responses };
+        tokens.prompt * self.read
+            + tokens.generated * self.draw
+            + tokens.trained * train
+            + tokens.scored * self.score
+            + work.responses * self.grade
+            + work.stored * self.keep
+            + updates * self.update
+    }
+}

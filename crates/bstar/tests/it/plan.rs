@@ -1,0 +1,265 @@
+//! `bstar plan`: sums made by hand, the paper's configs, and a plan beside the run that it was of.
+
+use crate::binary::{Bench, repository};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// A plan of which everything is told, so that nothing is measured.
+const GIVEN: &str = r#"
+method = "b-star"
+iterations = 2
+[task]
+kind = "gsm8k"
+[model]
+folder = "nowhere"
+[supervised]
+steps = 6
+batch_size = 8
+[sample]
+queries = 20
+k = 4
+[balance]
+temperatures = "0.5,1"
+probe_queries = 8
+[train]
+steps = 4
+batch_size = 8
+[evaluate]
+sampled_queries = 4
+samples = 4
+k = [1, 4]
+[plan]
+train_queries = 100
+test_queries = 10
+solutions = 50
+prompt_tokens = 10.0
+response_tokens = 20.0
+sampling_tokens_per_second = 1000.0
+training_tokens_per_second = 2000.0
+rollout_bytes = 50.0
+parameters = 1e6
+accelerators = 2.0
+price_per_hour = 3.6
+"#;
+
+fn given(bench: &Bench, settings: &str) -> Value {
+    bench.write("given.toml", GIVEN);
+    bench.good(&format!("plan given.toml --json {settings}")).json()
+}
+
+fn row<'a>(plan: &'a Value, purpose: &str) -> &'a Value {
+    let rows = plan["purposes"].as_array().expect("rows");
+    rows.iter().find(|row| row["purpose"] == purpose).unwrap_or_else(|| panic!("no {purpose}"))
+}
+
+fn sum(plan: &Value, pointer: &str) -> f64 {
+    let rows = plan["purposes"].as_array().expect("rows");
+    rows.iter().map(|row| row.pointer(pointer).and_then(Value::as_f64).expect("a number")).sum()
+}
+
+#[test]
+fn a_plan_of_given_numbers_is_what_a_hand_calculates() {
+    let bench = Bench::new();
+    let plan = given(&bench, "");
+    let responses = |purpose| row(&plan, purpose)["responses"]["expected"].as_f64();
+    assert_eq!(responses("probe"), Some(f64::from(2 * 2 * 8 * 4)));
+    assert_eq!(responses("draw"), Some(f64::from(2 * 20 * 4)));
+    assert_eq!(responses("evaluation"), Some(f64::from(3 * (10 + 4 * 4))));
+    let drawn = f64::from(128 + 160 + 78);
+    assert_eq!(sum(&plan, "/tokens/generated/expected"), 20.0 * drawn);
+    let trained = f64::from((6 + 2 * 4) * 8 * 30);
+    assert_eq!(sum(&plan, "/tokens/trained/expected"), trained);
+    let seconds = 20.0 * drawn / 1000.0 + trained / 2000.0;
+    let near = |found: f64, wanted: f64| {
+        assert!((found / wanted - 1.0).abs() < 1e-9, "{found} is not {wanted}");
+    };
+    near(sum(&plan, "/seconds/expected"), seconds);
+    let hours = plan["accelerator_hours"]["expected"].as_f64().expect("hours");
+    near(hours, 2.0 * seconds / 3600.0);
+    near(plan["price"]["expected"].as_f64().expect("a price"), hours * 3.6);
+    let disk = &plan["disk"];
+    assert_eq!(disk["checkpoints"], 3.0 * 12e6);
+    assert_eq!(disk["optimizer"], 3.0 * 8e6);
+    // Two iterations of probe and draw, and three evaluations: a file each.
+    assert_eq!(disk["rollouts"]["expected"], 50.0 * drawn + 7.0 * 6000.0);
+    let sources: Vec<_> =
+        plan["facts"].as_array().expect("facts").iter().map(|fact| &fact["source"]).collect();
+    assert!(sources.iter().all(|source| *source != "measured"), "{sources:?}");
+    let text = bench.good("plan given.toml").stdout;
+    for words in ["given", "assumed", "in all", "price", "36.0 MB", "accelerator hours"] {
+        assert!(text.contains(words), "no {words} in: {text}");
+    }
+}
+
+#[test]
+fn retention_adapters_and_number_formats_decide_the_disk() {
+    let bench = Bench::new();
+    let checkpoints = |settings: &str| {
+        let disk = given(&bench, settings)["disk"].clone();
+        let of = |name: &str| disk[name].as_f64().expect("bytes");
+        (of("checkpoints"), of("checkpoints_at_once"))
+    };
+    let many = "--set iterations=9";
+    assert_eq!(checkpoints(many), (10.0 * 12e6, 10.0 * 12e6));
+    let last = "--set run.checkpoints=keep-last";
+    assert_eq!(checkpoints(&format!("{many} {last}")), (3.0 * 12e6, 4.0 * 12e6));
+    assert_eq!(checkpoints(&format!("--set method=sft {last}")), (12e6, 12e6));
+    let bf16 = "--set plan.weight_bytes=2 --set plan.moment_bytes=2";
+    assert_eq!(checkpoints(bf16).0, 3.0 * 6e6);
+    // Rank 8 on queries and values of 2 layers: 8 (64 + 64) and 8 (64 + 32) numbers each.
+    bench.write(
+        "shape.toml",
+        format!(
+            "{GIVEN}\n[plan.shape]\nvocab_size = 100\nhidden_size = 64\nintermediate_size = 128\n\
+             num_hidden_layers = 2\nnum_attention_heads = 4\nnum_key_value_heads = 2\n\
+             tie_word_embeddings = false\n\n[lora]\nrank = 8\ntargets = [\"q_proj\", \"v_proj\"]\n"
+        ),
+    );
+    let plan = bench.good("plan shape.toml --json").json();
+    let adapter = f64::from(2 * 8 * (128 + 96));
+    let found = plan["disk"]["optimizer"].as_f64().expect("bytes");
+    assert_eq!(found, 3.0 * 8.0 * adapter);
+    bench.bad("plan given.toml --set lora.rank=8", 2, &["`plan.shape`"]);
+}
+
+#[test]
+fn what_is_missing_is_named_at_once() {
+    let bench = Bench::new();
+    bench.write("given.toml", GIVEN);
+    let unset = "--set plan.response_tokens=0 --set plan.training_tokens_per_second=0";
+    let words = ["`plan.response_tokens`", "`plan.training_tokens_per_second`", "hint:"];
+    bench.bad(&format!("plan given.toml {unset}"), 2, &words);
+    let no_model = "--set plan.parameters=0";
+    bench.bad(&format!("plan given.toml {no_model}"), 2, &["`plan.train_queries`", "hint:"]);
+    let elsewhere = "--set plan.train_queries=0";
+    bench.bad(&format!("plan given.toml {elsewhere}"), 2, &["task.files.train"]);
+    bench.bad("plan given.toml --against nowhere", 4, &["no run in nowhere"]);
+    bench.bad("plan given.toml --planned plan.json", 2, &["--against"]);
+}
+
+#[test]
+fn every_config_of_the_paper_is_planned_with_every_method() {
+    let bench = Bench::new();
+    let folder = repository().join("configs/paper");
+    let configs: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("configs of the paper")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert!(configs.len() >= 6, "only {} configs", configs.len());
+    for config in configs {
+        let config = config.display();
+        for method in ["sft", "rest-em", "iterative-rft", "online-rft", "b-star"] {
+            let plan = bench.good(&format!("plan {config} --set method={method} --json")).json();
+            let iterations = if method == "sft" { 0.0 } else { 9.0 };
+            let queries = plan["facts"][0]["value"].as_f64().expect("training queries");
+            let drawn = sum(&plan, "/responses/expected");
+            assert!(drawn >= iterations * queries * 32.0, "{config}: {drawn}");
+            assert_eq!(plan["purposes"].to_string().contains("probe"), method == "b-star");
+        }
+    }
+    // The paper's own numbers: 736,000 responses a draw, and a probe that is 42 % of it (spec §1.7).
+    let plan = format!("plan {} --json", folder.join("math-mistral-7b.toml").display());
+    let plan = bench.good(&plan).json();
+    let responses = |purpose| row(&plan, purpose)["responses"]["expected"].as_f64();
+    assert_eq!(responses("draw"), Some(9.0 * 736_000.0));
+    assert_eq!(responses("probe"), Some(9.0 * 307_200.0));
+    assert_eq!(responses("labels"), Some(172_500.0));
+    let parameters = plan["facts"].as_array().expect("facts").iter();
+    let parameters = parameters.filter(|fact| fact["what"] == "parameters");
+    let parameters: Vec<_> = parameters.filter_map(|fact| fact["value"].as_f64()).collect();
+    assert_eq!(parameters, [7_241_732_096.0], "Mistral-7B");
+}
+
+/// A task that is learnt in a second: sums modulo 3, of one length.
+const SMALL: &str = "--set task.arithmetic.modulus=3 --set task.arithmetic.expressions=1 \
+    --set task.arithmetic.largest_operand=2 --set model.size=32 --set supervised.steps=200 \
+    --set supervised.batch_size=32 \
+    --set task.arithmetic.supervised_operations=[0,0,1] \
+    --set task.arithmetic.query_operations=[0,0,1]";
+
+#[test]
+fn a_run_is_as_planned_in_tokens_and_bytes() {
+    let bench = Bench::new();
+    let quick = "--set plan.calibration_seconds=0.5 --quiet";
+    let planned = bench.good(&format!("plan tiny.toml {SMALL} {quick} --json")).stdout;
+    bench.write("plan.json", planned);
+    bench.good(&format!("run tiny.toml {SMALL} --run-dir run --quiet"));
+    let against = format!("plan tiny.toml {SMALL} {quick} --against run");
+    let compared = bench.good(&format!("{against} --planned plan.json --json")).json();
+    let mut seen = Vec::new();
+    for line in compared["lines"].as_array().expect("lines") {
+        let (what, unit) = (line["what"].as_str().expect("a name"), &line["unit"]);
+        let name = format!("{what}, {unit}");
+        let ratio = line["ratio"].as_f64();
+        match unit.as_str().expect("a unit") {
+            // Machines are noisy; but something was planned and something was measured.
+            "seconds" => {
+                let planned = line["planned"]["expected"].as_f64();
+                assert!(planned > Some(0.0), "{name}");
+            }
+            "responses" | "steps" if what != "validation" => {
+                assert_eq!(ratio, Some(1.0), "{name}: {line}");
+            }
+            _ => {
+                let ratio = ratio.unwrap_or_else(|| panic!("{name}: {line}"));
+                assert!((0.8..=1.2).contains(&ratio), "{name}: {line}");
+            }
+        }
+        seen.push(name);
+    }
+    for name in ["in all, \"generated\"", "fine-tuning, \"learned\"", "disk in all, \"bytes\""] {
+        assert!(seen.iter().any(|seen| seen == name), "no {name} in {seen:?}");
+    }
+    // A race draws what its plan allows, and its winner's responses count once.
+    let racing = format!("tiny.toml {SMALL} --set balance.search=racing");
+    bench.good(&format!("run {racing} --run-dir raced --quiet"));
+    let raced = bench.good(&format!("plan {racing} {quick} --against raced --json")).json();
+    let lines = raced["lines"].as_array().expect("lines");
+    let responses =
+        |what: &str| lines.iter().find(|line| line["what"] == what && line["unit"] == "responses");
+    assert_eq!(responses("draw").expect("a draw")["ratio"], 1.0);
+    let probe = responses("probe").expect("a probe");
+    let bound = |name: &str| probe["planned"][name].as_f64();
+    let actual = probe["actual"].as_f64();
+    assert!(bound("least") <= actual && actual <= bound("most"), "{probe}");
+
+    let table = bench.good(&format!("{against} --planned plan.json")).stdout;
+    assert!(table.contains("planned / actual"), "{table}");
+    assert!(table.contains("--set plan.response_tokens="), "{table}");
+    assert!(!table.contains("plan.supervised_steps"), "it does all its steps: {table}");
+    bench.bad(&format!("{against} --planned tiny.toml"), 3, &["tiny.toml", "hint:"]);
+}
+
+#[test]
+fn a_comparison_is_the_sum_of_its_runs_with_their_start_counted_once() {
+    let bench = Bench::new();
+    bench.write(
+        "compared.toml",
+        "base = \"tiny.toml\"\nseeds = [1, 2]\nbudget = \"as-configured\"\nworkers = 2\n\
+         [common]\nplan.calibration_seconds = 0.3\n\
+         [[entry]]\nname = \"SFT\"\nmethod = \"sft\"\n\
+         [[entry]]\nname = \"Online RFT\"\nmethod = \"online-rft\"\n\
+         [[entry]]\nname = \"B-STaR\"\nmethod = \"b-star\"\n",
+    );
+    let plan = bench.good("plan compared.toml --json --quiet").json();
+    let total = &plan["total"];
+    let responses = |purpose| row(total, purpose)["responses"]["expected"].as_f64();
+    let steps = |purpose| row(total, purpose)["steps"]["expected"].as_f64();
+    assert_eq!(steps("supervised"), Some(f64::from(2 * 6)), "two seeds, three entries");
+    assert_eq!(steps("train"), Some(f64::from(2 * 2 * 2 * 4)));
+    assert_eq!(responses("draw"), Some(f64::from(2 * 2 * 2 * 20 * 4)));
+    assert_eq!(responses("probe"), Some(f64::from(2 * 2 * 2 * 8 * 4)));
+    // One of each start, and one after each iteration of the two that train themselves.
+    assert_eq!(responses("evaluation"), Some(f64::from((2 + 2 * 2 * 2) * (10 + 4 * 4))));
+    let runs: Vec<_> =
+        plan["entries"].as_array().expect("entries").iter().map(|entry| &entry["runs"]).collect();
+    assert_eq!(runs, [2, 2, 2]);
+    let (all, wall) = (sum(total, "/seconds/expected"), &plan["wall_seconds"]["expected"]);
+    assert!((wall.as_f64().expect("seconds") - all / 2.0).abs() < 1e-9);
+    let text = bench.good("plan compared.toml --quiet").stdout;
+    assert!(
+        text.contains("what they start from") && text.contains("2 runs side by side"),
+        "{text}"
+    );
+    bench.bad("plan compared.toml --against run", 2, &["comparison", "hint:"]);
+}
