@@ -4,6 +4,8 @@
 //! and correct, and n* is the target count; 0 when nothing is selected. It rewards a quota of
 //! distinct correct responses (exploration) and a clean selection (exploitation) at once.
 
+use crate::controller::Configuration;
+use crate::knobs::{Knobs, Sampling};
 use crate::pool::Pool;
 use crate::ranking::{Ranking, RankingRule};
 use schemars::JsonSchema;
@@ -53,6 +55,8 @@ pub enum CapRule {
         /// The largest cap tried (authors' code: 64).
         limit: u32,
     },
+    /// This cap, whatever it selects.
+    Fixed(u32),
 }
 
 /// How a configuration is scored.
@@ -73,7 +77,7 @@ pub struct Cell {
     pub temperature: f64,
     /// Reward threshold τ.
     pub threshold: f64,
-    /// The per-query cap that the rule found; none where nothing is capped.
+    /// The per-query cap that the rule gives; none where nothing is capped.
     pub cap: Option<u32>,
     /// Mean balance score over the queries.
     pub balance_score: f64,
@@ -81,12 +85,30 @@ pub struct Cell {
     pub selected: u64,
     /// Σ n'.
     pub correct: u64,
+    /// The other knobs.
+    #[serde(flatten)]
+    pub knobs: Knobs,
+}
+
+impl Cell {
+    /// The configuration that it is the score of.
+    pub fn configuration(&self) -> Configuration {
+        let Self { temperature, threshold, knobs, .. } = *self;
+        Configuration { temperature, threshold, knobs }
+    }
+
+    /// How its responses were sampled.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.knobs.top_p }
+    }
 }
 
 /// The rankings of a pool, ready to be asked about any (threshold, cap).
 #[derive(Clone, Debug)]
 pub struct RankedPool {
     temperature: f64,
+    /// The knobs that the pool was drawn or cut with.
+    pub(crate) knobs: Knobs,
     /// One ranking per query.
     pub rankings: Vec<Ranking>,
 }
@@ -101,7 +123,8 @@ impl RankedPool {
             .enumerate()
             .map(|(query, group)| Ranking::new(group, gold_of(query), rule))
             .collect();
-        Self { temperature: pool.temperature, rankings }
+        let knobs = Knobs { top_p: pool.top_p, ..Knobs::default() };
+        Self { temperature: pool.temperature, knobs, rankings }
     }
 
     /// Scores one threshold.
@@ -110,6 +133,7 @@ impl RankedPool {
         let cap = match rule.cap {
             CapRule::Uncapped => None,
             CapRule::ToPool { target, limit } => Some(self.smallest_cap(&above, target, limit)),
+            CapRule::Fixed(cap) => Some(cap),
         };
         let limit = cap.map_or(usize::MAX, |cap| cap as usize);
         let (mut sum, mut queries, mut selected, mut correct) = (0.0, 0_u64, 0, 0);
@@ -123,7 +147,10 @@ impl RankedPool {
             correct += u64::from(unique_correct);
         }
         let balance_score = if queries == 0 { 0.0 } else { sum / queries as f64 };
-        Cell { temperature: self.temperature, threshold, cap, balance_score, selected, correct }
+        let fixed_cap = cap.filter(|_| matches!(rule.cap, CapRule::Fixed(_)));
+        let knobs = Knobs { fixed_cap, ..self.knobs };
+        let temperature = self.temperature;
+        Cell { temperature, threshold, cap, balance_score, selected, correct, knobs }
     }
 
     /// The balance score of each query at a cell of this pool; NaN where the query is left out of the

@@ -22,6 +22,8 @@ impl ImproveSettings {
         let k = self.samples_per_query as u64;
         match self.search {
             Search::Exhaustive => candidates * self.probe_queries.min(training_queries) as u64 * k,
+            // Without another candidate there is no race.
+            Search::Racing if candidates == 1 => 0,
             Search::Racing => self.race_rule(self.queries_per_iteration).budget as u64 * k,
         }
     }

@@ -8,6 +8,7 @@
 
 use crate::balance::{BalanceRule, Cell, EmptyQueries, RankedPool};
 use crate::controller::Configuration;
+use crate::knobs::Sampling;
 use crate::rng::{RngKey, below};
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +32,14 @@ pub struct CellConfidence {
     pub high: f64,
 }
 
-/// How often a temperature holds the best cell.
+/// How often a way to sample holds the best cell.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TemperatureChance {
     /// The temperature.
     pub temperature: f64,
+    /// Top-p, where it is a knob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
     /// Share of the resamples in which one of its cells is the best; ties are shared out.
     pub chance: f64,
 }
@@ -61,9 +65,9 @@ pub struct Confidence {
     pub queries: usize,
     /// One for each cell of the grid, in its order.
     pub cells: Vec<CellConfidence>,
-    /// One for each temperature of the grid, in its order.
+    /// One for each way to sample in the grid, in its order.
     pub temperatures: Vec<TemperatureChance>,
-    /// The best cell against the best cell of any other temperature.
+    /// The best cell against the best cell of any other way to sample, of the same k.
     pub rival: Option<Difference>,
 }
 
@@ -118,11 +122,18 @@ impl Scores {
         let queries = gains.len().max(1) as f64;
         let wanted = (DECIDED * deviation / gain).powi(2).ceil();
         Difference {
-            configuration: configuration_of(&grid[other]),
+            configuration: grid[other].configuration(),
             gain,
             standard_error: deviation / queries.sqrt(),
             more_queries: (gain.abs() > TIE).then(|| count(wanted - queries)),
         }
+    }
+
+    /// How much cell `better` of the grid leads cell `other`; the configuration is that of the
+    /// better one.
+    pub fn lead(&self, grid: &[Cell], better: usize, other: usize) -> Difference {
+        let configuration = grid[better].configuration();
+        Difference { configuration, ..self.difference(grid, better, other) }
     }
 
     /// Intervals, chances and the strongest rival of cell `best`.
@@ -187,19 +198,19 @@ impl Scores {
     }
 
     fn chances(&self, grid: &[Cell], means: &[Vec<f64>]) -> Vec<TemperatureChance> {
-        let mut temperatures: Vec<(f64, Vec<usize>)> = Vec::new();
+        let mut temperatures: Vec<(Sampling, Vec<usize>)> = Vec::new();
         for (cell, &column) in grid.iter().zip(&self.column) {
-            match temperatures.iter_mut().find(|(known, _)| *known == cell.temperature) {
+            match temperatures.iter_mut().find(|(known, _)| *known == cell.sampling()) {
                 Some((_, columns)) => {
                     if columns.last() != Some(&column) {
                         columns.push(column);
                     }
                 }
-                None => temperatures.push((cell.temperature, vec![column])),
+                None => temperatures.push((cell.sampling(), vec![column])),
             }
         }
         let mut wins = vec![0.0; temperatures.len()];
-        let best_of = |(_, columns): &(f64, Vec<usize>), resample: usize| {
+        let best_of = |(_, columns): &(Sampling, Vec<usize>), resample: usize| {
             columns.iter().map(|&column| means[column][resample]).fold(0.0, f64::max)
         };
         let resamples = (0..RESAMPLES).map(|resample| {
@@ -214,17 +225,22 @@ impl Scores {
         }
         let shares = temperatures.iter().zip(wins);
         shares
-            .map(|((temperature, _), wins)| TemperatureChance {
-                temperature: *temperature,
+            .map(|((sampling, _), wins)| TemperatureChance {
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
                 chance: wins / RESAMPLES as f64,
             })
             .collect()
     }
 }
 
-/// The best cell at another temperature than that of cell `best`.
+/// The best cell that is sampled in another way than cell `best`; of the same k, because another k
+/// has another price.
 fn strongest_rival(grid: &[Cell], best: usize) -> Option<usize> {
-    let elsewhere = |cell: &usize| grid[*cell].temperature != grid[best].temperature;
+    let elsewhere = |cell: &usize| {
+        let (cell, best) = (&grid[*cell], &grid[best]);
+        cell.sampling() != best.sampling() && cell.knobs.samples == best.knobs.samples
+    };
     let better = |a: usize, b: usize| grid[b].balance_score > grid[a].balance_score;
     (0..grid.len()).filter(elsewhere).reduce(|a, b| if better(a, b) { b } else { a })
 }
@@ -253,7 +269,7 @@ fn interval(scores: &[f64], means: &[f64]) -> CellConfidence {
 }
 
 /// Mean and sample standard deviation; the deviation of fewer than two values is 0.
-fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count.max(1.0);
     if values.len() < 2 {
@@ -265,10 +281,6 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 
 fn same(a: &[f64], b: &[f64]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
-}
-
-fn configuration_of(cell: &Cell) -> Configuration {
-    Configuration { temperature: cell.temperature, threshold: cell.threshold }
 }
 
 /// A count out of a float that may be negative or huge.
@@ -296,7 +308,7 @@ mod tests {
                 .map(|i| ScoredResponse::new(i, &format!("{i}"), Verdict::Correct, None))
                 .collect()
         };
-        Pool { temperature, groups: (0..queries).map(group).collect() }
+        Pool { temperature, top_p: None, groups: (0..queries).map(group).collect() }
     }
 
     fn scored(pools: &[Pool], thresholds: &[f64], rule: &BalanceRule) -> (Vec<Cell>, Scores) {
@@ -316,7 +328,7 @@ mod tests {
         assert_eq!(scores.values.len(), 4, "thresholds that select the same share a column");
         let confidence = scores.confidence(&grid, Some(4), RngKey::from_seed(1));
         let rival = confidence.rival.expect("two temperatures");
-        assert_eq!(rival.configuration, Configuration { temperature: 0.5, threshold: -0.5 });
+        assert_eq!(rival.configuration, Configuration::new(0.5, -0.5));
         assert!((rival.gain - 0.13 * 0.25).abs() < 1e-12, "{rival:?}");
         assert!(rival.standard_error < confidence.cells[0].standard_error / 2.0, "{rival:?}");
         assert_eq!(rival.more_queries, Some(0));

@@ -1,16 +1,19 @@
 //! The controller: which (temperature, threshold) an iteration uses (paper Algorithm 1, line 3).
 //!
-//! It holds two grids and says which of the two knobs it may turn. Candidates are measured on the
-//! probe set; the decision is the cell with the highest balance score, ties broken by a documented
+//! It holds two grids and says which of the two knobs it may turn; [`crate::knobs`] adds further
+//! ones. Candidates are measured on the probe set; the decision is the cell with the highest balance
+//! score, ties broken by a documented
 //! rule, and carries the whole grid so that the choice can be checked afterwards.
 
 use crate::balance::{BalanceRule, Cell, RankedPool};
 use crate::calibration::Calibration;
 use crate::confidence::{Confidence, Difference, Scores};
+use crate::knobs::{KnobGrid, Knobs, Sampling};
 use crate::pool::Pool;
 use crate::race::RaceRecord;
 use crate::ranking::RankingRule;
 use crate::rng::RngKey;
+use crate::rollout::Rollout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -28,8 +31,15 @@ pub enum Adaptation {
     Temperature,
     /// The threshold only.
     Threshold,
-    /// Temperature and threshold (B-STaR).
+    /// Temperature and threshold (B-STaR), and further knobs where they are given values.
     Both,
+}
+
+impl Adaptation {
+    /// Whether the knobs beside temperature and threshold may be turned ([`crate::knobs`]).
+    pub fn turns_knobs(self) -> bool {
+        self == Self::Both
+    }
 }
 
 /// How equal scores are told apart.
@@ -53,14 +63,34 @@ pub enum ThresholdSource {
     FullDraw,
 }
 
-/// A temperature with a threshold.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// A temperature with a threshold, and the further knobs where these are turned.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Configuration {
     /// Sampling temperature t.
     pub temperature: f64,
     /// Reward threshold τ.
     pub threshold: f64,
+    /// The other knobs.
+    #[serde(flatten)]
+    pub knobs: Knobs,
+}
+
+impl Configuration {
+    /// A temperature with a threshold, no other knob turned.
+    pub fn new(temperature: f64, threshold: f64) -> Self {
+        Self { temperature, threshold, knobs: Knobs::default() }
+    }
+
+    /// How its responses are sampled.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.knobs.top_p }
+    }
+
+    /// Whether a draw with it holds this rollout.
+    pub fn draws(&self, rollout: &Rollout) -> bool {
+        let is_within = |samples: u32| rollout.sample_index < samples;
+        rollout.sampling() == self.sampling() && self.knobs.samples.is_none_or(is_within)
+    }
 }
 
 /// The configuration of an iteration and where it comes from.
@@ -70,6 +100,9 @@ pub struct Decision {
     pub temperature: f64,
     /// Reward threshold τ.
     pub threshold: f64,
+    /// The other knobs.
+    #[serde(flatten)]
+    pub knobs: Knobs,
     /// Balance score of the chosen cell; none for a fixed configuration.
     pub balance_score: Option<f64>,
     /// n*, as used for the grid.
@@ -87,6 +120,10 @@ pub struct Decision {
     /// The better cell that hysteresis held back from, where it did: the gain is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back: Option<Difference>,
+    /// The better cell of a larger k that was not worth its price, where k is a knob: the gain is
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub economised: Option<Difference>,
     /// The race that the temperature won, where there was one; `grid` is then of the winner alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub race: Option<RaceRecord>,
@@ -96,9 +133,10 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The chosen pair.
+    /// What was chosen.
     pub fn configuration(&self) -> Configuration {
-        Configuration { temperature: self.temperature, threshold: self.threshold }
+        let Self { temperature, threshold, knobs, .. } = *self;
+        Configuration { temperature, threshold, knobs }
     }
 }
 
@@ -120,15 +158,17 @@ pub struct Controller {
     /// Stay with the previous configuration unless the best cell of the probe set exceeds it by more
     /// than so many standard errors of their paired difference; 0 always moves (paper).
     pub hysteresis: f64,
+    /// Further knobs; all are left alone by default.
+    pub knobs: KnobGrid,
 }
 
 impl Controller {
-    /// Temperatures that must be probed; empty for a fixed configuration.
-    pub fn candidates(&self) -> Vec<f64> {
+    /// What must be probed; empty for a fixed configuration.
+    pub fn candidates(&self) -> Vec<Sampling> {
         match self.adaptation {
             Adaptation::Fixed => Vec::new(),
-            Adaptation::Threshold => vec![self.fixed.temperature],
-            Adaptation::Temperature | Adaptation::Both => self.temperatures.clone(),
+            Adaptation::Threshold => self.knobs.samplings(&[self.fixed.temperature]),
+            Adaptation::Temperature | Adaptation::Both => self.knobs.samplings(&self.temperatures),
         }
     }
 
@@ -140,7 +180,7 @@ impl Controller {
         }
     }
 
-    /// Chooses from probe pools, one for each candidate temperature. `key` seeds the bootstrap, which
+    /// Chooses from probe pools, one for each candidate. `key` seeds the bootstrap, which
     /// decides nothing.
     pub fn decide(
         &self,
@@ -150,23 +190,29 @@ impl Controller {
         balance: &BalanceRule,
         (previous, key): (Option<Configuration>, RngKey),
     ) -> Decision {
-        let ranked: Vec<RankedPool> =
-            probes.iter().map(|pool| RankedPool::new(pool, gold, ranking)).collect();
-        let grid = cells(&ranked, balance, &self.thresholds());
+        let of_pool = |pool| self.knobs.ranked(pool, gold, ranking);
+        let ranked: Vec<RankedPool> = probes.iter().flat_map(of_pool).collect();
+        let grid = self.cells(&ranked, balance);
         let scores = Scores::of(&ranked, &grid, balance);
-        let best = choose(&grid, self.ties, previous);
-        let best = best.and_then(|best| grid.iter().position(|cell| *cell == best));
+        let choose = |cells: &[Cell]| choose(cells, self.ties, previous);
+        let place = |wanted: Cell| grid.iter().position(|cell| *cell == wanted);
+        let highest = choose(&grid).and_then(place);
+        let best = highest.and_then(|best| place(self.knobs.economise(&grid, grid[best], &choose)));
+        let economised = highest.zip(best).filter(|(highest, best)| highest != best);
         let held = best.and_then(|best| self.hold(&grid, &scores, best, previous));
         let chosen = held.map(|(cell, _)| cell).or(best).map(|cell| grid[cell]);
-        let configuration = chosen.map_or(self.fixed, configuration_of);
+        let Configuration { temperature, threshold, knobs } =
+            chosen.map_or(self.fixed, |cell| cell.configuration());
         Decision {
-            temperature: configuration.temperature,
-            threshold: configuration.threshold,
+            temperature,
+            threshold,
+            knobs,
             balance_score: chosen.map(|cell| cell.balance_score),
             target_count: balance.target_count,
             threshold_from: self.threshold_from,
             confidence: best.map(|best| scores.confidence(&grid, Some(best), key)),
             held_back: held.map(|(_, difference)| difference),
+            economised: economised.map(|(highest, best)| scores.lead(&grid, highest, best)),
             race: None,
             calibration: ranking.calibration.clone(),
             grid,
@@ -182,12 +228,21 @@ impl Controller {
         best: usize,
         previous: Option<Configuration>,
     ) -> Option<(usize, Difference)> {
-        let is_previous = |cell: &Cell| Some(configuration_of(*cell)) == previous;
+        let is_previous = |cell: &Cell| Some(cell.configuration()) == previous;
         let held = grid.iter().position(is_previous).filter(|_| self.hysteresis > 0.0)?;
-        let difference = scores.difference(grid, best, held);
-        let within = difference.gain <= self.hysteresis * difference.standard_error;
-        let configuration = configuration_of(grid[best]);
-        (held != best && within).then_some((held, Difference { configuration, ..difference }))
+        let lead = scores.lead(grid, best, held);
+        let within = lead.gain <= self.hysteresis * lead.standard_error;
+        (held != best && within).then_some((held, lead))
+    }
+
+    /// The cells of ranked pools: each cap, and of each cap every threshold.
+    fn cells(&self, ranked: &[RankedPool], balance: &BalanceRule) -> Vec<Cell> {
+        let (rules, thresholds) = (self.knobs.rules(balance), self.thresholds());
+        let of_rule = |pool: &RankedPool, rule: &BalanceRule| -> Vec<Cell> {
+            thresholds.iter().map(|&threshold| pool.cell(threshold, rule)).collect()
+        };
+        let of_pool = |pool| rules.iter().flat_map(move |rule| of_rule(pool, rule));
+        ranked.iter().flat_map(of_pool).collect()
     }
 
     /// Where the threshold is chosen on the whole draw, chooses it there; else changes nothing.
@@ -206,7 +261,8 @@ impl Controller {
             return decision;
         }
         let pools = std::slice::from_ref(draw);
-        let full_grid = surface(pools, gold, ranking, balance, &self.thresholds());
+        let balance = balance.with_cap(decision.knobs.fixed_cap);
+        let full_grid = surface(pools, gold, ranking, &balance, &self.thresholds());
         let Some(chosen) = choose(&full_grid, self.ties, previous) else {
             return decision;
         };
@@ -279,10 +335,6 @@ fn wins(cell: &Cell, best: &Cell, previous: Option<Configuration>) -> bool {
         .is_lt()
 }
 
-fn configuration_of(cell: Cell) -> Configuration {
-    Configuration { temperature: cell.temperature, threshold: cell.threshold }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +353,7 @@ mod tests {
         };
         let pool = |temperature, correct: &dyn Fn(u32) -> u32| Pool {
             temperature,
+            top_p: None,
             groups: (0..40).map(|query| group(correct(query))).collect(),
         };
         let noisy = |query| query % 3 + u32::from(query % 20 == 7);
@@ -310,12 +363,13 @@ mod tests {
     fn decide(probes: &[Pool], hysteresis: f64, previous: Option<f64>) -> Decision {
         let controller = Controller {
             adaptation: Adaptation::Both,
-            fixed: Configuration { temperature: 1.0, threshold: 0.0 },
+            fixed: Configuration::new(1.0, 0.0),
             temperatures: vec![0.5, 1.0, 1.5],
             thresholds: vec![-0.5, 0.0],
             ties: TieRule::Documented,
             threshold_from: ThresholdSource::Probe,
             hysteresis,
+            knobs: KnobGrid::default(),
         };
         let ranking = Preset::Recommended.values().ranking(RewardKind::Answer);
         let balance = BalanceRule {
@@ -323,7 +377,7 @@ mod tests {
             cap: CapRule::Uncapped,
             empty_queries: EmptyQueries::Zero,
         };
-        let previous = previous.map(|temperature| Configuration { temperature, threshold: 0.0 });
+        let previous = previous.map(|temperature| Configuration::new(temperature, 0.0));
         controller.decide(probes, &[], &ranking, &balance, (previous, RngKey::from_seed(1)))
     }
 

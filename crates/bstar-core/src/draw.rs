@@ -5,7 +5,8 @@
 //! selection and monitors work on.
 
 use crate::event::{Event, VerdictCounts};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultClass};
+use crate::knobs::Sampling;
 use crate::monitor::Observation;
 use crate::pool::{Pool, ScoredResponse};
 use crate::ports::{
@@ -110,6 +111,7 @@ fn record(query: &Query, completion: &Completion, request: &DrawRequest<'_>) -> 
         query_id: query.id.clone(),
         sample_index: 0,
         temperature: request.decoding.temperature,
+        top_p: None,
         response: completion.text.as_str().into(),
         answer: None,
         verdict: Verdict::NoAnswer,
@@ -148,10 +150,25 @@ fn score_steps(
     let scores = model.step_scores(&requests, tick)?;
     assert_eq!(scores.len(), rollouts.len(), "a reward model scores every request");
     for (rollout, scores) in rollouts.iter_mut().zip(scores) {
+        if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+            return Err(not_finite(*score, rollout));
+        }
         rollout.reward_model_score = reduction.reduce(&scores);
         rollout.step_scores = Some(scores);
     }
     Ok(())
+}
+
+/// A rollout file has no infinity: read back it would be a score that is not there.
+fn not_finite(score: f64, rollout: &Rollout) -> Fault {
+    let message = format!(
+        "the reward model gives a step of a response to {} the score {score}",
+        rollout.query_id
+    );
+    Fault::new(FaultClass::Training, message).hint(
+        "its weights have grown too large: lower `reward_model.learning_rate`, or use another \
+         `reward_model.folder`",
+    )
 }
 
 /// The event that counts verdicts and tokens of a stage, and the reasons that the checker gave.
@@ -174,6 +191,11 @@ pub(crate) fn graded(
 }
 
 impl Rollout {
+    /// How it was sampled.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.top_p }
+    }
+
     /// The compact form for search and selection.
     pub fn scored(&self) -> ScoredResponse {
         ScoredResponse::new(
@@ -198,21 +220,22 @@ impl Rollout {
     }
 }
 
-/// Rollouts of one temperature as a pool over a fixed list of queries.
+/// Rollouts that were sampled in one way as a pool over a fixed list of queries.
 pub fn pool_of<'a>(
     rollouts: impl Iterator<Item = &'a Rollout>,
     queries: &[QueryId],
-    temperature: f64,
+    sampling: Sampling,
 ) -> Pool {
     let place: BTreeMap<&QueryId, usize> =
         queries.iter().enumerate().map(|(index, id)| (id, index)).collect();
     let mut groups = vec![Vec::new(); queries.len()];
-    for rollout in rollouts.filter(|rollout| rollout.temperature == temperature) {
+    for rollout in rollouts.filter(|rollout| rollout.sampling() == sampling) {
         if let Some(&query) = place.get(&rollout.query_id) {
             groups[query].push(rollout.scored());
         }
     }
-    Pool { temperature, groups }
+    let Sampling { temperature, top_p } = sampling;
+    Pool { temperature, top_p, groups }
 }
 
 /// Rollouts grouped by query for the monitors, queries in order of first appearance.

@@ -44,6 +44,19 @@ pub struct TrainStep {
     pub tokens: u64,
 }
 
+/// What a stretch of training gained on validation queries.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Steps of the iteration at its end.
+    pub steps: u64,
+    /// Share of the validation queries that are answered right at its end, greedily.
+    pub accuracy: f64,
+    /// By how much that share grew in this stretch.
+    pub gain: f64,
+    /// Standard error of the gain, query by query.
+    pub standard_error: f64,
+}
+
 /// Counts of verdicts over a set of rollouts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictCounts {
@@ -114,6 +127,9 @@ pub struct LabelSummary {
     pub drawn: u64,
     /// Completions drawn to label them.
     pub completions: u64,
+    /// Answers of both that could not be decided: they make no label.
+    #[serde(default)]
+    pub ungradable: u64,
     /// Tokens drawn for both.
     pub tokens: u64,
 }
@@ -136,6 +152,9 @@ pub enum Event {
         iterations: u32,
         /// Fingerprint of the base weights.
         policy_version: Arc<str>,
+        /// Fingerprint of the reward model, where the run was given one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reward_model: Option<Arc<str>>,
     },
     /// One optimizer step of an iteration (0: supervised fine-tuning).
     Step {
@@ -162,7 +181,7 @@ pub enum Event {
         /// What it learnt from.
         #[serde(flatten)]
         labels: LabelSummary,
-        /// Its quality on the labels that were held out.
+        /// Its quality on the labels that were held out; see [`crate::reward_quality`].
         metrics: Vec<Metric>,
     },
     /// Greedy accuracy on validation queries during supervised fine-tuning.
@@ -176,13 +195,22 @@ pub enum Event {
         /// The share at which supervised fine-tuning stops, if it stops at one.
         goal: Option<f64>,
     },
+    /// How many optimizer steps an iteration made, where these are a knob.
+    StepsChosen {
+        /// The iteration.
+        iteration: u32,
+        /// Steps made.
+        steps: u64,
+        /// What each stretch gained but the last one of all, which nothing is decided after.
+        stretches: Vec<Stretch>,
+    },
     /// The configuration of an iteration, with the grid that it was chosen from.
     Decided {
         /// The iteration.
         iteration: u32,
         /// The choice and the surface.
         #[serde(flatten)]
-        decision: Decision,
+        decision: Box<Decision>,
     },
     /// Verdicts over the rollouts of a stage.
     Graded {
@@ -273,6 +301,8 @@ pub enum Activity {
     Complete,
     /// Training of the reward model; units are optimizer steps.
     TrainRewardModel,
+    /// Scoring the steps that were held out of it; units are responses.
+    MeasureRewardModel,
     /// Sampling for a stage; units are responses.
     Sample {
         /// The iteration.

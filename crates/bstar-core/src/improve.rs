@@ -14,17 +14,16 @@
 //! one that was not.
 
 use crate::balance::{BalanceRule, CapRule, EmptyQueries, cap_limit, target_count};
-use crate::batches::batches;
 use crate::controller::{Configuration, Controller, Decision};
 use crate::curriculum::QueryOrder;
 use crate::draw::{graded, pool_of};
 use crate::evaluate::{EvaluationSettings, evaluate};
-use crate::event::{Activity, Event, Piece};
+use crate::event::{Event, Piece};
 use crate::fault::Fault;
 use crate::iteration::{LoopState, Selected, gold_hashes, mark};
-use crate::method::{Method, StartPoint};
+use crate::method::Method;
 use crate::pool::Pool;
-use crate::ports::{Checkpoint, Decoding, Example, Ledger, Policy, Progress, Task, Update};
+use crate::ports::{Checkpoint, Decoding, Example, Ledger, Policy, RewardModel, Task};
 use crate::race::Search;
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward_training::RewardTrainingSettings;
@@ -148,8 +147,14 @@ pub fn make_start<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Resu
 }
 
 impl ImproveSettings {
-    /// The event that opens a run of a task, from base weights of this fingerprint.
-    pub fn run_started(&self, task: &str, policy_version: Arc<str>) -> Event {
+    /// The event that opens a run of a task, from base weights of this fingerprint, with a reward model
+    /// of this one, where it is given one.
+    pub fn run_started(
+        &self,
+        task: &str,
+        policy_version: Arc<str>,
+        reward_model: Option<Arc<str>>,
+    ) -> Event {
         Event::RunStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             method: self.method.name().into(),
@@ -157,6 +162,7 @@ impl ImproveSettings {
             seed: self.seed,
             iterations: self.planned_iterations(),
             policy_version,
+            reward_model,
         }
     }
 
@@ -191,18 +197,24 @@ impl ImproveSettings {
         }
     }
 
-    /// Optimizer steps of an iteration that trains on so many examples.
+    /// The most optimizer steps of an iteration that trains on so many examples.
     pub(crate) fn steps_on(&self, examples: usize) -> usize {
         let passes = match self.most_passes {
             0 => usize::MAX,
             passes => passes.saturating_mul(examples).div_ceil(self.batch_size),
         };
-        self.steps_per_iteration.min(passes)
+        let chosen = self.controller.knobs.steps.last().copied();
+        chosen.unwrap_or(self.steps_per_iteration).min(passes)
+    }
+
+    /// Samples of each query that a decision asks for.
+    pub(crate) fn samples_of(&self, decision: &Decision) -> usize {
+        decision.knobs.samples.map_or(self.samples_per_query, |samples| samples as usize)
     }
 
     /// The schedule of an iteration and the step at which it enters it, after so many iterations
     /// that trained.
-    fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
+    pub(crate) fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
         let steps = self.steps_per_iteration as u64;
         let carries = self.method.spec().carries_schedule;
         let stretches = if carries { u64::from(self.iterations) } else { 1 };
@@ -219,11 +231,15 @@ impl ImproveSettings {
 impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     /// Starts the run, or restores the policy and the loop's state of one that was interrupted.
     fn begin(&mut self) -> Result<LoopState, Fault> {
+        self.check_validation()?;
         let events = self.ledger.events()?;
         if events.is_empty() {
-            let started = self.settings.run_started(self.task.name(), self.policy.version());
+            let reward_model = self.reward_model.as_ref().map(RewardModel::version);
+            let version = self.policy.version();
+            let started = self.settings.run_started(self.task.name(), version, reward_model);
             self.ledger.record(started)?;
         }
+        self.check_given_reward_model(&events)?;
         let trained = (0..=self.settings.planned_iterations())
             .take_while(|iteration| self.ledger.is_published(*iteration, Piece::Train))
             .last();
@@ -255,7 +271,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         self.commit(0)
     }
 
-    /// Draws the probe set at every candidate temperature, with the same keys at each.
+    /// Draws the probe set for every candidate, with the same keys for each.
     fn probe(
         &mut self,
         iteration: u32,
@@ -276,7 +292,8 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         let rollouts = match self.settings.search {
             Search::Exhaustive => {
                 let queries = self.probe_queries(run_key, key);
-                self.sample(iteration, stage, &queries, &candidates, key.child("probe"))?
+                let (key, samples) = (key.child("probe"), self.settings.samples_per_query);
+                self.sample((iteration, stage), &queries, &candidates, samples, key)?
             }
             Search::Racing => self.race(iteration, &candidates, drawn, key)?,
         };
@@ -295,13 +312,13 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         let settings = self.settings;
         let queries = self.search_queries(drawn, run_key, key);
         let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
-        let pool = |temperature| pool_of(probes.iter(), &ids, temperature);
+        let pool = |sampling| pool_of(probes.iter(), &ids, sampling);
         let pools: Vec<Pool> = settings.controller.candidates().into_iter().map(pool).collect();
         let gold = gold_hashes(&queries);
         settings.decide(pools, &gold, self.training_count(), (previous, key.child("confidence")))
     }
 
-    /// Draws the training rollouts at the decided temperature. Where the threshold is chosen on the
+    /// Draws the training rollouts of the decided configuration. Where the threshold is chosen on the
     /// whole draw, chooses it now.
     fn draw(
         &mut self,
@@ -318,10 +335,10 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         } else {
             self.draw_all(iteration, queries, &decision, probes, key)?
         };
-        let (pool, balance) = self.training_pool(queries, &rollouts, decision.temperature);
+        let (pool, balance) = self.training_pool(queries, &rollouts, &decision);
         let gold = gold_hashes(queries);
         let decision = settings.settle(decision, &pool, &gold, &balance, previous);
-        let decided = Event::Decided { iteration, decision: decision.clone() };
+        let decided = Event::Decided { iteration, decision: Box::new(decision.clone()) };
         self.record_before(Piece::Draw, iteration, decided)?;
         Ok((decision, rollouts))
     }
@@ -336,7 +353,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         key: RngKey,
     ) -> Result<Selected<'a>, Fault> {
         let settings = self.settings;
-        let (pool, balance) = self.training_pool(&queries, rollouts, decision.temperature);
+        let (pool, balance) = self.training_pool(&queries, rollouts, decision);
         let gold = gold_hashes(&queries);
         let ranking = settings.ranking_of(decision);
         let selection = select(&pool, &gold, &ranking, &balance, decision.threshold);
@@ -385,32 +402,6 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         if published { Ok(()) } else { self.ledger.publish_checkpoint(iteration, self.policy) }
     }
 
-    /// Trains after `updates` earlier iterations that trained; the first starts the optimizer and
-    /// the schedule.
-    fn update(
-        &mut self,
-        iteration: u32,
-        updates: u32,
-        examples: &[Example],
-        key: RngKey,
-    ) -> Result<(), Fault> {
-        let (settings, method) = (self.settings, self.settings.method.spec());
-        if method.start == StartPoint::Reset {
-            self.ledger.restore(settings.reset_to, self.policy)?;
-        }
-        let steps = settings.steps_on(examples.len());
-        let order = batches(examples.len(), settings.batch_size, steps, key.child("batches"));
-        let (schedule, first_step) = settings.schedule(updates);
-        let fresh_optimizer = updates == 0 || !method.carries_optimizer;
-        let update = Update { examples, batches: &order, schedule, first_step, fresh_optimizer };
-        let ledger = &mut *self.ledger;
-        self.policy.update(&update, &mut |step| {
-            ledger.record(Event::Step { iteration, step })?;
-            let progress = Progress { done: step.step - first_step + 1, total: steps as u64 };
-            ledger.tick(Activity::Train { iteration }, progress)
-        })
-    }
-
     fn evaluate(&mut self, iteration: u32) -> Result<(), Fault> {
         let stage = Stage::Eval;
         if self.ledger.is_published(iteration, Piece::Evaluate) {
@@ -450,11 +441,12 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         &self,
         queries: &[&Query],
         rollouts: &[Rollout],
-        temperature: f64,
+        decision: &Decision,
     ) -> (Pool, BalanceRule) {
         let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
-        let pool = pool_of(rollouts.iter(), &ids, temperature);
-        (pool, self.settings.balance_rule(queries.len(), self.training_count()))
+        let pool = pool_of(rollouts.iter(), &ids, decision.configuration().sampling());
+        let balance = self.settings.balance_rule(queries.len(), self.training_count());
+        (pool, balance.with_cap(decision.knobs.fixed_cap))
     }
 
     fn commit(&mut self, iteration: u32) -> Result<(), Fault> {

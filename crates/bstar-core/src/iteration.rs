@@ -8,7 +8,9 @@ use crate::curriculum::{Curriculum, QueryOrder, Renewal, wins_by_query};
 use crate::draw::{DrawActivity, DrawRequest, draw, observations};
 use crate::event::{Activity, Event, Piece, SelectionSummary};
 use crate::fault::{Fault, FaultClass};
+use crate::gradable::Undecided;
 use crate::improve::{ImproveSettings, Improver};
+use crate::knobs::Sampling;
 use crate::monitor::{Metric, MonitorSettings, monitor, uniformity, weighted_entropy};
 use crate::pool::{Pool, exact_hash};
 use crate::ports::{Decoding, Example, Ledger, Policy, Progress, Task};
@@ -19,9 +21,6 @@ use crate::rollout::{Query, Rollout, Stage, Verdict};
 use crate::selection::{SelectedCounts, Selection, distinct};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Characters of an answer that a message shows.
-const MOST_SHOWN: usize = 60;
 
 /// What the loop carries from one iteration to the next.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,37 +129,39 @@ impl Selected<'_> {
 }
 
 impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
-    /// Draws for a stage at each temperature, with the same keys at each.
+    /// Draws k samples for a stage in each way, with the same keys in each.
     pub(crate) fn sample(
         &mut self,
-        iteration: u32,
-        stage: Stage,
+        (iteration, stage): (u32, Stage),
         queries: &[&Query],
-        temperatures: &[f64],
+        samplings: &[Sampling],
+        samples: usize,
         key: RngKey,
     ) -> Result<Vec<Rollout>, Fault> {
         let mut rollouts = Vec::new();
-        for (index, &temperature) in temperatures.iter().enumerate() {
-            let place = |progress: Progress| progress.of_part(index, temperatures.len());
-            rollouts.extend(self.sample_at(iteration, stage, queries, temperature, key, &place)?);
+        for (index, &sampling) in samplings.iter().enumerate() {
+            let place = |progress: Progress| progress.of_part(index, samplings.len());
+            let lot = (sampling, samples);
+            rollouts.extend(self.sample_at((iteration, stage), queries, lot, key, &place)?);
         }
         Ok(rollouts)
     }
 
-    /// Draws for a stage at one temperature; `place` says how its progress is shown.
+    /// Draws for a stage in one way; `place` says how its progress is shown.
     pub(crate) fn sample_at(
         &mut self,
-        iteration: u32,
-        stage: Stage,
+        (iteration, stage): (u32, Stage),
         queries: &[&Query],
-        temperature: f64,
+        (sampling, samples): (Sampling, usize),
         key: RngKey,
         place: &dyn Fn(Progress) -> Progress,
     ) -> Result<Vec<Rollout>, Fault> {
+        let decoding = &self.settings.decoding;
+        let (temperature, top_p) = (sampling.temperature, sampling.top_p.unwrap_or(decoding.top_p));
         let request = DrawRequest {
             queries,
-            samples: self.settings.samples_per_query,
-            decoding: Decoding { temperature, ..self.settings.decoding.clone() },
+            samples,
+            decoding: Decoding { temperature, top_p, ..decoding.clone() },
             key,
             iteration,
             stage,
@@ -171,7 +172,11 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         let tick = &mut |activity: DrawActivity, progress: Progress| {
             ledger.tick(activity.of(iteration, stage), place(progress))
         };
-        draw(&request, self.policy, self.task, model, tick)
+        let mut rollouts = draw(&request, self.policy, self.task, model, tick)?;
+        for rollout in &mut rollouts {
+            rollout.top_p = sampling.top_p;
+        }
+        Ok(rollouts)
     }
 
     /// The probe set: training queries, the same in each iteration unless it is redrawn.
@@ -314,34 +319,10 @@ impl ImproveSettings {
         Fault::new(FaultClass::Training, message).hint(advice)
     }
 
-    /// A checker that cannot read the answers steers the run by the few that it can: past
-    /// `most_ungradable` that is a fault, which names the reasons and an example of each.
+    /// Stops a run in which too many answers of a stage could not be decided.
     pub(crate) fn check_gradable(&self, stage: Stage, rollouts: &[Rollout]) -> Result<(), Fault> {
-        let is_ungradable = |rollout: &&Rollout| rollout.verdict == Verdict::Ungradable;
-        let ungradable = rollouts.iter().filter(is_ungradable).count();
-        let share = ungradable as f64 / rollouts.len().max(1) as f64;
-        if share <= self.most_ungradable {
-            return Ok(());
-        }
-        let mut reasons: BTreeMap<&str, (usize, &Rollout)> = BTreeMap::new();
-        for rollout in rollouts.iter().filter(is_ungradable) {
-            let reason = rollout.reason.as_deref().unwrap_or("no reason given");
-            reasons.entry(reason).or_insert((0, rollout)).0 += 1;
-        }
-        let told = reasons.iter().map(|(reason, (count, example))| {
-            let answer = example.answer.as_deref().unwrap_or_default();
-            let answer: String = answer.chars().take(MOST_SHOWN).collect();
-            format!("{reason} {count} times (such as {answer:?} for {})", example.query_id)
-        });
-        let told = told.collect::<Vec<_>>().join(", ");
-        let (all, name) = (rollouts.len(), stage.name());
-        let message = format!("{ungradable} of {all} {name} answers cannot be graded: {told}");
-        Err(Fault::new(FaultClass::Training, message).hint(
-            "if these answers make sense, choose a fitting `task.files.verifier` or \
-             `task.files.extract`; if they do not, give the policy more supervised fine-tuning \
-             (`supervised.steps`); `run.most_ungradable` allows more, and the run then goes on where \
-             it stands",
-        ))
+        let what = format!("{} answers", stage.name());
+        Undecided::among(rollouts).check(&what, self.most_ungradable)
     }
 }
 

@@ -272,7 +272,7 @@ impl Work {
 
 /// Share of the beginnings of responses that are expected to differ from those of other responses to
 /// their query; measured on the built-in task, `docs/log.md`.
-pub const DISTINCT_BEGINNINGS: f64 = 0.8;
+pub const DISTINCT_BEGINNINGS: f64 = 0.9;
 
 impl ImproveSettings {
     /// The work of a run, in order.
@@ -388,7 +388,12 @@ impl ImproveSettings {
             };
             work.push(piece(Purpose::Probe, groups, stored));
         }
-        work.push(piece(Purpose::Draw, Span::exact(drawn), Span::exact(drawn)));
+        // Where k is a knob, the draw may be smaller.
+        let share = |samples: Option<&u32>| samples.map_or(1.0, |of| f64::from(*of) / k as f64);
+        let samples = &self.controller.knobs.samples;
+        let most = drawn as f64 * share(samples.last());
+        let groups = Span { least: drawn as f64 * share(samples.first()), expected: most, most };
+        work.push(piece(Purpose::Draw, groups, groups));
         work
     }
 
@@ -408,7 +413,9 @@ impl ImproveSettings {
         let wanted = usize::try_from(self.target_samples).unwrap_or(usize::MAX);
         let expected = self.steps_on(wanted.min(most_selected)) as f64;
         let most = self.steps_on(most_selected) as f64;
-        let least = if self.most_passes == 0 { expected } else { 0.0 };
+        let first =
+            self.controller.knobs.steps.first().map_or(f64::INFINITY, |steps| *steps as f64);
+        let least = if self.most_passes == 0 { expected.min(first) } else { 0.0 };
         Span { least, expected, most: most.max(expected) }
     }
 

@@ -1,8 +1,9 @@
 //! Scored responses in the compact form that search and selection work on.
 //!
-//! A pool holds, for each query of a fixed list, what was drawn at one temperature: verdict, raw
+//! A pool holds, for each query of a fixed list, what was drawn in one way: verdict, raw
 //! reward-model score and hashes of the text, but no text. Millions of rollouts fit in memory.
 
+use crate::knobs::Sampling;
 use crate::rollout::Verdict;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher as _;
@@ -35,13 +36,33 @@ impl ScoredResponse {
     }
 }
 
-/// What was drawn at one temperature: a group of responses for each query of a fixed list.
+/// What was drawn in one way: a group of responses for each query of a fixed list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// Sampling temperature.
     pub temperature: f64,
+    /// Top-p, where it is a knob.
+    pub top_p: Option<f64>,
     /// One group per query, in the order of the list; a group may be empty.
     pub groups: Vec<Vec<ScoredResponse>>,
+}
+
+impl Pool {
+    /// How it was drawn.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.top_p }
+    }
+
+    /// The first queries and the first samples of each: what a smaller draw of the same run would
+    /// have drawn, since a rollout depends on its coordinates only.
+    #[must_use]
+    pub fn first(&self, queries: usize, samples: usize) -> Self {
+        let wanted = |index: u32| (index as usize) < samples;
+        let groups = self.groups.iter().take(queries);
+        let cut =
+            groups.map(|group| group.iter().filter(|r| wanted(r.sample_index)).copied().collect());
+        Self { groups: cut.collect(), ..*self }
+    }
 }
 
 /// SipHash-2-4 of the text with leading and trailing white space dropped and inner runs folded to

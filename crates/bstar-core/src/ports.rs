@@ -234,7 +234,8 @@ pub trait RewardModel {
         on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
     ) -> Result<(), Fault>;
 
-    /// One score for each step of each request.
+    /// One score for each step of each request; none at all for a response that cannot be scored, which
+    /// then counts as [`crate::reward::UNSCORED`].
     fn step_scores(
         &mut self,
         requests: &[StepRequest<'_>],

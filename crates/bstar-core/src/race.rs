@@ -11,6 +11,7 @@
 //! the others cost anything. The numbers that led here are in `docs/log.md`.
 
 use crate::balance::{BalanceRule, RankedPool};
+use crate::knobs::Sampling;
 use crate::pool::Pool;
 use crate::ranking::RankingRule;
 use schemars::JsonSchema;
@@ -54,24 +55,34 @@ pub struct Round {
     pub queries: usize,
 }
 
-/// What a race cost and how far each temperature came.
+/// What a race cost and how far each candidate came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RaceRecord {
-    /// One for each temperature, ascending.
+    /// One for each way to sample, in the order of the candidates.
     pub contenders: Vec<Contender>,
     /// Rollout groups drawn beside those of the winner, as a share of the groups of the draw.
     pub net_cost: f64,
 }
 
-/// A temperature in a race.
+/// A candidate in a race: a temperature, with a top-p where that is a knob.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contender {
     /// The temperature.
     pub temperature: f64,
+    /// Top-p, where it is a knob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
     /// Queries that it was measured on.
     pub queries: usize,
     /// Balance score of its best threshold on them.
     pub balance_score: f64,
+}
+
+impl Contender {
+    /// How it was sampled.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.top_p }
+    }
 }
 
 impl RaceRule {
@@ -127,8 +138,7 @@ pub fn measured(pool: &Pool) -> usize {
 pub fn finalists(pools: &[Pool]) -> Vec<Pool> {
     let most = pools.iter().map(measured).max().unwrap_or(0);
     let last = pools.iter().filter(|pool| measured(pool) == most);
-    last.map(|pool| Pool { temperature: pool.temperature, groups: pool.groups[..most].to_vec() })
-        .collect()
+    last.map(|pool| Pool { groups: pool.groups[..most].to_vec(), ..*pool }).collect()
 }
 
 /// The score of each query at the threshold that is best for the whole pool, with their mean.
@@ -198,6 +208,7 @@ mod tests {
         let response = crate::pool::ScoredResponse::new(0, "a", crate::Verdict::Correct, None);
         let pool = |temperature, answered: usize| Pool {
             temperature,
+            top_p: None,
             groups: (0..5).map(|q| if q < answered { vec![response] } else { vec![] }).collect(),
         };
         let last = finalists(&[pool(0.5, 2), pool(0.8, 4), pool(1.0, 4)]);

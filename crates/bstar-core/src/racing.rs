@@ -8,6 +8,7 @@ use crate::balance::BalanceRule;
 use crate::controller::{Configuration, Decision};
 use crate::fault::Fault;
 use crate::improve::{ImproveSettings, Improver};
+use crate::knobs::Sampling;
 use crate::pool::Pool;
 use crate::ports::{Ledger, Policy, Progress};
 use crate::race::{self, Contender, MARGIN, RaceRecord, RaceRule, Search, best_scores, measured};
@@ -43,6 +44,7 @@ impl ImproveSettings {
         };
         let contender = |pool: &Pool| Contender {
             temperature: pool.temperature,
+            top_p: pool.top_p,
             queries: measured(pool),
             balance_score: score(pool),
         };
@@ -53,7 +55,7 @@ impl ImproveSettings {
         let winner = last.copied().reduce(|a, b| if better(&a, &b) { b } else { a });
         let groups: usize = contenders.iter().map(|contender| contender.queries).sum();
         let net_cost = (groups - most) as f64 / all_queries.max(1) as f64;
-        let is_winner = |pool: &Pool| Some(pool.temperature) == winner.map(|w| w.temperature);
+        let is_winner = |pool: &Pool| Some(pool.sampling()) == winner.map(|w| w.sampling());
         let won = race::finalists(&pools).into_iter().filter(is_winner).collect();
         (won, Some(RaceRecord { contenders, net_cost }))
     }
@@ -108,7 +110,11 @@ impl ImproveSettings {
         ranking: &RankingRule,
         balance: &BalanceRule,
     ) -> (Vec<f64>, f64) {
-        best_scores(pool, gold, ranking, balance, &self.controller.thresholds())
+        let thresholds = self.controller.thresholds();
+        let at = |rule: &BalanceRule| best_scores(pool, gold, ranking, rule, &thresholds);
+        let by_cap = self.controller.knobs.rules(balance).into_iter();
+        let better = |a: (Vec<f64>, f64), b: (Vec<f64>, f64)| if b.1 > a.1 { b } else { a };
+        by_cap.map(|rule| at(&rule)).reduce(better).unwrap_or_default()
     }
 }
 
@@ -131,7 +137,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     pub(crate) fn race(
         &mut self,
         iteration: u32,
-        candidates: &[f64],
+        candidates: &[Sampling],
         queries: &[&Query],
         key: RngKey,
     ) -> Result<Vec<Rollout>, Fault> {
@@ -155,7 +161,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             let scores: Vec<Vec<f64>> = running
                 .iter()
                 .map(|&lane| {
-                    let pool = first_queries(&pools[lane], target);
+                    let pool = pools[lane].first(target, usize::MAX);
                     self.settings.best_scores(&pool, &gold, &ranking, &balance).0
                 })
                 .collect();
@@ -166,8 +172,8 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         let pools = lane_pools(&lanes, queries, candidates);
         let ranking = self.settings.ranking.calibrated_on(&pools);
         let (won, _) = self.settings.contest(pools, &gold, queries.len(), &ranking);
-        let winner = won.first().map(|pool| pool.temperature);
-        if let Some(lane) = candidates.iter().position(|t| Some(*t) == winner) {
+        let winner = won.first().map(Pool::sampling);
+        if let Some(lane) = candidates.iter().position(|way| Some(*way) == winner) {
             let wanted = self.settings.probe_queries.min(queries.len()).max(target);
             let drawn = lanes.iter().map(Vec::len).sum();
             let more = &queries[lengths[lane]..wanted];
@@ -182,7 +188,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         &mut self,
         iteration: u32,
         queries: &[&Query],
-        temperature: f64,
+        sampling: Sampling,
         key: RngKey,
         drawn: usize,
     ) -> Result<Vec<Rollout>, Fault> {
@@ -193,10 +199,11 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         let after =
             |Progress { done, total }| Progress { done: drawn + done, total: drawn + total };
         let key = key.child("train");
-        self.sample_at(iteration, Stage::Probe, queries, temperature, key, &after)
+        let lot = (sampling, self.settings.samples_per_query);
+        self.sample_at((iteration, Stage::Probe), queries, lot, key, &after)
     }
 
-    /// The draw at the decided temperature; what a race drew of it already is not drawn again.
+    /// The draw of the decided configuration; what a race drew of it already is not drawn again.
     pub(crate) fn draw_all(
         &mut self,
         iteration: u32,
@@ -205,35 +212,28 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         probes: &[Rollout],
         key: RngKey,
     ) -> Result<Vec<Rollout>, Fault> {
-        let temperature = decision.temperature;
+        let configuration = decision.configuration();
+        let sampling = configuration.sampling();
+        let samples = self.settings.samples_of(decision);
         let is_ours = |rollout: &&Rollout| {
-            self.settings.search == Search::Racing && rollout.temperature == temperature
+            self.settings.search == Search::Racing && configuration.draws(rollout)
         };
         let as_drawn = |rollout: &Rollout| Rollout { stage: Some(Stage::Train), ..rollout.clone() };
         let mut rollouts: Vec<Rollout> = probes.iter().filter(is_ours).map(as_drawn).collect();
-        let done = measured(&lane_pool(&rollouts, queries, temperature));
+        let done = measured(&lane_pool(&rollouts, queries, sampling));
         let key = key.child("train");
-        rollouts.extend(self.sample(
-            iteration,
-            Stage::Train,
-            &queries[done..],
-            &[temperature],
-            key,
-        )?);
+        let rest = &queries[done..];
+        rollouts.extend(self.sample((iteration, Stage::Train), rest, &[sampling], samples, key)?);
         Ok(rollouts)
     }
 }
 
 /// What was drawn for each candidate so far.
-fn lane_pools(lanes: &[Vec<Rollout>], queries: &[&Query], candidates: &[f64]) -> Vec<Pool> {
-    candidates.iter().zip(lanes).map(|(t, lane)| lane_pool(lane, queries, *t)).collect()
+fn lane_pools(lanes: &[Vec<Rollout>], queries: &[&Query], candidates: &[Sampling]) -> Vec<Pool> {
+    candidates.iter().zip(lanes).map(|(way, lane)| lane_pool(lane, queries, *way)).collect()
 }
 
-fn first_queries(pool: &Pool, queries: usize) -> Pool {
-    Pool { temperature: pool.temperature, groups: pool.groups[..queries].to_vec() }
-}
-
-fn lane_pool(rollouts: &[Rollout], queries: &[&Query], temperature: f64) -> Pool {
+fn lane_pool(rollouts: &[Rollout], queries: &[&Query], sampling: Sampling) -> Pool {
     let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
-    crate::draw::pool_of(rollouts.iter(), &ids, temperature)
+    crate::draw::pool_of(rollouts.iter(), &ids, sampling)
 }

@@ -35,7 +35,8 @@ pub enum StepReduction {
     Last,
     /// The mean score.
     Mean,
-    /// The logit of the product of the steps' probabilities.
+    /// The logit of the product of the steps' probabilities. Where every step is so sure that the
+    /// product is 1 in an `f64`, the lowest score, which it then nearly is.
     Product,
 }
 
@@ -49,7 +50,12 @@ impl StepReduction {
             Self::Mean => scores.iter().sum::<f64>() / scores.len() as f64,
             Self::Product => {
                 let log_product: f64 = scores.iter().map(|&score| log_sigmoid(score)).sum();
-                log_product - (-log_product.exp()).ln_1p()
+                if log_product < 0.0 {
+                    // 1 - p without a cancellation: p may be nearly 1.
+                    log_product - (-log_product.exp_m1()).ln()
+                } else {
+                    Self::Min.reduce(scores)?
+                }
             }
         })
     }
@@ -209,6 +215,26 @@ mod tests {
         // Two even chances make one in four: logit(1/4) = -ln 3.
         let product = Product.reduce(&[0.0, 0.0]).expect("two steps");
         assert!((product + 3.0_f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_product_of_sure_steps_is_finite_and_in_order() {
+        let product = |scores: &[f64]| StepReduction::Product.reduce(scores).expect("some steps");
+        // The product falls short of 1 by about e^-x for each step, so the logit is x - ln n.
+        for score in [20.0_f64, 36.0, 37.0, 40.0, 100.0, 700.0] {
+            assert!(
+                (product(&[score]) - score).abs() < 1e-9 * score,
+                "{score}: {}",
+                product(&[score])
+            );
+            assert!((product(&[score; 4]) - (score - 4.0_f64.ln())).abs() < 1e-9 * score);
+        }
+        for score in [800.0, f64::MAX, -800.0] {
+            assert_eq!(product(&[score]), score);
+        }
+        let grid = (-10..100).map(|x| product(&[f64::from(x) / 2.0, 41.0, 45.0]));
+        let grid: Vec<f64> = grid.collect();
+        assert!(grid.iter().all(|score| score.is_finite()) && grid.is_sorted(), "{grid:?}");
     }
 
     #[test]

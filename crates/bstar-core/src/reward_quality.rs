@@ -1,4 +1,8 @@
-//! How good a reward model is, on responses that it has not learnt from (paper §2.2; spec §5).
+//! How good a reward model is, on responses that its training left out (paper §2.2; spec §5).
+//!
+//! They are of training queries. Labels and responses of these queries are new to it, but the policy
+//! whose weights it starts from may have learnt from their solutions, and in later iterations from
+//! right answers to them: on queries that nothing was learnt from it may be less good.
 //!
 //! *Step* measures compare the score of each step with its label; *answer* measures the reduced score
 //! of a response with its verdict. Where a task can check steps exactly, the scores are compared with
@@ -8,6 +12,7 @@
 use crate::monitor::Metric;
 use crate::reward::StepReduction;
 use crate::step_labels::Labelled;
+use std::collections::BTreeSet;
 
 /// Bins of the calibration error.
 const BINS: usize = 10;
@@ -38,18 +43,18 @@ pub fn reward_quality(
         high: None,
         queries: count,
     };
-    let (step_count, answer_count) = (steps.len(), answers.len());
+    let all_queries = queries(held_out.iter());
     let mut metrics = vec![
-        metric("step_auc", "a step of label >= 1/2 scores higher", auc(&labelled), step_count),
-        metric("step_accuracy", "score above 0 where label >= 1/2", accuracy, step_count),
+        metric("step_auc", "a step of label >= 1/2 scores higher", auc(&labelled), all_queries),
+        metric("step_accuracy", "score above 0 where label >= 1/2", accuracy, all_queries),
         metric(
             "calibration_error",
             "mean |probability - label| over ten bins",
             calibration_error(&steps),
-            step_count,
+            all_queries,
         ),
-        metric("brier_score", "mean (probability - label)²", brier_score(&steps), step_count),
-        metric("answer_auc", "a right answer scores higher", auc(&answers), answer_count),
+        metric("brier_score", "mean (probability - label)²", brier_score(&steps), all_queries),
+        metric("answer_auc", "a right answer scores higher", auc(&answers), all_queries),
     ];
     if held_out.iter().any(|one| one.truth.is_some()) {
         let checked: Vec<(f64, bool)> = pairs()
@@ -65,12 +70,18 @@ pub fn reward_quality(
                 Some((reduction.reduce(scores)?, good))
             })
             .collect();
-        let (all, right) = (checked.len(), falsely.len());
+        let all = queries(held_out.iter().filter(|one| one.truth.is_some()));
+        let right = queries(held_out.iter().filter(|one| one.correct && one.truth.is_some()));
         metrics.push(metric("true_step_auc", "a right step scores higher", auc(&checked), all));
         let estimator = "among right answers, one of right steps scores higher";
         metrics.push(metric("false_positive_auc", estimator, auc(&falsely), right));
     }
     metrics
+}
+
+/// The queries of some labelled responses.
+fn queries<'a>(labelled: impl Iterator<Item = &'a Labelled>) -> usize {
+    labelled.map(|one| one.place).collect::<BTreeSet<_>>().len()
 }
 
 /// The chance that a good one scores above a bad one, ties counted half; `None` without some of
@@ -164,8 +175,8 @@ mod tests {
 
     #[test]
     fn labels_answers_and_true_steps_are_measured_apart() {
-        let one = |labels: [f64; 2], correct, truth: [bool; 2]| Labelled {
-            place: 0,
+        let one = |place, labels: [f64; 2], correct, truth: [bool; 2]| Labelled {
+            place,
             example: LabelledResponse {
                 prompt: "".into(),
                 response: "ab".into(),
@@ -176,9 +187,9 @@ mod tests {
             truth: Some(truth.to_vec()),
         };
         let held_out = [
-            one([1.0, 1.0], true, [true, true]),
-            one([1.0, 1.0], true, [false, false]),
-            one([1.0, 0.0], false, [true, false]),
+            one(4, [1.0, 1.0], true, [true, true]),
+            one(4, [1.0, 1.0], true, [false, false]),
+            one(7, [1.0, 0.0], false, [true, false]),
         ];
         let scores = [vec![3.0, 2.0], vec![-1.0, 2.0], vec![2.0, -2.0]];
         let metrics = reward_quality(&held_out, &scores, StepReduction::Min);
@@ -191,5 +202,7 @@ mod tests {
         assert_eq!(value("answer_auc"), 1.0);
         assert_eq!(value("false_positive_auc"), 1.0);
         assert!(value("true_step_auc") < 1.0);
+        let queries: Vec<usize> = metrics.iter().map(|metric| metric.queries).collect();
+        assert_eq!(queries, [2, 2, 2, 2, 2, 2, 1], "queries, neither steps nor responses");
     }
 }

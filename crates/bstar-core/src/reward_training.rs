@@ -1,5 +1,5 @@
-//! The reward model of a run: trained on labels that the policy makes, once before the loop or again
-//! every few iterations (spec §5).
+//! The reward model of a run: given, or trained on labels that the policy makes, once before the loop
+//! or again every few iterations (spec §5).
 
 use crate::batches::batches;
 use crate::event::{Activity, Event, Piece};
@@ -73,6 +73,26 @@ impl RewardTrainingSettings {
 }
 
 impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
+    /// Refuses to go on with another reward model than the one that the run was given when it began:
+    /// its scores would not compare. `events` are those of the run so far.
+    pub(crate) fn check_given_reward_model(&self, events: &[Event]) -> Result<(), Fault> {
+        let begun = events.iter().find_map(|event| match event {
+            Event::RunStarted { reward_model, .. } => reward_model.as_deref(),
+            _ => None,
+        });
+        let (Some(begun), Some(model)) = (begun, &self.reward_model) else { return Ok(()) };
+        let given = model.version();
+        if *begun == *given {
+            return Ok(());
+        }
+        let message = format!(
+            "the run began with another reward model: its weights are {begun}, those given now \
+             {given}"
+        );
+        Err(Fault::new(FaultClass::Run, message)
+            .hint("put the model in `reward_model.folder` back as it was, or start over"))
+    }
+
     /// Trains the reward model of this iteration, if one is due.
     pub(crate) fn refresh_reward_model(
         &mut self,
@@ -159,7 +179,9 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
                 steps: one.example.steps.clone(),
             })
             .collect();
-        let scores = model.step_scores(&requests, &mut |_| Ok(()))?;
+        let ledger = &mut *self.ledger;
+        let tick = &mut |progress| ledger.tick(Activity::MeasureRewardModel, progress);
+        let scores = model.step_scores(&requests, tick)?;
         Ok(reward_quality(test, &scores, self.settings.ranking.reward.reduction))
     }
 }
@@ -183,7 +205,7 @@ fn check_labels(examples: &[LabelledResponse]) -> Result<(), Fault> {
         return Ok(());
     }
     let all = match first {
-        None => "no response has a step to label".to_owned(),
+        None => "no response that can be graded has a step".to_owned(),
         Some(label) => format!("all steps have the label {label}"),
     };
     let message = format!("the reward model has nothing to learn from: {all}");

@@ -146,7 +146,7 @@ impl Stage {
 
 /// A response with its record: the row that files exchange.
 ///
-/// Only the first six fields are needed; the rest is null in files of other trainers. Example, as a
+/// Only the first fields, without `top_p`, up to the verdict are needed; the rest is null in files of other trainers. Example, as a
 /// JSON line: `{"query_id": "gsm8k/12", "sample_index": 0, "temperature": 0.7, "response": "…",
 /// "answer": "42", "verdict": "correct"}`.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +157,8 @@ pub struct Rollout {
     pub sample_index: u32,
     /// Sampling temperature.
     pub temperature: f64,
+    /// Top-p, where it is a knob of the controller; else that of the run's decoding holds.
+    pub top_p: Option<f64>,
     /// The response text.
     pub response: Arc<str>,
     /// The answer found in it.

@@ -5,16 +5,20 @@
 //! so; it is measured: the policy goes on from the end of the step several times, and the answers are
 //! checked. Responses that begin alike share these completions, and each response is itself one more
 //! completion of each of its beginnings. The last step is the answer: its label is the verdict.
+//!
+//! An answer that cannot be decided says nothing: as a completion it is not counted, and a response
+//! that ends in one is not learnt from.
 
 use crate::draw::{DrawActivity, DrawRequest, draw};
 use crate::event::{Activity, LabelSummary};
 use crate::fault::Fault;
+use crate::gradable::Undecided;
 use crate::ports::{
     Decoding, GradeRequest, LabelledResponse, Policy, Progress, PromptRequest, SampleRequest, Task,
 };
 use crate::reward::StepReduction;
 use crate::rng::RngKey;
-use crate::rollout::{Query, Rollout, Stage};
+use crate::rollout::{Query, Rollout, Stage, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +47,8 @@ pub struct LabelSettings {
     pub completions: usize,
     /// How responses and completions are drawn.
     pub decoding: Decoding,
+    /// Stop when a larger share than this of the answers of either is ungradable.
+    pub most_ungradable: f64,
 }
 
 /// A response with labels, and what is known of it beside them.
@@ -67,9 +73,11 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, correct: bool) {
-        self.correct += u64::from(correct);
-        self.all += 1;
+    fn add(&mut self, verdict: Verdict) {
+        if verdict != Verdict::Ungradable {
+            self.correct += u64::from(verdict.is_correct());
+            self.all += 1;
+        }
     }
 
     fn label(self, labels: StepLabels) -> f64 {
@@ -84,7 +92,8 @@ impl Tally {
 type Beginning<'a> = (usize, &'a str);
 
 /// Draws responses to `queries` and labels their steps. The labelled responses come query by query;
-/// of equal ones the first stays, and one without any step is left out.
+/// of equal ones the first stays, and one without any step, or whose answer cannot be decided, is
+/// left out. A fault of class Training where more answers than the settings allow cannot be decided.
 pub fn label_steps<P: Policy>(
     settings: &LabelSettings,
     queries: &[&Query],
@@ -95,20 +104,23 @@ pub fn label_steps<P: Policy>(
 ) -> Result<(Vec<Labelled>, LabelSummary), Fault> {
     let mut maker = Labeller { settings, queries, policy, task, key, tick };
     let rollouts = maker.draw()?;
+    let undecided = Undecided::among(&rollouts);
+    undecided.check("answers to be labelled", settings.most_ungradable)?;
     let groups: Vec<&[Rollout]> = rollouts.chunks(settings.responses.max(1)).collect();
     let mut tallies: BTreeMap<Beginning<'_>, Tally> = BTreeMap::new();
     for (place, group) in groups.iter().enumerate() {
-        for rollout in *group {
+        for rollout in group.iter().filter(|rollout| is_decided(rollout)) {
             let steps = task.steps(&rollout.response);
             for step in steps.iter().rev().skip(1) {
                 let beginning = (place, &rollout.response[..step.end]);
-                tallies.entry(beginning).or_default().add(rollout.verdict.is_correct());
+                tallies.entry(beginning).or_default().add(rollout.verdict);
             }
         }
     }
     let mut summary = LabelSummary {
         drawn: rollouts.len() as u64,
         tokens: rollouts.iter().filter_map(|r| r.token_count).map(u64::from).sum(),
+        ungradable: undecided.count(),
         ..LabelSummary::default()
     };
     if settings.labels != StepLabels::Outcome {
@@ -185,14 +197,25 @@ impl<P: Policy> Labeller<'_, P> {
             .collect();
         let tick = &mut |progress| tick(Activity::Complete, progress);
         let grades = self.task.grade_all(&requests, tick)?;
+        let mut undecided = Undecided::default();
+        for (request, grade) in requests.iter().zip(&grades) {
+            let (reason, answer) = (Some(grade.reason), grade.answer.as_deref());
+            undecided.add(grade.verdict, reason, answer, &request.query.id);
+        }
+        summary.ungradable += undecided.count();
+        undecided.check("answers of completions", self.settings.most_ungradable)?;
         let mut grades = grades.iter();
         for (tally, group) in tallies.values_mut().zip(&groups) {
             for grade in grades.by_ref().take(group.len()) {
-                tally.add(grade.verdict.is_correct());
+                tally.add(grade.verdict);
             }
         }
         Ok(())
     }
+}
+
+fn is_decided(rollout: &Rollout) -> bool {
+    rollout.verdict != Verdict::Ungradable
 }
 
 fn with_labels(
@@ -205,7 +228,7 @@ fn with_labels(
     let mut labelled = Vec::new();
     for (place, (query, group)) in queries.iter().zip(groups).enumerate() {
         let mut seen = BTreeSet::new();
-        for rollout in *group {
+        for rollout in group.iter().filter(|rollout| is_decided(rollout)) {
             let steps = task.steps(&rollout.response);
             if steps.is_empty() || !seen.insert(&rollout.response) {
                 continue;
@@ -249,23 +272,32 @@ mod tests {
             responses: 6,
             completions: 5,
             decoding: Decoding { temperature: 1.0, ..Decoding::greedy(8) },
+            most_ungradable: 0.9,
         }
     }
 
     fn labelled(labels: StepLabels, skill: f64) -> (Vec<Labelled>, LabelSummary) {
-        let task = EchoTask::new(20);
+        labelled_by(&EchoTask::new(20), &settings(labels), skill, 5).unwrap()
+    }
+
+    fn labelled_by(
+        task: &EchoTask,
+        settings: &LabelSettings,
+        skill: f64,
+        seed: u64,
+    ) -> Result<(Vec<Labelled>, LabelSummary), Fault> {
         let mut policy = ScriptedPolicy { skill, gain: 0.0, wordings: 3, optimizer_steps: 0 };
         let queries: Vec<&Query> = task.train().iter().collect();
-        let key = RngKey::from_seed(5);
+        let key = RngKey::from_seed(seed);
         let mut told = BTreeSet::new();
         let tick = &mut |activity, progress: Progress| {
             assert!(progress.done <= progress.total);
             told.insert(format!("{activity:?}"));
             Ok(())
         };
-        let found = label_steps(&settings(labels), &queries, &mut policy, &task, key, tick);
-        assert_eq!(told.contains("Complete"), labels != StepLabels::Outcome);
-        found.unwrap()
+        let found = label_steps(settings, &queries, &mut policy, task, key, tick)?;
+        assert_eq!(told.contains("Complete"), settings.labels != StepLabels::Outcome);
+        Ok(found)
     }
 
     #[test]
@@ -310,5 +342,37 @@ mod tests {
         let (found, summary) = labelled(StepLabels::Hard, 0.0);
         assert_eq!(summary.mean_label, 0.0);
         assert!(found.iter().all(|one| one.example.labels.iter().all(|x| *x == 0.0)));
+    }
+
+    /// Of the answers all but the right ones cannot be decided here, so a label below 1 would be one
+    /// that such an answer made.
+    #[test]
+    fn an_answer_that_cannot_be_decided_makes_no_label() {
+        let task = EchoTask::new(20).that_cannot_tell();
+        for labels in [StepLabels::Hard, StepLabels::Soft, StepLabels::Outcome] {
+            let (found, summary) = labelled_by(&task, &settings(labels), 0.9, 5).unwrap();
+            assert!(!found.is_empty() && found.iter().all(|one| one.correct));
+            assert_eq!(summary.mean_label, 1.0, "{labels:?}: {summary:?}");
+            let (_, told) = labelled(labels, 0.9);
+            assert_eq!((summary.drawn, told.ungradable), (told.drawn, 0));
+            assert!(summary.ungradable > 0 && summary.responses < told.responses, "{summary:?}");
+        }
+    }
+
+    /// About 40 % of the answers cannot be decided, a little more or less with each seed.
+    #[test]
+    fn a_checker_that_cannot_tell_stops_the_labelling() {
+        let task = EchoTask::new(20).that_cannot_tell();
+        let settings = LabelSettings { most_ungradable: 0.4, ..settings(StepLabels::Hard) };
+        let stopped = (0..30).filter_map(|seed| labelled_by(&task, &settings, 1.0, seed).err());
+        let stopped: Vec<Fault> = stopped.collect();
+        assert!(!stopped.is_empty() && stopped.len() < 30);
+        for fault in &stopped {
+            assert_eq!(fault.class, crate::FaultClass::Training);
+            assert!(fault.message.contains("cannot be graded: cannot parse"), "{fault}");
+        }
+        for what in ["answers to be labelled", "answers of completions"] {
+            assert!(stopped.iter().any(|fault| fault.message.contains(what)), "{what}");
+        }
     }
 }

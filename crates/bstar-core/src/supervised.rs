@@ -12,6 +12,7 @@ use crate::ports::{
     Update,
 };
 use crate::rng::RngKey;
+use crate::rollout::Query;
 use crate::schedule::CosineSchedule;
 
 /// How P_0 is made.
@@ -74,7 +75,11 @@ pub fn supervise<P: Policy, L: Ledger<P>>(
             continue;
         }
         let goal = settings.stop_at_accuracy;
-        let (accuracy, queries) = validate(settings, policy, task, ledger, key)?;
+        let count = settings.validation_queries;
+        let right = right_answers(count, &settings.decoding, policy, task, ledger, |_| key)?;
+        let queries = right.len() as u64;
+        let correct = right.iter().filter(|right| **right).count();
+        let accuracy = correct as f64 / queries.max(1) as f64;
         let step = done as u64;
         ledger.record(Event::Validated { step, accuracy, queries, goal })?;
         if goal.is_some_and(|goal| accuracy >= goal) {
@@ -84,23 +89,23 @@ pub fn supervise<P: Policy, L: Ledger<P>>(
     Ok(())
 }
 
-/// Greedy accuracy on the first validation queries, and how many there were.
-fn validate<P: Policy, L: Ledger<P>>(
-    settings: &SupervisedSettings,
+/// Which of the first validation queries are answered right, greedily.
+pub(crate) fn right_answers<P: Policy, L: Ledger<P>>(
+    count: usize,
+    decoding: &Decoding,
     policy: &mut P,
     task: &dyn Task,
     ledger: &mut L,
-    key: RngKey,
-) -> Result<(f64, u64), Fault> {
-    let count = settings.validations(task.validation().len());
-    let queries = &task.validation()[..count];
-    let prompts =
-        queries.iter().map(|query| PromptRequest { prompt: &query.prompt, begun: "", key });
-    let request = SampleRequest {
-        prompts: prompts.collect(),
-        samples: 1,
-        decoding: settings.decoding.likeliest(),
-    };
+    key_of: impl Fn(&Query) -> RngKey,
+) -> Result<Vec<bool>, Fault> {
+    let queries = &task.validation()[..count.min(task.validation().len())];
+    let prompts = queries.iter().map(|query| PromptRequest {
+        prompt: &query.prompt,
+        begun: "",
+        key: key_of(query),
+    });
+    let request =
+        SampleRequest { prompts: prompts.collect(), samples: 1, decoding: decoding.likeliest() };
     let tick = &mut |progress| ledger.tick(Activity::Validate, progress);
     let groups = policy.sample(&request, tick)?;
     let answered = queries.iter().zip(groups.iter().flatten());
@@ -109,7 +114,5 @@ fn validate<P: Policy, L: Ledger<P>>(
         .collect();
     let grades =
         task.grade_all(&answered, &mut |progress| ledger.tick(Activity::Validate, progress))?;
-    let correct = grades.iter().filter(|grade| grade.verdict.is_correct()).count();
-    let queries = count as u64;
-    Ok((if queries == 0 { 0.0 } else { correct as f64 / queries as f64 }, queries))
+    Ok(grades.iter().map(|grade| grade.verdict.is_correct()).collect())
 }

@@ -1,7 +1,8 @@
 //! Scripted stand-ins for policy, task, reward model and ledger: the loop without tensors or files.
 //!
 //! The scripted policy answers `x` queries whose gold answer is the number in the prompt. It is
-//! right with a chance that its skill and the temperature set, writes one of a few wordings, and
+//! right with a chance that its skill, temperature and top-p set, writes one of a few wordings (fewer
+//! with a small top-p), and
 //! grows in skill with every example it is taught. Everything is a function of keys.
 
 use crate::event::{Activity, Event, Piece, TrainStep};
@@ -43,13 +44,19 @@ impl Policy for ScriptedPolicy {
         tick: Tick<'_>,
     ) -> Result<Vec<Vec<Completion>>, Fault> {
         let total = (request.prompts.len() * request.samples) as u64;
-        let temperature = request.decoding.temperature;
+        let (temperature, top_p) = (request.decoding.temperature, request.decoding.top_p);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small count"
+        )]
+        let likely = (self.wordings as f64 * top_p).round() as usize;
         let mut groups = Vec::new();
         for prompt in &request.prompts {
             let group = (0..request.samples as u64).map(|sample| {
                 let mut rng = prompt.key.index(sample).rng();
-                let right = uniform(&mut rng) < self.skill * (1.0 - 0.4 * temperature);
-                let wordings = 1 + if temperature > 0.0 { self.wordings } else { 0 };
+                let right = uniform(&mut rng) < self.skill * (1.0 - 0.4 * temperature * top_p);
+                let wordings = 1 + if temperature > 0.0 { likely } else { 0 };
                 let wording = below(&mut rng, wordings);
                 let answer = if right { prompt.prompt } else { "wrong" };
                 let wording = match prompt.begun {
@@ -136,8 +143,10 @@ impl RewardModel for TableReward {
     fn step_scores(
         &mut self,
         requests: &[StepRequest<'_>],
-        _tick: Tick<'_>,
+        tick: Tick<'_>,
     ) -> Result<Vec<Vec<f64>>, Fault> {
+        let total = requests.len() as u64;
+        tick(Progress { done: total, total })?;
         let score = |request: &StepRequest<'_>| {
             let wording = request.response.split_whitespace().nth(1);
             let index: usize = wording.and_then(|word| word.parse().ok()).unwrap_or(0);
@@ -242,6 +251,7 @@ pub struct MemoryLedger<P> {
     reward_models: BTreeMap<u32, TableReward>,
     committed: Option<u32>,
     operations_left: Cell<u64>,
+    interrupted_at: Option<Activity>,
     /// Operations made so far.
     pub operations: u64,
 }
@@ -258,6 +268,7 @@ impl<P: Clone> MemoryLedger<P> {
             reward_models: BTreeMap::new(),
             committed: None,
             operations_left: Cell::new(u64::MAX),
+            interrupted_at: None,
             operations: 0,
         }
     }
@@ -265,6 +276,11 @@ impl<P: Clone> MemoryLedger<P> {
     /// Fails with an interrupt after this many more operations.
     pub fn fail_after(&mut self, operations: u64) {
         self.operations_left.set(operations);
+    }
+
+    /// Is interrupted at the first sign of this activity.
+    pub fn interrupt_at(&mut self, activity: Activity) {
+        self.interrupted_at = Some(activity);
     }
 
     /// What a new process finds: events up to the last published piece or commit.
@@ -301,8 +317,11 @@ impl<P: Policy<RewardModel = TableReward> + Clone> Ledger<P> for MemoryLedger<P>
         Ok(())
     }
 
-    fn tick(&mut self, _activity: Activity, progress: Progress) -> Result<(), Fault> {
+    fn tick(&mut self, activity: Activity, progress: Progress) -> Result<(), Fault> {
         assert!(progress.done <= progress.total, "{progress:?}");
+        if self.interrupted_at == Some(activity) {
+            return Err(Fault::new(FaultClass::Interrupted, "interrupted by the test"));
+        }
         self.count()
     }
 

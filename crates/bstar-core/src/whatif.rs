@@ -4,11 +4,12 @@
 //! k or fewer queries) are applied to what lies there, by the functions that the loop itself uses.
 //! With the run's own settings the answer is the run's own decision and selection.
 //!
-//! What cannot be known is left open: where another temperature is chosen, nobody drew the training
-//! rollouts of it.
+//! What cannot be known is left open: where another way to sample or a larger k is chosen, nobody drew
+//! the training rollouts of it.
 
 use crate::controller::{Configuration, Decision};
 use crate::improve::ImproveSettings;
+use crate::knobs::Sampling;
 use crate::pool::Pool;
 use crate::race::Search;
 use crate::ranking::RankingRule;
@@ -21,7 +22,7 @@ use thiserror::Error;
 pub struct StoredRollouts<'a> {
     /// The iteration.
     pub iteration: u32,
-    /// Probe rollouts, one pool for each temperature.
+    /// Probe rollouts, one pool for each way to sample.
     pub probes: &'a [Pool],
     /// Exact-text hash of the gold solution of each probe query; may be empty where gold does not
     /// compete.
@@ -40,14 +41,14 @@ pub struct Answer {
     /// How the draw was ranked.
     pub ranking: RankingRule,
     /// The draw, cut to the queries and samples that the settings ask for, with what is selected of
-    /// it; none where the decision is for another temperature than the draw's.
+    /// it; none where the decision is for another way to sample, or a larger k, than the draw's.
     pub selected: Option<(Pool, Selection)>,
 }
 
 /// Settings that the stored rollouts cannot answer.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum Unanswerable {
-    /// Temperatures that were not probed.
+    /// Candidates that were not probed.
     #[error(
         "iteration {iteration} was not probed at temperature {}; it was at {}",
         list(wanted),
@@ -57,17 +58,17 @@ pub enum Unanswerable {
         /// The iteration.
         iteration: u32,
         /// Wanted and not there.
-        wanted: Vec<f64>,
+        wanted: Vec<Sampling>,
         /// There.
-        stored: Vec<f64>,
+        stored: Vec<Sampling>,
     },
 }
 
-fn list(values: &[f64]) -> String {
-    if values.is_empty() {
+fn list(ways: &[Sampling]) -> String {
+    if ways.is_empty() {
         return "none".into();
     }
-    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    ways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Decides and selects by `settings` from what is stored. `previous` is the configuration of the
@@ -77,7 +78,6 @@ pub fn answer(
     stored: &StoredRollouts<'_>,
     previous: Option<Configuration>,
 ) -> Result<Answer, Unanswerable> {
-    let samples = settings.samples_per_query;
     let queries = match settings.queries_per_iteration {
         0 => stored.draw.groups.len(),
         wanted => wanted.min(stored.draw.groups.len()),
@@ -86,12 +86,16 @@ pub fn answer(
     let key = RngKey::from_seed(settings.seed).child("iteration");
     let key = key.index(u64::from(stored.iteration)).child("confidence");
     let decision = settings.decide(probes, stored.probe_gold, queries, (previous, key));
-    if decision.temperature != stored.draw.temperature {
+    let samples = settings.samples_of(&decision);
+    let is_stored = decision.configuration().sampling() == stored.draw.sampling()
+        && samples <= drawn(stored.draw);
+    if !is_stored {
         let ranking = settings.ranking_of(&decision);
         return Ok(Answer { decision, ranking, selected: None });
     }
-    let draw = first(stored.draw, queries, samples);
+    let draw = stored.draw.first(queries, samples);
     let balance = settings.balance_rule(queries, queries);
+    let balance = balance.with_cap(decision.knobs.fixed_cap);
     let gold = stored.draw_gold;
     let decision = settings.settle(decision, &draw, gold, &balance, previous);
     let ranking = settings.ranking_of(&decision);
@@ -105,10 +109,11 @@ fn probes_of(
     stored: &StoredRollouts<'_>,
 ) -> Result<Vec<Pool>, Unanswerable> {
     let candidates = settings.controller.candidates();
-    let find = |t: &f64| stored.probes.iter().find(|pool| pool.temperature == *t);
-    let wanted: Vec<f64> = candidates.iter().copied().filter(|t| find(t).is_none()).collect();
+    let find = |way: &Sampling| stored.probes.iter().find(|pool| pool.sampling() == *way);
+    let wanted: Vec<Sampling> =
+        candidates.iter().copied().filter(|way| find(way).is_none()).collect();
     if !wanted.is_empty() {
-        let stored_at = stored.probes.iter().map(|pool| pool.temperature).collect();
+        let stored_at = stored.probes.iter().map(Pool::sampling).collect();
         let iteration = stored.iteration;
         return Err(Unanswerable::Temperatures { iteration, wanted, stored: stored_at });
     }
@@ -117,15 +122,11 @@ fn probes_of(
         Search::Exhaustive => settings.probe_queries,
         Search::Racing => usize::MAX,
     };
-    Ok(pools.map(|pool| first(pool, most, settings.samples_per_query)).collect())
+    Ok(pools.map(|pool| pool.first(most, settings.samples_per_query)).collect())
 }
 
-/// The first queries of a pool and the first samples of each: what a smaller draw of the same run
-/// would have drawn, since a rollout depends on its coordinates only.
-fn first(pool: &Pool, queries: usize, samples: usize) -> Pool {
-    let wanted = |index: u32| (index as usize) < samples;
-    let groups = pool.groups.iter().take(queries);
-    let cut =
-        groups.map(|group| group.iter().filter(|r| wanted(r.sample_index)).copied().collect());
-    Pool { temperature: pool.temperature, groups: cut.collect() }
+/// Samples of a query that a draw holds.
+fn drawn(draw: &Pool) -> usize {
+    let indices = draw.groups.iter().flatten().map(|response| response.sample_index as usize + 1);
+    indices.max().unwrap_or(usize::MAX)
 }

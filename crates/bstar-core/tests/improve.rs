@@ -1,6 +1,7 @@
 //! The improve loop with scripted stand-ins: methods, decisions, resume and failure.
 
 mod curriculum;
+mod knobs;
 mod planned;
 mod racing;
 mod rows;
@@ -10,10 +11,11 @@ use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{Adaptation, Configuration, Controller, choose};
 use bstar_core::curriculum::QueryOrder;
 use bstar_core::evaluate::EvaluationSettings;
-use bstar_core::event::{Event, Piece};
+use bstar_core::event::{Activity, Event, Piece};
 use bstar_core::improve::{ImproveSettings, Improver, improve};
+use bstar_core::knobs::KnobGrid;
 use bstar_core::method::Method;
-use bstar_core::ports::{Checkpoint, Decoding, Ledger, RewardHead};
+use bstar_core::ports::{Checkpoint, Decoding, Example, Ledger, RewardHead};
 use bstar_core::preset::Preset;
 use bstar_core::race::Search;
 use bstar_core::ranking::GoldSolutions;
@@ -67,12 +69,13 @@ fn settings(method: Method) -> ImproveSettings {
         gold_solutions: GoldSolutions::Exclude,
         controller: Controller {
             adaptation: method.spec().adaptation,
-            fixed: Configuration { temperature: 1.0, threshold: 0.0 },
+            fixed: Configuration::new(1.0, 0.0),
             temperatures: vec![0.5, 1.0, 1.5],
             thresholds: (-5..=5).map(|i| f64::from(i) / 5.0).collect(),
             ties: preset.ties,
             threshold_from: preset.threshold_from,
             hysteresis: 0.0,
+            knobs: KnobGrid::default(),
         },
         steps_per_iteration: 6,
         batch_size: 8,
@@ -111,11 +114,7 @@ fn run_on(
 ) -> Result<ScriptedPolicy, Fault> {
     let mut policy = base();
     let given = TableReward(ScriptedPolicy::FRESH_SCORES.to_vec());
-    let example = |index: usize| bstar_core::ports::Example {
-        prompt: format!("train{index}").as_str().into(),
-        response: "gold".into(),
-    };
-    let supervised: Vec<_> = (0..30).map(example).collect();
+    let supervised = supervised();
     improve(&mut Improver {
         settings,
         task,
@@ -125,6 +124,14 @@ fn run_on(
         ledger,
     })?;
     Ok(policy)
+}
+
+fn supervised() -> Vec<Example> {
+    let example = |index: usize| Example {
+        prompt: format!("train{index}").as_str().into(),
+        response: "gold".into(),
+    };
+    (0..30).map(example).collect()
 }
 
 fn events(ledger: &Memory) -> Vec<Event> {
@@ -274,6 +281,7 @@ fn with_reward_training(start: RewardStart) -> ImproveSettings {
             responses: 4,
             completions: 3,
             decoding: settings.decoding.clone(),
+            most_ungradable: settings.most_ungradable,
         },
         queries: 10,
         held_out: 0.2,
@@ -335,6 +343,58 @@ fn a_run_with_a_reward_model_killed_at_every_operation_ends_like_one_that_was_no
             assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
         }
     }
+}
+
+#[test]
+fn a_run_goes_on_with_the_reward_model_that_it_was_given_and_with_no_other() {
+    let settings = settings(Method::BStar);
+    let mut ledger = Memory::new(base());
+    ledger.fail_after(60);
+    run(&settings, &mut ledger).expect_err("killed");
+    ledger.reopen();
+    let mut go_on = |scores: &[f64]| {
+        improve(&mut Improver {
+            settings: &settings,
+            task: &EchoTask::new(100),
+            supervised: &supervised(),
+            policy: &mut base(),
+            reward_model: Some(TableReward(scores.to_vec())),
+            ledger: &mut ledger,
+        })
+    };
+    let fault = go_on(&[1.0]).expect_err("another model");
+    assert_eq!(fault.class, FaultClass::Run);
+    assert!(fault.message.contains("another reward model"), "{fault}");
+    go_on(&ScriptedPolicy::FRESH_SCORES).expect("the same model");
+}
+
+#[test]
+fn a_score_that_is_not_finite_is_refused() {
+    let settings = settings(Method::BStar);
+    for score in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+        let mut ledger = Memory::new(base());
+        let fault = improve(&mut Improver {
+            settings: &settings,
+            task: &EchoTask::new(100),
+            supervised: &supervised(),
+            policy: &mut base(),
+            reward_model: Some(TableReward(vec![score])),
+            ledger: &mut ledger,
+        })
+        .expect_err("no score");
+        assert_eq!(fault.class, FaultClass::Training);
+        assert!(fault.message.contains(&format!("the score {score}")), "{fault}");
+    }
+}
+
+#[test]
+fn an_interrupt_is_heard_while_held_out_steps_are_scored() {
+    let settings = with_reward_training(RewardStart::Policy);
+    let mut ledger = Memory::new(base());
+    ledger.interrupt_at(Activity::MeasureRewardModel);
+    let fault = run(&settings, &mut ledger).expect_err("interrupted");
+    assert_eq!(fault.class, FaultClass::Interrupted);
+    assert!(!events(&ledger).iter().any(|e| matches!(e, Event::RewardModelTrained { .. })));
 }
 
 #[test]

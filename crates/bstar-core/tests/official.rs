@@ -148,7 +148,8 @@ fn pool(problem: &Problem, temperature: f64) -> (Pool, Vec<Option<u64>>) {
     };
     let group = |query: &Query| (0..).zip(&query.samples).map(response).collect();
     let gold = |query: &Query| Some(exact_hash(&query.gold));
-    let pool = Pool { temperature, groups: problem.queries.iter().map(group).collect() };
+    let groups = problem.queries.iter().map(group).collect();
+    let pool = Pool { temperature, top_p: None, groups };
     (pool, problem.queries.iter().map(gold).collect())
 }
 

@@ -30,6 +30,7 @@ fn group(rows: &[(u8, u8, i32)]) -> Vec<ScoredResponse> {
 fn pools() -> impl Strategy<Value = Pool> {
     prop::collection::vec(prop::collection::vec(response(), 0..12), 1..6).prop_map(|groups| Pool {
         temperature: 1.0,
+        top_p: None,
         groups: groups.iter().map(|rows| group(rows)).collect(),
     })
 }
@@ -134,7 +135,8 @@ proptest! {
     fn the_choice_is_the_best_cell_of_the_grid(pool in pools()) {
         let thresholds: Vec<f64> = (-10..=10).map(|i| f64::from(i) / 10.0).collect();
         let rules = ranking(Deduplication::BeforeRanking);
-        let cold = Pool { temperature: 0.5, groups: pool.groups.iter().rev().cloned().collect() };
+        let groups = pool.groups.iter().rev().cloned().collect();
+        let cold = Pool { temperature: 0.5, top_p: None, groups };
         let grid = surface(&[pool.clone(), cold], &[], &rules, &rule(CapRule::Uncapped), &thresholds);
         prop_assert_eq!(grid.len(), 42);
         for ties in [TieRule::Documented, TieRule::FirstFound] {
@@ -196,7 +198,7 @@ proptest! {
         let mut plain = ranking(Deduplication::BeforeRanking);
         plain.reward.scale = RewardScale::Rank;
         plain.verified_above = Some(0.2);
-        let probes = [Pool { temperature: 0.5, groups: others.groups }, pool];
+        let probes = [Pool { temperature: 0.5, top_p: None, groups: others.groups }, pool];
         let changed = probes.each_ref().map(stretched);
         let thresholds: Vec<f64> = (-20..=20).map(|i| f64::from(i) / 10.0).collect();
         let rule = rule(CapRule::ToPool { target: 8, limit: 12 });

@@ -24,13 +24,13 @@ fn group(rows: &[(&str, bool, f64)]) -> Vec<ScoredResponse> {
 fn pool_a() -> Pool {
     let q1 = [("a1", true, 4.0), ("a2", true, 2.0), ("a2", true, 2.0), ("a3", false, -3.0)];
     let q2 = [("b1", false, 1.0), ("b2", false, -2.0), ("b3", true, -1.0), ("b4", false, -4.0)];
-    Pool { temperature: 0.5, groups: vec![group(&q1), group(&q2)] }
+    Pool { temperature: 0.5, top_p: None, groups: vec![group(&q1), group(&q2)] }
 }
 
 fn pool_b() -> Pool {
     let q1 = [("c1", true, 3.0), ("c2", true, 1.0), ("c3", true, -2.0), ("c4", false, 0.5)];
     let q2 = [("d1", true, 0.5), ("d2", false, -0.4), ("d3", false, -3.0), ("d4", false, 2.0)];
-    Pool { temperature: 1.0, groups: vec![group(&q1), group(&q2)] }
+    Pool { temperature: 1.0, top_p: None, groups: vec![group(&q1), group(&q2)] }
 }
 
 fn recommended() -> RankingRule {

@@ -10,7 +10,7 @@ use crate::config::{ConfigError, ModelConfig, all_finite};
 use crate::files::{self, FileError};
 use crate::tensor_file::{read_tensors, write_tensors};
 use crate::trainer::DIVERGED_HINT;
-use crate::weights::Weights;
+use crate::weights::{WeightTensor, Weights};
 use bstar_core::{Fault, FaultClass};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,23 +113,10 @@ impl Weights {
     /// Loads `config.json` and the tensors of a model folder.
     pub fn load(dir: &Path) -> Result<Self, FolderError> {
         let config = load_config(dir)?;
-        let shapes: BTreeMap<_, _> = config.tensor_shapes().into_iter().collect();
-        let mut tensors = BTreeMap::new();
-        for path in tensor_files(dir)? {
-            for (name, tensor) in read_tensors(&path, |name, found| {
-                expected_shape(&config, &shapes, name, found, &path)
-            })? {
-                if tensors.insert(name.clone(), tensor).is_some() {
-                    let reason = format!("tensor `{name}` is also in another file of the folder");
-                    return Err(FolderError::Broken { path, reason });
-                }
-            }
-        }
-        if let Some(missing) = shapes.into_keys().find(|name| !tensors.contains_key(name)) {
-            let single = dir.join(MODEL_FILE);
-            let path = if single.exists() { single } else { dir.into() };
-            return Err(FolderError::MissingTensor { tensor: missing, path });
-        }
+        // Older files store tied heads twice.
+        let tied = config.tie_word_embeddings;
+        let tensors =
+            read_folder(dir, &config.tensor_shapes(), |name| tied && name == "lm_head.weight")?;
         Ok(Self::from_tensors(config, tensors))
     }
 
@@ -171,6 +158,43 @@ fn load_config(dir: &Path) -> Result<ModelConfig, FolderError> {
     Ok(config)
 }
 
+/// The tensors of these names and shapes, all of them, out of a folder; any other is an error, unless
+/// it is `redundant` or a table that is computed, which older files store.
+pub(crate) fn read_folder(
+    dir: &Path,
+    shapes: &[(String, Vec<usize>)],
+    redundant: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, WeightTensor>, FolderError> {
+    let shapes: BTreeMap<_, _> =
+        shapes.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
+    let mut tensors = BTreeMap::new();
+    for path in tensor_files(dir)? {
+        let check = |name: &str, found: &[usize]| match shapes.get(name) {
+            Some(expected) if *expected == found => Ok(true),
+            Some(expected) => Err(FolderError::Shape {
+                tensor: name.into(),
+                path: path.clone(),
+                found: found.to_vec(),
+                expected: (*expected).clone(),
+            }),
+            None if name.ends_with("rotary_emb.inv_freq") || redundant(name) => Ok(false),
+            None => Err(FolderError::UnknownTensor { tensor: name.into(), path: path.clone() }),
+        };
+        for (name, tensor) in read_tensors(&path, check)? {
+            if tensors.insert(name.clone(), tensor).is_some() {
+                let reason = format!("tensor `{name}` is also in another file of the folder");
+                return Err(FolderError::Broken { path, reason });
+            }
+        }
+    }
+    if let Some(missing) = shapes.into_keys().find(|name| !tensors.contains_key(*name)) {
+        let single = dir.join(MODEL_FILE);
+        let path = if single.exists() { single } else { dir.into() };
+        return Err(FolderError::MissingTensor { tensor: missing.into(), path });
+    }
+    Ok(tensors)
+}
+
 /// The safetensors files of a folder, each once, in the order of their names.
 fn tensor_files(dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let index_path = dir.join(INDEX_FILE);
@@ -191,29 +215,6 @@ fn tensor_files(dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
         names.insert(name.to_owned());
     }
     Ok(names.into_iter().map(|name| dir.join(name)).collect())
-}
-
-fn expected_shape(
-    config: &ModelConfig,
-    shapes: &BTreeMap<String, Vec<usize>>,
-    name: &str,
-    found: &[usize],
-    path: &Path,
-) -> Result<bool, FolderError> {
-    // Older files store tables that are computed, and tied heads twice.
-    let redundant = name.ends_with("rotary_emb.inv_freq")
-        || (config.tie_word_embeddings && name == "lm_head.weight");
-    match shapes.get(name) {
-        Some(expected) if expected == found => Ok(true),
-        Some(expected) => Err(FolderError::Shape {
-            tensor: name.into(),
-            path: path.into(),
-            found: found.to_vec(),
-            expected: expected.clone(),
-        }),
-        None if redundant => Ok(false),
-        None => Err(FolderError::UnknownTensor { tensor: name.into(), path: path.into() }),
-    }
 }
 
 pub(crate) fn read_json(path: &Path) -> Result<Value, FolderError> {

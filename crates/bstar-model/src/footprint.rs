@@ -5,6 +5,7 @@
 
 use crate::config::ModelConfig;
 use crate::lora::{LoraSettings, LoraTarget};
+use bstar_core::ports::RewardHead;
 use serde::{Deserialize, Serialize};
 
 /// How much a model is.
@@ -33,12 +34,16 @@ pub struct NumberBytes {
 const HEAD_BYTES: f64 = 120.0;
 
 impl ModelNumbers {
-    /// Of a model of this shape that is trained whole (rank 0) or by an adapter.
-    pub fn new(config: &ModelConfig, lora: &LoraSettings) -> Self {
+    /// Of a model of this shape that is trained whole (rank 0) or by an adapter, and of a reward model
+    /// with this head.
+    pub fn new(config: &ModelConfig, lora: &LoraSettings, head: RewardHead) -> Self {
         let shapes = config.tensor_shapes();
         let parameters = config.parameter_count();
-        let head = if config.tie_word_embeddings { 0 } else { config.vocab_size };
-        let reward_model = parameters - head * config.hidden_size + config.hidden_size + 1;
+        let logits = if config.tie_word_embeddings { 0 } else { config.vocab_size };
+        let reward_model = 1 + match head {
+            RewardHead::Scalar => parameters - logits * config.hidden_size + config.hidden_size,
+            RewardHead::Token => parameters,
+        };
         let (trained, tensors) = match lora.rank {
             0 => (parameters, shapes.len()),
             rank => {
@@ -92,7 +97,7 @@ mod tests {
     use crate::size::ModelSize;
     use crate::tokenizer::Tokenizer;
     use bstar_core::RngKey;
-    use bstar_core::ports::{Policy as _, RewardHead};
+    use bstar_core::ports::Policy as _;
     use std::path::Path;
 
     const F32: NumberBytes = NumberBytes { weight: 4.0, moment: 4.0 };
@@ -109,7 +114,8 @@ mod tests {
         let (key, settings) = (RngKey::from_seed(1), OptimizerSettings::default());
         let policy = EmbeddedPolicy::from_scratch(ModelSize::PICO, tokenizer, 64, key, settings);
         let whole = LoraSettings::default();
-        let numbers = ModelNumbers::new(&policy.weights().config, &whole);
+        let (config, scalar) = (&policy.weights().config, RewardHead::Scalar);
+        let numbers = ModelNumbers::new(config, &whole, scalar);
         let folder = tempfile::tempdir().unwrap();
         let near = |found: f64, foretold: f64| {
             assert!((found / foretold - 1.0).abs() < 0.02, "{found} {foretold}");
@@ -120,9 +126,12 @@ mod tests {
         policy.save_trainer_state(&model).unwrap();
         near(bytes_in(&model), numbers.checkpoint(F32, held));
 
-        let reward = folder.path().join("reward");
-        policy.reward_model(RewardHead::Scalar, key).unwrap().save(&reward).unwrap();
-        near(bytes_in(&reward), numbers.saved_reward_model(F32, held));
+        for head in [scalar, RewardHead::Token] {
+            let reward = folder.path().join(format!("{head:?}"));
+            policy.reward_model(head, key).unwrap().save(&reward).unwrap();
+            let numbers = ModelNumbers::new(config, &whole, head);
+            near(bytes_in(&reward), numbers.saved_reward_model(F32, held));
+        }
 
         let lora = LoraSettings { rank: 8, ..whole };
         let adapted = EmbeddedPolicy::with_adapter(&model, settings, lora.clone(), key).unwrap();
@@ -130,7 +139,7 @@ mod tests {
         adapted.save(&saved).unwrap();
         adapted.save_trainer_state(&saved).unwrap();
         let config = &adapted.weights().config;
-        let numbers = ModelNumbers::new(config, &lora);
+        let numbers = ModelNumbers::new(config, &lora, scalar);
         assert_eq!(numbers.trained, Adapter::fresh(config, lora, key).factors().len() as f64);
         near(bytes_in(&saved), numbers.checkpoint(F32, 0.0));
     }

@@ -2,6 +2,7 @@
 //!
 //! | module | its job |
 //! |---|---|
+//! | [`compute`] | how: `f32` or `bf16`, how much at once, what is kept |
 //! | [`config`], [`size`] | the shape of a model; one dial from which a whole shape is derived |
 //! | [`weights`], [`folder`] | named `f32` tensors and their Hugging Face folder |
 //! | [`tokenizer`] | text to token ids and back |
@@ -23,6 +24,7 @@
 extern crate self as bstar_model;
 
 mod chat;
+pub mod compute;
 pub mod config;
 pub mod decode;
 pub mod device;
@@ -37,6 +39,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod peak;
 pub mod policy;
+mod product;
 pub mod reward_model;
 pub mod size;
 mod stops;

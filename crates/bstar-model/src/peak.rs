@@ -3,12 +3,15 @@
 //! Measured with the kernels that the engine itself uses, on every thread of the pool at once, so
 //! that a share of the peak says how well the engine uses them, not how good they are.
 
+use crate::compute::Precision;
 use crate::ops::matmul::{Matrix, MatrixMut, Write, matmul};
+use crate::product::kernel::Unit;
+use crate::product::{Panels, Right, multiply};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
-/// The most `f32` operations a second in matrix products, over all threads together.
-pub fn product_rate() -> f64 {
+/// The most operations a second in matrix products, over all threads together.
+pub fn product_rate(precision: Precision) -> f64 {
     /// Width of the square matrices: large enough for the kernels, small enough for the caches.
     const WIDTH: usize = 768;
     let operations = 2.0 * (WIDTH as f64).powi(3);
@@ -17,13 +20,19 @@ pub fn product_rate() -> f64 {
             (0..WIDTH * WIDTH).map(|i| ((i + shift) % 7) as f32 - 3.0).collect()
         };
         let (lhs, rhs, mut product) = (numbers(0), numbers(3), numbers(5));
+        let (lhs, rhs) = (Matrix::new(&lhs, WIDTH, WIDTH), Matrix::new(&rhs, WIDTH, WIDTH));
+        let mut packed = Panels::default();
+        packed.pack(rhs);
         let start = Instant::now();
         let mut products = 0.0;
         while start.elapsed() < WINDOW {
             let to = MatrixMut::new(&mut product, WIDTH, WIDTH);
-            let lhs = Matrix::new(&lhs, WIDTH, WIDTH);
-            let rhs = Matrix::new(&rhs, WIDTH, WIDTH);
-            matmul(to, Write::Replace, lhs, rhs);
+            match precision {
+                Precision::F32 => matmul(to, Write::Replace, lhs, rhs),
+                Precision::Bf16 => {
+                    multiply(Unit::Best, to, Write::Replace, lhs, Right::Packed(&packed));
+                }
+            }
             products += 1.0;
         }
         products * operations / start.elapsed().as_secs_f64()

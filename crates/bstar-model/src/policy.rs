@@ -15,6 +15,7 @@
 mod adapted;
 mod speed;
 
+use crate::compute::ComputeSettings;
 use crate::decode::{DecodeRequest, Decoder, Ends, Generation};
 use crate::device::{Device, DeviceDecoder, DeviceTrainer};
 use crate::engine::{Outcome, Sampler, Training};
@@ -43,6 +44,7 @@ pub struct EmbeddedPolicy {
     optimizer: AdamW,
     /// Where it trains and samples; none is the CPU.
     device: Option<Device>,
+    compute: ComputeSettings,
     /// There if an adapter is trained.
     adapted: Option<Adapted>,
     /// Made of the weights when first needed, dropped when they change.
@@ -89,6 +91,12 @@ impl EmbeddedPolicy {
         self.sampler = None;
     }
 
+    /// From now on the policy, and reward models made from it, compute in this way.
+    pub fn compute_with(&mut self, compute: ComputeSettings) {
+        self.compute = compute;
+        self.sampler = None;
+    }
+
     /// From now on a prompt is a user's message, put into the chat template of the model.
     pub fn use_chat_template(&mut self) -> Result<(), Fault> {
         Ok(self.tokenizer.use_chat_template()?)
@@ -116,8 +124,9 @@ impl EmbeddedPolicy {
             tokenizer.use_chat_template()?;
         }
         let (device, cache_bytes) = (self.device.take(), self.cache_bytes);
+        let compute = self.compute;
         *self = Self::from_parts(weights, tokenizer, *self.optimizer.settings());
-        self.cache_bytes = cache_bytes;
+        (self.compute, self.cache_bytes) = (compute, cache_bytes);
         self.use_device(device);
         Ok(())
     }
@@ -196,6 +205,10 @@ impl EmbeddedPolicy {
     }
 
     /// The settings of its optimizer.
+    pub(crate) fn compute_settings(&self) -> ComputeSettings {
+        self.compute
+    }
+
     pub(crate) fn optimizer_settings(&self) -> OptimizerSettings {
         *self.optimizer.settings()
     }
@@ -203,8 +216,17 @@ impl EmbeddedPolicy {
     fn from_parts(weights: Weights, tokenizer: Tokenizer, settings: OptimizerSettings) -> Self {
         let optimizer = AdamW::new(settings, weights.config.parameter_count());
         let version = weights.fingerprint();
-        let (device, adapted, sampler, cache_bytes) = (None, None, None, None);
-        Self { weights, tokenizer, optimizer, device, adapted, sampler, cache_bytes, version }
+        Self {
+            weights,
+            tokenizer,
+            optimizer,
+            device: None,
+            compute: ComputeSettings::default(),
+            adapted: None,
+            sampler: None,
+            cache_bytes: None,
+            version,
+        }
     }
 
     fn trained(&self) -> Trained<'_> {
@@ -221,12 +243,12 @@ impl EmbeddedPolicy {
         let trainer = match (&self.device, &self.adapted) {
             (None, None) => {
                 let trainer = Trainer::new(config, self.weights.to_flat(), optimizer.clone());
-                return Ok(Training::Cpu(Box::new(trainer)));
+                return Ok(Training::Cpu(Box::new(trainer.computing(self.compute))));
             }
             (None, Some(Adapted { base, adapter, .. })) => {
                 let (base, adapter) = (Arc::clone(base), adapter.clone());
                 let trainer = Trainer::with_adapter(base, adapter, optimizer.clone());
-                return Ok(Training::Cpu(Box::new(trainer)));
+                return Ok(Training::Cpu(Box::new(trainer.computing(self.compute))));
             }
             (Some(device), None) => {
                 DeviceTrainer::new(device, config, &self.weights.to_flat(), optimizer)?
@@ -243,7 +265,8 @@ impl EmbeddedPolicy {
         let sampler = match (self.sampler.take(), &self.device) {
             (Some(sampler), _) => sampler,
             (None, None) => {
-                let mut decoder = Decoder::new(&self.weights);
+                let precision = self.compute.precision;
+                let mut decoder = Decoder::with_precision(&self.weights, precision);
                 if let Some(bytes) = self.cache_bytes {
                     decoder.limit_cache(bytes);
                 }
@@ -430,7 +453,7 @@ fn load_model(dir: &Path) -> Result<(Weights, Tokenizer), Fault> {
 
 fn load_adapted(base: &Path, adapter: &Path) -> Result<(Weights, Tokenizer), Fault> {
     let (base, tokenizer) = load_model(base)?;
-    Ok((Adapter::load(adapter, &base.config)?.merged(&base), tokenizer))
+    Ok((Adapter::load_onto(&base, adapter)?.merged(&base), tokenizer))
 }
 
 fn run_steps(

@@ -1,7 +1,7 @@
 //! Text to token ids and back, around the `tokenizers` crate.
 //!
 //! A tokenizer is trained here or loaded from a folder, where it may be a vocabulary and merges
-//! ([`byte_level`]); either way it becomes a plain `tokenizer.json` that `transformers` and vLLM open. Text never turns into a special token: a response that spells
+//! (`byte_level`); either way it becomes a plain `tokenizer.json` that `transformers` and vLLM open. Text never turns into a special token: a response that spells
 //! `<eos>` is six characters. Prompts are encoded with what the tokenizer puts around a text (a
 //! beginning-of-sequence token, say), responses without; the end-of-sequence token is added by
 //! whoever trains. Decoding leaves special tokens and unknown ids out.
@@ -113,7 +113,10 @@ impl From<TokenizerError> for Fault {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// Every token that ends a response in sampling.
     eos: Vec<u32>,
+    /// The one of them that ends a response in training.
+    taught_eos: u32,
     pad: Option<u32>,
     /// The files that make it up, by name, written out as they came.
     files: BTreeMap<&'static str, Vec<u8>>,
@@ -189,8 +192,9 @@ impl Tokenizer {
     }
 
     /// Loads `tokenizer.json` from a model folder, or makes it from the files of a byte-level
-    /// tokenizer. `eos` are the end-of-sequence tokens that the
-    /// model names; if it names none, `tokenizer_config.json` must.
+    /// tokenizer. `eos` are the end-of-sequence tokens that the model names; if it names none,
+    /// `tokenizer_config.json` must. Where it names one of several, that is what ends a response in
+    /// training: a model that was taught to chat ends its turn with it, and it need not be the first.
     pub fn load(dir: &Path, eos: &[u32]) -> Result<Self, TokenizerError> {
         let mut found = BTreeMap::new();
         for name in FILES {
@@ -226,8 +230,10 @@ impl Tokenizer {
             [] => vec![named("eos_token").ok_or_else(|| TokenizerError::NoEos(dir.into()))?],
             named => named.to_vec(),
         };
+        let taught_eos = named("eos_token").filter(|token| eos.contains(token)).unwrap_or(eos[0]);
         let pad = named("pad_token");
-        Ok(Self { dir: Some(dir.into()), ..Self::assembled(inner, eos, pad, found) })
+        let dir = Some(dir.into());
+        Ok(Self { taught_eos, dir, ..Self::assembled(inner, eos, pad, found) })
     }
 
     /// Writes the files of the tokenizer into a folder.
@@ -251,7 +257,7 @@ impl Tokenizer {
 
     /// The token that ends a response in training.
     pub fn eos(&self) -> u32 {
-        self.eos[0]
+        self.taught_eos
     }
 
     /// Every token that ends a response in sampling; not empty.
@@ -384,7 +390,8 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation is always valid");
-        Self { inner, eos, pad, files, dir: None, chat: None }
+        let taught_eos = eos[0];
+        Self { inner, eos, taught_eos, pad, files, dir: None, chat: None }
     }
 }
 

@@ -7,6 +7,7 @@
 //! that step. With an adapter its factors are what is trained; the parameters are those of the model
 //! with the adapter merged.
 
+use crate::compute::{ComputeSettings, HalfWeights, Precision};
 use crate::config::ModelConfig;
 use crate::lora::Adapter;
 use crate::loss::{TokenizedExample, Workspace, response_loss};
@@ -75,6 +76,9 @@ pub struct Trainer {
     /// The gradient of the last batch, in the order of the parameters.
     gradient: Vec<f32>,
     lora: Option<LoraTraining>,
+    compute: ComputeSettings,
+    /// The parameters for products in `bf16`, packed for the step at hand.
+    half: HalfWeights,
 }
 
 /// What is trained instead of all parameters.
@@ -109,8 +113,23 @@ impl Trainer {
         optimizer: AdamW,
         lora: Option<LoraTraining>,
     ) -> Self {
-        let (workspaces, gradient) = (Vec::new(), Vec::new());
-        Self { config, groups, parameters, optimizer, workspaces, gradient, lora }
+        Self {
+            config,
+            groups,
+            parameters,
+            optimizer,
+            workspaces: Vec::new(),
+            gradient: Vec::new(),
+            lora,
+            compute: ComputeSettings::default(),
+            half: HalfWeights::default(),
+        }
+    }
+
+    /// The same, computing in another way.
+    #[must_use]
+    pub fn computing(self, compute: ComputeSettings) -> Self {
+        Self { compute, ..self }
     }
 
     /// The adapter as it is now, if one is trained.
@@ -190,10 +209,16 @@ impl Trainer {
             return Err(TrainerError::Empty);
         }
         let scale = 1.0 / tokens as f32;
-        let transformer = Transformer::new(&self.config, &self.parameters);
+        let ComputeSettings { precision, micro_batch_size, checkpoint_activations } = self.compute;
+        if precision == Precision::Bf16 {
+            self.half.pack(&self.config, &self.parameters);
+        }
+        let transformer = Transformer::new(&self.config, &self.parameters)
+            .in_half((precision == Precision::Bf16).then_some(&self.half))
+            .recomputing(checkpoint_activations);
         let learnable: Vec<_> =
             batch.iter().copied().filter(|example| !example.targets().is_empty()).collect();
-        let parts = parts(&learnable, |example| example.inputs().len());
+        let parts = parts(&learnable, micro_batch_size, |example| example.inputs().len());
         let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
         let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
             response_loss(&transformer, part, scale, workspace)
@@ -245,16 +270,23 @@ const LARGEST_PART: usize = 4096;
 
 /// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the
 /// fewest tokens so far (the first of equals). At least [`PARTS`] parts where there are as many
-/// examples; no empty part.
-pub(crate) fn parts<'a, E>(batch: &[&'a E], length: impl Fn(&E) -> usize) -> Vec<Vec<&'a E>> {
+/// examples; no empty part, and none of more than `most` examples unless that is 0.
+pub(crate) fn parts<'a, E>(
+    batch: &[&'a E],
+    most: usize,
+    length: impl Fn(&E) -> usize,
+) -> Vec<Vec<&'a E>> {
     let mut examples = batch.to_vec();
     examples.sort_by_key(|example| Reverse(length(example)));
     let tokens: usize = examples.iter().map(|example| length(example)).sum();
-    let count = tokens.div_ceil(LARGEST_PART).next_multiple_of(PARTS).min(examples.len());
+    let most = if most == 0 { examples.len() } else { most };
+    let needed = tokens.div_ceil(LARGEST_PART).max(examples.len().div_ceil(most.max(1)));
+    let count = needed.next_multiple_of(PARTS).min(examples.len());
     let mut parts = vec![(0, Vec::new()); count];
     for example in examples {
-        let lightest = parts.iter_mut().min_by_key(|(tokens, _)| *tokens);
-        let (tokens, part) = lightest.expect("as many parts as examples, at most");
+        let room = parts.iter_mut().filter(|(_, part): &&mut (usize, Vec<_>)| part.len() < most);
+        let lightest = room.min_by_key(|(tokens, _)| *tokens);
+        let (tokens, part) = lightest.expect("all parts together have room for every example");
         *tokens += length(example);
         part.push(example);
     }
@@ -271,6 +303,7 @@ fn add(sum: &mut [f32], other: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lora::LoraSettings;
     use crate::optimizer::OptimizerSettings;
     use crate::size::ModelSize;
     use crate::weights::Weights;
@@ -365,7 +398,7 @@ mod tests {
         let examples = examples(40);
         let batch: Vec<_> = examples.iter().collect();
         let length = |example: &TokenizedExample| example.inputs().len();
-        let parts = parts(&batch, length);
+        let parts = parts(&batch, 0, length);
         assert_eq!(parts.len(), PARTS);
         let tokens = |part: &Vec<&TokenizedExample>| -> usize {
             part.iter().map(|example| example.inputs().len()).sum()
@@ -373,6 +406,123 @@ mod tests {
         let sizes: Vec<_> = parts.iter().map(tokens).collect();
         assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() < 5, "{sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), tokens(&batch));
-        assert_eq!(super::parts(&batch[..2], length).len(), 2);
+        assert_eq!(super::parts(&batch[..2], 0, length).len(), 2);
+        for most in [1, 3, 7, 39] {
+            let parts = super::parts(&batch, most, length);
+            assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= most), "{most}");
+            assert_eq!(parts.iter().map(tokens).sum::<usize>(), tokens(&batch), "{most}");
+        }
+    }
+
+    #[test]
+    fn a_split_batch_has_the_gradient_of_the_whole() {
+        let examples = examples(23);
+        let batch: Vec<_> = examples.iter().collect();
+        let split = |micro_batch_size| {
+            let compute = ComputeSettings { micro_batch_size, ..ComputeSettings::default() };
+            trainer().computing(compute).gradient(&batch).unwrap()
+        };
+        let whole = split(0);
+        assert_eq!(split(23), whole, "a limit that is not reached changes nothing");
+        for size in [1, 2, 5] {
+            let (report, gradient) = split(size);
+            assert!((report.loss - whole.0.loss).abs() < 1e-6, "{size}: {report:?}");
+            for (found, expected) in gradient.iter().zip(&whole.1) {
+                assert!((found - expected).abs() < 1e-6, "{size}: {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn checkpoints_of_activations_change_no_bit() {
+        let examples = examples(13);
+        let batch: Vec<_> = examples.iter().collect();
+        for precision in [Precision::F32, Precision::Bf16] {
+            let trained = |checkpoint_activations| {
+                let compute =
+                    ComputeSettings { precision, checkpoint_activations, micro_batch_size: 2 };
+                let mut trainer = trainer().computing(compute);
+                for _ in 0..3 {
+                    trainer.step(&batch, 1e-2).unwrap();
+                }
+                trainer.finish()
+            };
+            assert_eq!(trained(true), trained(false), "{precision:?}");
+        }
+    }
+
+    #[test]
+    fn half_precision_learns_like_single_precision() {
+        let examples = examples(16);
+        let batch: Vec<_> = examples.iter().collect();
+        let losses = |precision| -> Vec<f64> {
+            let compute = ComputeSettings { precision, ..ComputeSettings::default() };
+            let mut trainer = trainer().computing(compute);
+            (0..50).map(|_| trainer.step(&batch, 3e-3).unwrap().loss).collect()
+        };
+        let (half, single) = (losses(Precision::Bf16), losses(Precision::F32));
+        assert!(single[49] < 0.5 * single[0], "the curve falls: {single:?}");
+        assert_ne!(half, single);
+        for (step, (half, single)) in half.iter().zip(&single).enumerate() {
+            assert!((half - single).abs() < 0.05, "step {step}: {half} beside {single}");
+        }
+    }
+
+    #[test]
+    fn gradients_in_half_precision_point_where_those_in_single_precision_do() {
+        let examples = examples(16);
+        let batch: Vec<_> = examples.iter().collect();
+        let gradient = |precision| {
+            let compute = ComputeSettings { precision, ..ComputeSettings::default() };
+            trainer().computing(compute).gradient(&batch).unwrap().1
+        };
+        let (half, single) = (gradient(Precision::Bf16), gradient(Precision::F32));
+        let difference: Vec<f32> = half.iter().zip(&single).map(|(h, s)| h - s).collect();
+        let error = gradient_norm(&difference) / gradient_norm(&single);
+        assert!(error > 1e-4 && error < 0.02, "the relative error is {error}");
+    }
+
+    #[test]
+    fn adapters_train_with_checkpoints_and_in_half_precision() {
+        let config = ModelSize::from_width(16).unwrap().config(11, 32, 1);
+        let base = Arc::new(Weights::random(&config, RngKey::from_seed(1)));
+        let examples = examples(16);
+        let batch: Vec<_> = examples.iter().collect();
+        let train = |compute| {
+            let lora = LoraSettings { rank: 4, ..LoraSettings::default() };
+            let adapter = Adapter::fresh(&config, lora, RngKey::from_seed(2));
+            let optimizer = AdamW::new(OptimizerSettings::default(), adapter.factors().len());
+            let mut trainer =
+                Trainer::with_adapter(Arc::clone(&base), adapter, optimizer).computing(compute);
+            let losses: Vec<f64> =
+                (0..30).map(|_| trainer.step(&batch, 1e-2).unwrap().loss).collect();
+            (losses, trainer.adapter().unwrap().clone())
+        };
+        let plain = ComputeSettings::default();
+        let single = train(plain);
+        assert!(single.0[29] < single.0[0] - 0.2, "{:?}", single.0);
+        assert!(train(ComputeSettings { checkpoint_activations: true, ..plain }) == single);
+        let split = train(ComputeSettings { micro_batch_size: 2, ..plain });
+        let half = train(ComputeSettings { precision: Precision::Bf16, ..plain });
+        assert!((split.0[29] - single.0[29]).abs() < 1e-3, "{:?} {:?}", split.0, single.0);
+        assert!((half.0[29] - single.0[29]).abs() < 0.05, "{:?} {:?}", half.0, single.0);
+    }
+
+    #[test]
+    fn the_bits_of_half_precision_do_not_depend_on_the_number_of_threads() {
+        let examples = examples(13);
+        let batch: Vec<_> = examples.iter().collect();
+        let compute = ComputeSettings { precision: Precision::Bf16, ..ComputeSettings::default() };
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut trainer = trainer().computing(compute);
+                for _ in 0..3 {
+                    trainer.step(&batch, 1e-2).unwrap();
+                }
+                trainer.finish()
+            })
+        };
+        assert_eq!(run(1), run(2));
     }
 }

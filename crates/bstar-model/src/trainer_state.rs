@@ -11,6 +11,7 @@ use crate::optimizer::{AdamW, OptimizerSettings};
 use crate::tensor_file::{read_tensors, write_tensors};
 use bstar_core::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -116,6 +117,18 @@ pub fn load(
     let first = read_moments(FIRST, &trained.tensors, dir)?;
     let second = read_moments(SECOND, &trained.tensors, dir)?;
     Ok(Some(AdamW::resume(settings, state.optimizer_steps, first, second)))
+}
+
+/// The version of the base that the adapter in a folder was trained on, where our trainer state tells.
+/// Other trainers write files of the same name that tell something else.
+pub fn base_of(dir: &Path) -> Result<Option<String>, TrainerStateError> {
+    let path = dir.join(STATE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let state: Value = serde_json::from_slice(&files::read(&path)?)
+        .map_err(|error| TrainerStateError::Broken { path, reason: error.to_string() })?;
+    Ok(StateFile::deserialize(state).ok().and_then(|state| state.base))
 }
 
 const MOMENTS_FILE: &str = "optimizer.safetensors";

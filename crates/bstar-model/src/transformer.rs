@@ -3,7 +3,9 @@
 //! Sequences are packed: their tokens lie one after another in one `(tokens, width)` buffer, so no
 //! work is spent on padding; only attention knows where a sequence begins. The forward pass leaves
 //! in [`Activations`] what the backward pass needs; buffers are kept from step to step, because
-//! fresh memory costs more than the arithmetic of small models. The body is separate from the head
+//! fresh memory costs more than the arithmetic of small models. With checkpoints
+//! ([`Transformer::recomputing`]) only the input of each layer is kept, and the backward pass computes
+//! the rest of a layer again, to the same bits. The body is separate from the head
 //! ([`Head`]), so that another head (the scalar head of a reward model) can stand on the same body.
 //!
 //! The backward pass is written out by hand in the reverse order of the forward pass: `grad_x` is
@@ -12,12 +14,13 @@
 //! and `backward_attention`. Departure from the usual layout: query, key and value weights are one matrix,
 //! gate and up another; see [`crate::parameters`].
 
+use crate::compute::{HalfWeights, Precision};
 use crate::config::ModelConfig;
 use crate::ops::attention::{Attention, Scratch};
 use crate::ops::bias::{bias_backward, fill_rows};
 use crate::ops::gather::{gather_rows, gather_rows_backward};
 use crate::ops::head_norms::{HeadNorms, HeadWeights};
-use crate::ops::linear::Linear;
+use crate::ops::linear::{Linear, Weight};
 use crate::ops::matmul::Write;
 use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
 use crate::ops::swiglu::{swiglu, swiglu_backward};
@@ -58,6 +61,8 @@ impl PackedTokens {
 #[derive(Debug, Default)]
 pub struct Activations {
     layers: Vec<LayerActivations>,
+    /// With checkpoints: the layer at hand, of which `layers` keeps the input only.
+    recomputed: LayerActivations,
     /// The residual stream after the last layer.
     last: Vec<f32>,
     /// `last`, normalised.
@@ -104,6 +109,8 @@ pub struct Transformer<'a> {
     parameters: &'a [f32],
     ranges: Vec<Range<usize>>,
     epsilon: f32,
+    half: Option<&'a HalfWeights>,
+    recomputes: bool,
 }
 
 impl<'a> Transformer<'a> {
@@ -116,7 +123,19 @@ impl<'a> Transformer<'a> {
         let ranges = parameter_groups(config).into_iter().map(|group| group.range).collect();
         #[expect(clippy::cast_possible_truncation, reason = "activations are f32")]
         let epsilon = config.rms_norm_eps as f32;
-        Self { config, parameters, ranges, epsilon }
+        Self { config, parameters, ranges, epsilon, half: None, recomputes: false }
+    }
+
+    /// The same with products in `bf16`, if its matrices are given: those of the same parameters.
+    #[must_use]
+    pub fn in_half(self, half: Option<&'a HalfWeights>) -> Self {
+        Self { half, ..self }
+    }
+
+    /// The same with or without checkpoints of activations: less memory for a second forward pass.
+    #[must_use]
+    pub fn recomputing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
     }
 
     /// Width of the hidden states.
@@ -137,13 +156,13 @@ impl<'a> Transformer<'a> {
     /// The language-model head.
     pub fn head(&self) -> Head<'a> {
         let tied = self.config.tie_word_embeddings;
-        let range =
-            if tied { &self.ranges[EMBEDDING] } else { &self.ranges[self.ranges.len() - 1] };
+        let group = if tied { EMBEDDING } else { self.ranges.len() - 1 };
         Head {
             width: self.config.hidden_size,
             vocabulary: self.config.vocab_size,
-            range: range.clone(),
-            weight: &self.parameters[range.clone()],
+            range: self.ranges[group].clone(),
+            weight: self.matrix(group),
+            precision: self.precision(),
         }
     }
 
@@ -156,16 +175,23 @@ impl<'a> Transformer<'a> {
         packed: &PackedTokens,
         activations: &'b mut Activations,
     ) -> &'b [f32] {
-        let Activations { layers, last, hidden, scratch, gradients: _ } = activations;
+        let Activations { layers, recomputed, last, hidden, scratch, gradients: _ } = activations;
         let size = packed.tokens.len() * self.config.hidden_size;
         layers.resize_with(self.config.num_hidden_layers, LayerActivations::default);
         let attention = Attention::new(self.config, &packed.sequences);
         // `last` travels through the layers as the residual stream.
         last.resize(size, 0.0);
         gather_rows(self.weight(EMBEDDING), self.config.hidden_size, &packed.tokens, last);
-        for (layer, activations) in layers.iter_mut().enumerate() {
+        for (layer, kept) in layers.iter_mut().enumerate() {
+            let activations = if self.recomputes {
+                copy(last, &mut kept.input);
+                &mut *recomputed
+            } else {
+                kept
+            };
             self.forward_attention(layer, &attention, last, activations, scratch);
-            self.forward_feed_forward(layer, activations, last);
+            self.forward_gate(layer, activations);
+            self.forward_down(layer, activations, last);
         }
         hidden.resize(size, 0.0);
         rms_norm(last, self.weight(self.final_norm()), self.epsilon, hidden);
@@ -184,13 +210,20 @@ impl<'a> Transformer<'a> {
         grad_hidden: &[f32],
         gradients: &mut [f32],
     ) {
-        let Activations { layers, last, hidden: _, scratch, gradients: room } = activations;
+        let Activations { layers, recomputed, last, hidden: _, scratch, gradients: room } =
+            activations;
         let attention = Attention::new(self.config, &packed.sequences);
         room.x.clear();
         room.x.resize(grad_hidden.len(), 0.0);
         let norm = self.final_norm();
         self.backward_norm(norm, last, grad_hidden, &mut room.x, gradients);
-        for (layer, activations) in layers.iter().enumerate().rev() {
+        for (layer, kept) in layers.iter().enumerate().rev() {
+            // Of the last layer everything is still there.
+            if self.recomputes && layer + 1 < layers.len() {
+                self.forward_attention(layer, &attention, &kept.input, recomputed, scratch);
+                self.forward_gate(layer, recomputed);
+            }
+            let activations = if self.recomputes { &*recomputed } else { kept };
             self.backward_feed_forward(layer, activations, room, gradients);
             self.backward_attention(layer, &attention, activations, room, gradients, scratch);
         }
@@ -222,7 +255,8 @@ impl<'a> Transformer<'a> {
                 Write::Add
             }
         };
-        product.forward(normed_input, self.layer_weight(layer, QKV), write, qkv);
+        let weight = self.layer_matrix(layer, QKV);
+        product.forward(normed_input, weight, write, qkv);
         if let Some(groups) = self.head_norm_groups() {
             copy(qkv, raw_qkv);
             let weights = groups.map(|group| self.layer_weight(layer, group));
@@ -232,28 +266,31 @@ impl<'a> Transformer<'a> {
         attention.forward(self.config.window(layer), qkv, attended, scratch);
         copy(input, middle);
         let product = self.output_product(tokens);
-        product.forward(attended, self.layer_weight(layer, OUTPUT), Write::Add, middle);
+        let weight = self.layer_matrix(layer, OUTPUT);
+        product.forward(attended, weight, Write::Add, middle);
     }
 
-    /// From `activations.middle` to the stream in `x`.
-    fn forward_feed_forward(
-        &self,
-        layer: usize,
-        activations: &mut LayerActivations,
-        x: &mut Vec<f32>,
-    ) {
+    /// From `activations.middle` to `activations.activated`.
+    fn forward_gate(&self, layer: usize, activations: &mut LayerActivations) {
         let LayerActivations { middle, normed_middle, gate_up, activated, .. } = activations;
         let tokens = middle.len() / self.config.hidden_size;
         normed_middle.resize(middle.len(), 0.0);
         rms_norm(middle, self.layer_weight(layer, SECOND_NORM), self.epsilon, normed_middle);
         let product = self.gate_up_product(tokens);
         gate_up.resize(tokens * product.outer, 0.0);
-        product.forward(normed_middle, self.layer_weight(layer, GATE_UP), Write::Replace, gate_up);
+        let weight = self.layer_matrix(layer, GATE_UP);
+        product.forward(normed_middle, weight, Write::Replace, gate_up);
         activated.resize(tokens * self.config.intermediate_size, 0.0);
         swiglu(gate_up, self.config.intermediate_size, activated);
+    }
+
+    /// From `activations.middle` and `activations.activated` to the stream in `x`.
+    fn forward_down(&self, layer: usize, activations: &LayerActivations, x: &mut Vec<f32>) {
+        let LayerActivations { middle, activated, .. } = activations;
         copy(middle, x);
-        let product = self.down_product(tokens);
-        product.forward(activated, self.layer_weight(layer, DOWN), Write::Add, x);
+        let product = self.down_product(middle.len() / self.config.hidden_size);
+        let weight = self.layer_matrix(layer, DOWN);
+        product.forward(activated, weight, Write::Add, x);
     }
 
     fn backward_feed_forward(
@@ -268,16 +305,17 @@ impl<'a> Transformer<'a> {
         let inner = self.config.intermediate_size;
         let tokens = middle.len() / self.config.hidden_size;
         let product = self.down_product(tokens);
-        product.backward_weight(x, activated, &mut gradients[self.layer_range(layer, DOWN)]);
+        let (precision, range) = (self.precision(), self.layer_range(layer, DOWN));
+        product.backward_weight(precision, x, activated, &mut gradients[range]);
         grad_activated.resize(activated.len(), 0.0);
-        product.backward_input(x, self.layer_weight(layer, DOWN), grad_activated);
+        product.backward_input(x, self.layer_matrix(layer, DOWN), grad_activated);
         grad_gate_up.resize(gate_up.len(), 0.0);
         swiglu_backward(gate_up, inner, grad_activated, grad_gate_up);
         let product = self.gate_up_product(tokens);
         let grad_weight = &mut gradients[self.layer_range(layer, GATE_UP)];
-        product.backward_weight(grad_gate_up, normed_middle, grad_weight);
+        product.backward_weight(precision, grad_gate_up, normed_middle, grad_weight);
         normed.resize(middle.len(), 0.0);
-        product.backward_input(grad_gate_up, self.layer_weight(layer, GATE_UP), normed);
+        product.backward_input(grad_gate_up, self.layer_matrix(layer, GATE_UP), normed);
         self.backward_norm(self.layer_group(layer, SECOND_NORM), middle, normed, x, gradients);
     }
 
@@ -294,9 +332,10 @@ impl<'a> Transformer<'a> {
         let GradientRoom { x, normed, qkv: grad_qkv, attended: grad_attended, .. } = room;
         let tokens = input.len() / self.config.hidden_size;
         let product = self.output_product(tokens);
-        product.backward_weight(x, attended, &mut gradients[self.layer_range(layer, OUTPUT)]);
+        let (precision, range) = (self.precision(), self.layer_range(layer, OUTPUT));
+        product.backward_weight(precision, x, attended, &mut gradients[range]);
         grad_attended.resize(attended.len(), 0.0);
-        product.backward_input(x, self.layer_weight(layer, OUTPUT), grad_attended);
+        product.backward_input(x, self.layer_matrix(layer, OUTPUT), grad_attended);
         grad_qkv.resize(qkv.len(), 0.0);
         let window = self.config.window(layer);
         attention.backward(window, qkv, attended, grad_attended, grad_qkv, scratch);
@@ -312,9 +351,9 @@ impl<'a> Transformer<'a> {
         }
         let product = self.qkv_product(tokens);
         let grad_weight = &mut gradients[self.layer_range(layer, QKV)];
-        product.backward_weight(grad_qkv, normed_input, grad_weight);
+        product.backward_weight(precision, grad_qkv, normed_input, grad_weight);
         normed.resize(input.len(), 0.0);
-        product.backward_input(grad_qkv, self.layer_weight(layer, QKV), normed);
+        product.backward_input(grad_qkv, self.layer_matrix(layer, QKV), normed);
         self.backward_norm(self.layer_group(layer, NORM), input, normed, x, gradients);
     }
 
@@ -374,6 +413,18 @@ impl<'a> Transformer<'a> {
         &self.parameters[self.ranges[group].clone()]
     }
 
+    fn precision(&self) -> Precision {
+        if self.half.is_some() { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    fn matrix(&self, group: usize) -> Weight<'a> {
+        Weight { numbers: self.weight(group), half: self.half.map(|half| half.group(group)) }
+    }
+
+    fn layer_matrix(&self, layer: usize, group: usize) -> Weight<'a> {
+        self.matrix(self.layer_group(layer, group))
+    }
+
     fn layer_weight(&self, layer: usize, group: usize) -> &'a [f32] {
         self.weight(self.layer_group(layer, group))
     }
@@ -398,7 +449,8 @@ pub struct Head<'a> {
     width: usize,
     vocabulary: usize,
     range: Range<usize>,
-    weight: &'a [f32],
+    weight: Weight<'a>,
+    precision: Precision,
 }
 
 impl Head<'_> {
@@ -418,8 +470,9 @@ impl Head<'_> {
         grad_hidden: &mut Vec<f32>,
         gradients: &mut [f32],
     ) {
-        let product = self.product(hidden.len() / self.width);
-        product.backward_weight(grad_logits, hidden, &mut gradients[self.range.clone()]);
+        let (product, precision) = (self.product(hidden.len() / self.width), self.precision);
+        let gradient = &mut gradients[self.range.clone()];
+        product.backward_weight(precision, grad_logits, hidden, gradient);
         grad_hidden.resize(hidden.len(), 0.0);
         product.backward_input(grad_logits, self.weight, grad_hidden);
     }

@@ -4,6 +4,7 @@
 //! The shapes are those of the engine comparison in `docs/design/engine.md`. Weights and tokens are
 //! random, the same each time; no response ends early.
 
+use crate::compute::{ComputeSettings, Precision};
 use crate::config::ModelConfig;
 use crate::decode::{DecodeRequest, Decoder, Ends};
 use crate::device::{Device, DeviceDecoder, DeviceTrainer};
@@ -29,6 +30,7 @@ pub struct Workload {
     sequences: usize,
     /// Where it runs; none is the CPU.
     device: Option<Device>,
+    compute: ComputeSettings,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,7 @@ enum Kind {
 pub struct Measurement {
     /// Tokens trained on, or new tokens drawn, a second.
     pub tokens_per_second: f64,
-    /// `f32` operations of matrix products and attention a second; what is computed twice counts
+    /// Operations of matrix products and attention a second; what is computed twice counts
     /// once.
     pub operations_per_second: f64,
     /// Sampling: bytes a second that have to be read at least, every weight once for each token of
@@ -64,14 +66,16 @@ impl Workload {
         };
         let kind = Kind::Train { tokens };
         let name = format!("{size}-train");
-        let device = None;
-        let mut workloads = vec![Self { name, config: config.clone(), kind, sequences, device }];
+        let (device, compute) = (None, ComputeSettings::default());
+        let mut workloads =
+            vec![Self { name, config: config.clone(), kind, sequences, device, compute }];
         workloads.extend(batches.map(|sequences| Self {
             name: format!("{size}-sample-{sequences}"),
             config: config.clone(),
             kind: Kind::Sample { prompt: 32, new: 64 },
             sequences,
             device: None,
+            compute,
         }));
         workloads
     }
@@ -80,6 +84,12 @@ impl Workload {
     #[must_use]
     pub fn on(self, device: Option<Device>) -> Self {
         Self { device, ..self }
+    }
+
+    /// The same, computed in another way.
+    #[must_use]
+    pub fn computing(self, compute: ComputeSettings) -> Self {
+        Self { compute, ..self }
     }
 
     /// The workload with this name.
@@ -102,7 +112,10 @@ impl Workload {
         let parameters = weights.to_flat();
         drop(weights);
         let mut training = match &self.device {
-            None => Training::Cpu(Box::new(Trainer::new(&self.config, parameters, optimizer))),
+            None => {
+                let trainer = Trainer::new(&self.config, parameters, optimizer);
+                Training::Cpu(Box::new(trainer.computing(self.compute)))
+            }
             Some(device) => {
                 let trainer = DeviceTrainer::new(device, &self.config, &parameters, &optimizer)?;
                 Training::Device(Box::new(trainer))
@@ -127,7 +140,7 @@ impl Workload {
     fn sample(&self, prompt: usize, new: usize, tries: usize) -> Result<Measurement, Fault> {
         let weights = Weights::random(&self.config, RngKey::from_seed(1));
         let sampler = match &self.device {
-            None => Sampler::Cpu(Decoder::new(&weights)),
+            None => Sampler::Cpu(Decoder::with_precision(&weights, self.compute.precision)),
             Some(device) => Sampler::Device(DeviceDecoder::new(device, &weights)?),
         };
         drop(weights);
@@ -147,12 +160,16 @@ impl Workload {
         let (read, config) = (prompt + new - 1, &self.config);
         let positions = (prompt..read).map(|position| position as f64).sum::<f64>();
         let cache = rows * positions * (2 * config.key_value_width()) as f64;
-        let numbers =
-            new as f64 * (self.body() + self.head()) + cache * config.num_hidden_layers as f64;
+        let cache = cache * config.num_hidden_layers as f64 * size_of::<f32>() as f64;
+        let weight_bytes = match self.compute.precision {
+            Precision::F32 => 4.0,
+            Precision::Bf16 => 2.0,
+        };
+        let bytes = new as f64 * (self.body() + self.head()) * weight_bytes + cache;
         Ok(Measurement {
             tokens_per_second: rows * new as f64 / seconds,
             operations_per_second: rows * self.operations(read, new) / seconds,
-            bytes_per_second: Some(numbers * size_of::<f32>() as f64 / seconds),
+            bytes_per_second: Some(bytes / seconds),
         })
     }
 
@@ -229,8 +246,11 @@ mod tests {
 
     #[test]
     fn a_measurement_is_positive() {
-        let sample = Workload::named("small-sample-1").unwrap();
-        let measured = sample.measure(1).unwrap();
-        assert!(measured.tokens_per_second > 0.0 && measured.bytes_per_second > Some(0.0));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let compute = ComputeSettings { precision, ..ComputeSettings::default() };
+            let sample = Workload::named("pico-sample-1").unwrap().computing(compute);
+            let measured = sample.measure(1).unwrap();
+            assert!(measured.tokens_per_second > 0.0 && measured.bytes_per_second > Some(0.0));
+        }
     }
 }

@@ -180,6 +180,17 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         (json!({"target_modules": []}), "`target_modules`"),
         (json!({"target_modules": ["q_proj", "lm_head"]}), "`target_modules`"),
         (json!({"target_modules": ["q_proj"]}), "has no place"),
+        (json!({"init_lora_weights": "pissa"}), "`init_lora_weights` = \"pissa\""),
+        (json!({"init_lora_weights": "pissa_niter_16"}), "`init_lora_weights`"),
+        (json!({"init_lora_weights": "OLoRA"}), "`init_lora_weights`"),
+        (json!({"init_lora_weights": "corda"}), "`init_lora_weights`"),
+        (json!({"init_lora_weights": "loftq"}), "`init_lora_weights`"),
+        (json!({"init_lora_weights": "lora_ga"}), "`init_lora_weights`"),
+        (json!({"init_lora_weights": 1}), "`init_lora_weights` = 1"),
+        (json!({"kasa_config": {"beta": 1e-4}}), "`kasa_config`"),
+        (json!({"monteclora_config": {"num_samples": 2}}), "`monteclora_config`"),
+        (json!({"arrow_config": {"top_k": 3}}), "`arrow_config`"),
+        (json!({"of_a_later_peft": true}), "`of_a_later_peft` = true"),
     ] {
         let dir = changed("llama2", &change);
         let error = Adapter::load(dir.path(), &golden.weights.config).unwrap_err();
@@ -188,8 +199,24 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         assert!(fault.message.contains(words), "{change}: {fault}");
         assert!(fault.hint.is_some(), "{change}");
     }
-    let all = changed("llama2", &json!({"target_modules": "all-linear"}));
-    Adapter::load(all.path(), &golden.weights.config).unwrap();
+}
+
+#[test]
+fn what_leaves_the_base_as_it_is_may_be_set() {
+    let golden = Golden::read("llama2");
+    for change in [
+        json!({"target_modules": "all-linear"}),
+        json!({"init_lora_weights": false}),
+        json!({"init_lora_weights": null}),
+        json!({"init_lora_weights": "gaussian"}),
+        json!({"init_lora_weights": "eva", "eva_config": {"rho": 2.0}}),
+        json!({"init_lora_weights": "orthogonal"}),
+        json!({"lora_dropout": 0.1, "runtime_config": {"ephemeral_gpu_offload": false}}),
+    ] {
+        let dir = changed("llama2", &change);
+        let read = Adapter::load(dir.path(), &golden.weights.config);
+        assert_eq!(read.unwrap(), adapter(&golden, "llama2"), "{change}");
+    }
 }
 
 #[test]

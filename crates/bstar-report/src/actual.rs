@@ -4,9 +4,10 @@
 //! the folder. `bstar plan --against` holds it beside what was planned. Seconds are those between
 //! events, so work that was interrupted and made again is not in them.
 
-use bstar_core::Stage;
+use bstar_core::controller::Configuration;
 use bstar_core::event::{Event, Piece};
 use bstar_core::plan::Purpose;
+use bstar_core::{Rollout, Stage};
 use bstar_store::{Footprint, RunError, RunView};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,8 +42,8 @@ impl Actual {
     /// Reads events, rollout files and folder of a run.
     pub fn of(run: &RunView) -> Result<Self, RunError> {
         let mut spent = Self { disk: run.footprint()?, ..Self::default() };
-        // Iterations whose temperature won a race: what it drew there belongs to the draw.
-        let mut raced: BTreeMap<u32, f64> = BTreeMap::new();
+        // What won a race in an iteration: what it drew there belongs to the draw.
+        let mut raced: BTreeMap<u32, Configuration> = BTreeMap::new();
         let mut drawn: BTreeSet<(u32, Stage)> = BTreeSet::new();
         let mut labelled: BTreeSet<u32> = BTreeSet::new();
         for line in run.events()? {
@@ -52,7 +53,7 @@ impl Actual {
             }
             match &line.event {
                 Event::Decided { iteration, decision } if decision.race.is_some() => {
-                    raced.insert(*iteration, decision.temperature);
+                    raced.insert(*iteration, decision.configuration());
                 }
                 Event::Published { iteration, piece } => {
                     drawn.extend(stage_of(*piece).map(|stage| (*iteration, stage)));
@@ -68,7 +69,8 @@ impl Actual {
                 Stage::Train => Purpose::Draw,
                 Stage::Eval => Purpose::Evaluation,
             });
-            for rollout in rollouts.iter().filter(|one| Some(&one.temperature) != kept) {
+            let is_kept = |one: &&Rollout| kept.is_some_and(|of| of.draws(one));
+            for rollout in rollouts.iter().filter(|one| !is_kept(one)) {
                 spent.responses += 1.0;
                 spent.generated += f64::from(rollout.token_count.unwrap_or(0));
             }
@@ -136,6 +138,7 @@ fn timed_as(event: &Event, labelled: &mut BTreeSet<u32>) -> Option<Purpose> {
         | Event::Measured { stage: Stage::Train, .. }
         | Event::Published { piece: Piece::Draw, .. } => Some(Purpose::Draw),
         Event::Step { .. }
+        | Event::StepsChosen { .. }
         | Event::NothingSelected { .. }
         | Event::Published { piece: Piece::Train, .. } => Some(Purpose::Train),
         Event::Graded { stage: Stage::Eval, .. }

@@ -24,7 +24,7 @@ const SEPARATES: f64 = 0.25;
 pub struct Diagnosis {
     /// The iteration.
     pub iteration: u32,
-    /// The sentences.
+    /// The sentences; none where nothing stands out.
     pub findings: Vec<String>,
 }
 
@@ -36,9 +36,11 @@ struct Facts<'a> {
     drawn: Option<VerdictCounts>,
     evaluated: BTreeMap<&'a str, &'a Metric>,
     trained_on: BTreeMap<&'a str, &'a Metric>,
+    /// Whether hysteresis held back, here or earlier in the run: then it is set.
+    hysteresis: bool,
 }
 
-/// Reads the events of a run; iterations of which nothing stands out are left out.
+/// Reads the events of a run: a diagnosis of each iteration.
 pub fn diagnose<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Diagnosis> {
     let mut iterations: BTreeMap<u32, Facts<'a>> = BTreeMap::new();
     for event in events {
@@ -66,6 +68,11 @@ pub fn diagnose<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Diagnosi
     }
     let mut before: Option<&Facts<'_>> = None;
     let mut diagnoses = Vec::new();
+    let mut hysteresis = false;
+    for facts in iterations.values_mut() {
+        hysteresis |= facts.decision.is_some_and(|decision| decision.held_back.is_some());
+        facts.hysteresis = hysteresis;
+    }
     for (&iteration, facts) in &iterations {
         let mut findings = Vec::new();
         if let Some(before) = before {
@@ -77,17 +84,16 @@ pub fn diagnose<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Diagnosi
         findings.extend(facts.edge());
         findings.extend(facts.doubt());
         findings.extend(facts.unanswered());
-        if !findings.is_empty() {
-            diagnoses.push(Diagnosis { iteration, findings });
-        }
+        diagnoses.push(Diagnosis { iteration, findings });
         before = Some(facts);
     }
     diagnoses
 }
 
-/// The lines under a table: the last diagnosis, since it is what can be acted on.
+/// The lines under a table: what the last iteration shows, since it is what can be acted on.
 pub fn foot(diagnoses: &[Diagnosis]) -> String {
-    let Some(Diagnosis { iteration, findings }) = diagnoses.last() else { return String::new() };
+    let last = diagnoses.last().filter(|last| !last.findings.is_empty());
+    let Some(Diagnosis { iteration, findings }) = last else { return String::new() };
     let name = if *iteration == 0 { "P_0".into() } else { format!("iteration {iteration}") };
     findings.iter().fold(format!("{name}:\n"), |lines, finding| lines + "- " + finding + "\n")
 }
@@ -101,7 +107,8 @@ impl Facts<'_> {
         found.and_then(|(_, metric)| metric.value)
     }
 
-    /// What fell since the iteration before, by more than noise where an interval is known.
+    /// What fell since the iteration before, by more than noise where intervals are known: the fall
+    /// is held against the interval of the difference, as of two independent measurements.
     fn fallen(&self, before: &Self) -> Vec<String> {
         let mut fallen = Vec::new();
         for (&name, metric) in &self.evaluated {
@@ -110,8 +117,9 @@ impl Facts<'_> {
                 || name.starts_with("explore/pass@") && name.contains('-');
             let Some(old) = before.evaluated.get(name).filter(|_| watched) else { continue };
             let (Some(then), Some(now)) = (old.value, metric.value) else { continue };
-            let beyond_noise = metric.high.is_none_or(|high| high < then);
-            if now < then * (1.0 - WORTH_A_WORD) && beyond_noise {
+            let half = |end: Option<f64>, value: f64| end.map_or(0.0, |end| (end - value).abs());
+            let noise = half(metric.high, now).hypot(half(old.low, then));
+            if now < then * (1.0 - WORTH_A_WORD) && then - now > noise {
                 let advice = if name.starts_with("eval/") {
                     "lower `train.learning_rate` or `train.steps`"
                 } else {
@@ -137,16 +145,20 @@ impl Facts<'_> {
     }
 
     /// Whether the reward model still tells right from wrong: of what choosing among K responses could
-    /// win over taking one, the share that its choice does win.
+    /// win over taking one, the share that its choice does win. Nothing where there is little to win,
+    /// or where the interval of what it chooses reaches a share that would do.
     fn separation(&self) -> Option<String> {
-        let value = |name: &str| self.trained_on.get(name).and_then(|metric| metric.value);
+        let metric = |name: &str| self.trained_on.get(name);
+        let value = |name: &str| metric(name).and_then(|metric| metric.value);
         let counts =
             self.trained_on.keys().filter_map(|name| name.strip_prefix("exploit/best_of_"));
         let k = counts.filter_map(|count| count.parse::<u32>().ok()).max()?;
         let chosen = value(&format!("exploit/best_of_{k}"))?;
         let (one, any) = (value("explore/pass@1")?, value(&format!("explore/pass@{k}"))?);
-        let share = (chosen - one) / (any - one).max(1e-9);
-        (share < SEPARATES).then(|| {
+        let most = metric(&format!("exploit/best_of_{k}")).and_then(|metric| metric.high)?;
+        let enough = one + SEPARATES * (any - one);
+        let much_to_win = any - one > WORTH_A_WORD * any;
+        (much_to_win && most < enough).then(|| {
             format!(
                 "the reward model separates little: its best of {k} is right in {:.0} % of the \
                  queries, one response in {:.0} %, some response in {:.0} %; train it again, or use \
@@ -158,9 +170,10 @@ impl Facts<'_> {
         })
     }
 
-    /// Queries far from their quota of n* distinct right answers.
+    /// Queries far from their quota of n* distinct right answers, where a score asks for it.
     fn quota(&self) -> Option<String> {
         let (decision, selection) = (self.decision?, self.selection?);
+        decision.balance_score?;
         let wanted = decision.target_count;
         let per_query = selection.correct as f64 / selection.queries.max(1) as f64;
         let short = per_query < f64::from(wanted) / 2.0 && selection.queries > 0;
@@ -194,14 +207,26 @@ impl Facts<'_> {
 
     /// A temperature that the probe could not tell from another.
     fn doubt(&self) -> Option<String> {
-        let rival = self.decision?.confidence.as_ref()?.rival?;
+        let confidence = self.decision?.confidence.as_ref()?;
+        let rival = confidence.rival?;
         let more = rival.more_queries.filter(|more| *more > 0)?;
-        let t = rival.configuration.temperature;
-        Some(format!(
-            "the probe does not tell its best temperature from {t} (gain {:.4} ± {:.4}): {more} more \
-             probe queries would, or `balance.hysteresis = 1` keeps such steps from being taken",
+        let t = rival.configuration.sampling();
+        let doubt = format!(
+            "the probe does not tell its best temperature from {t} (gain {:.4} ± {:.4})",
             rival.gain, rival.standard_error
-        ))
+        );
+        let needed = more.saturating_add(confidence.queries as u64);
+        // A monitor of the draw counts its queries.
+        let most = self.trained_on.values().map(|metric| metric.queries as u64).max();
+        let remedy = match most.filter(|most| needed > *most) {
+            Some(most) => format!("even all {most} queries of the draw would hardly"),
+            None => format!("{more} more probe queries would"),
+        };
+        Some(if self.hysteresis {
+            format!("{doubt}: {remedy}")
+        } else {
+            format!("{doubt}: {remedy}; `balance.hysteresis = 1` keeps such steps from being taken")
+        })
     }
 
     fn unanswered(&self) -> Option<String> {
@@ -252,7 +277,42 @@ mod tests {
             "{told}"
         );
         assert!(!told.contains("pass@1"), "{told}");
-        assert_eq!(findings(&[before]), "");
+        assert_eq!(findings(std::slice::from_ref(&before)), "");
+        // A fall that the old value may have been too high by is none.
+        let noisy = |iteration, value, half| Event::Measured {
+            iteration,
+            stage: Stage::Eval,
+            metrics: vec![Metric {
+                low: Some(value - half),
+                high: Some(value + half),
+                ..metric("eval/t/pass@1", value)
+            }],
+        };
+        assert_eq!(findings(&[noisy(1, 0.5, 0.09), noisy(2, 0.42, 0.03)]), "");
+        assert!(findings(&[noisy(1, 0.5, 0.03), noisy(2, 0.42, 0.03)]).contains("0.420"));
+    }
+
+    #[test]
+    fn the_foot_is_of_the_last_iteration_or_empty() {
+        let lucky = evaluated(0, &[("eval/t/false_positive_rate", 0.3)]);
+        let quiet = evaluated(1, &[("eval/t/false_positive_rate", 0.1)]);
+        assert!(findings(std::slice::from_ref(&lucky)).starts_with("P_0:\n"));
+        assert_eq!(findings(&[lucky, quiet]), "");
+    }
+
+    #[test]
+    fn a_reward_model_with_nothing_to_win_is_not_blamed() {
+        let told = |chosen: f64, half: f64, one: f64, any: f64| {
+            let mut metrics = vec![metric("explore/pass@1", one), metric("explore/pass@8", any)];
+            let (low, high) = (Some(chosen - half), Some(chosen + half));
+            metrics.push(Metric { low, high, ..metric("exploit/best_of_8", chosen) });
+            findings(&[Event::Measured { iteration: 1, stage: Stage::Train, metrics }])
+        };
+        assert!(told(0.42, 0.02, 0.4, 0.8).contains("separates little"));
+        assert_eq!(told(0.42, 0.09, 0.4, 0.8), "", "it may win a quarter");
+        assert_eq!(told(0.9, 0.0, 0.9, 0.9), "", "all answers are right or none is");
+        assert_eq!(told(0.9, 0.001, 0.9, 0.93), "", "little to win");
+        assert_eq!(told(0.0, 0.0, 0.0, 0.0), "");
     }
 
     #[test]
@@ -265,23 +325,58 @@ mod tests {
         assert!(told.contains("best of 8 is right in 42 %"), "{told}");
     }
 
-    #[test]
-    fn a_choice_at_the_edge_and_in_doubt_is_told() {
+    /// A choice of 1.2 over 0.8, with the fields of `more` in it.
+    fn decided(more: &serde_json::Value) -> Event {
         let cell = |t: f64| {
             json!({"temperature": t, "threshold": 0.0, "cap": null, "balance_score": t,
                    "selected": 1, "correct": 1})
         };
-        let event: Event = serde_json::from_value(json!({
+        let mut event = json!({
             "event": "decided", "iteration": 3, "temperature": 1.2, "threshold": 0.0,
             "balance_score": 0.4, "target_count": 7, "threshold_from": "probe",
             "grid": [cell(0.8), cell(1.2)], "full_grid": [],
             "confidence": {"queries": 100, "cells": [], "temperatures": [], "rival": {
                 "configuration": {"temperature": 0.8, "threshold": 0.0}, "gain": 0.01,
                 "standard_error": 0.02, "more_queries": 1437}},
+        });
+        for (key, value) in more.as_object().expect("fields") {
+            event[key] = value.clone();
+        }
+        serde_json::from_value(event).expect("an event")
+    }
+
+    #[test]
+    fn a_choice_at_the_edge_and_in_doubt_is_told() {
+        let told = findings(&[decided(&json!({}))]);
+        assert!(told.contains("highest temperature of the grid was chosen (1.2)"), "{told}");
+        assert!(told.contains("1437 more probe queries would; `balance.hysteresis = 1`"), "{told}");
+    }
+
+    #[test]
+    fn no_more_queries_are_asked_for_than_there_are_and_no_hysteresis_where_it_is_set() {
+        let drawn = |queries| {
+            let metrics = vec![Metric { queries, ..metric("explore/pass@1", 0.5) }];
+            Event::Measured { iteration: 3, stage: Stage::Train, metrics }
+        };
+        let told = |queries| findings(&[decided(&json!({})), drawn(queries)]);
+        assert!(told(1537).contains("1437 more probe queries would;"), "{}", told(1537));
+        assert!(told(1536).contains("even all 1536 queries of the draw would hardly;"));
+        let held = json!({"held_back": {"configuration": {"temperature": 0.8, "threshold": 0.0},
+            "gain": 0.01, "standard_error": 0.02, "more_queries": 7}, "iteration": 2});
+        let told = findings(&[decided(&held), decided(&json!({}))]);
+        assert!(told.contains("1437 more") && !told.contains("hysteresis"), "{told}");
+    }
+
+    #[test]
+    fn a_quota_is_told_where_a_score_asks_for_it() {
+        let selected: Event = serde_json::from_value(json!({
+            "event": "selected", "iteration": 3, "drawn": 80, "selected": 20, "correct": 20,
+            "queries": 10, "duplicates": 0, "gold": 0, "threshold": 0.0, "cap": null,
+            "balance_score": 0.1,
         }))
         .expect("an event");
-        let told = findings(&[event]);
-        assert!(told.contains("highest temperature of the grid was chosen (1.2)"), "{told}");
-        assert!(told.contains("1437 more probe queries"), "{told}");
+        let told = |more| findings(&[decided(&more), selected.clone()]);
+        assert!(told(json!({})).contains("2.0 distinct right answers of n* = 7"));
+        assert!(!told(json!({"balance_score": null})).contains("n*"), "Online RFT scores nothing");
     }
 }

@@ -3,8 +3,10 @@
 use crate::table::{Align, Table, number, percent};
 use bstar_core::Stage;
 use bstar_core::balance::Cell;
+use bstar_core::confidence::Difference;
 use bstar_core::controller::{Configuration, Decision};
-use bstar_core::event::Event;
+use bstar_core::event::{Event, Stretch};
+use bstar_core::knobs::Knobs;
 use bstar_core::monitor::Metric;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +22,12 @@ pub struct IterationRow {
     pub temperature: Option<f64>,
     /// Reward threshold τ.
     pub threshold: Option<f64>,
+    /// The other knobs, where they are turned.
+    #[serde(flatten)]
+    pub knobs: Knobs,
+    /// Steps after which training could have ended, with what validation said there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<Stretch>,
     /// Balance score of the chosen cell; none for a fixed configuration.
     pub balance_score: Option<f64>,
     /// Its standard error over the probe queries.
@@ -30,6 +38,9 @@ pub struct IterationRow {
     pub more_queries: Option<u64>,
     /// The configuration that hysteresis held back from.
     pub held_back: Option<Configuration>,
+    /// The better cell of a larger k that was not worth its price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub economised: Option<Difference>,
     /// Per-query cap.
     pub cap: Option<u32>,
     /// Responses drawn for training.
@@ -52,13 +63,13 @@ impl IterationRow {
     /// Takes over how sure a decision is.
     fn confide(&mut self, decision: &Decision) {
         let Some(confidence) = &decision.confidence else { return };
-        let (temperature, threshold) = (decision.temperature, decision.threshold);
-        let chosen = |cell: &Cell| cell.temperature == temperature && cell.threshold == threshold;
+        let chosen = |cell: &Cell| cell.configuration() == decision.configuration();
         // A threshold that was chosen on the whole draw may be on no cell of the probe.
         let cell = decision.grid.iter().position(chosen);
         self.standard_error =
             cell.and_then(|cell| confidence.cells.get(cell)).map(|cell| cell.standard_error);
-        let of = confidence.temperatures.iter().find(|of| of.temperature == temperature);
+        let way = (decision.temperature, decision.knobs.top_p);
+        let of = confidence.temperatures.iter().find(|of| (of.temperature, of.top_p) == way);
         self.chance = of.map(|of| of.chance).filter(|_| confidence.temperatures.len() > 1);
         self.more_queries = confidence.rival.and_then(|rival| rival.more_queries);
     }
@@ -112,9 +123,14 @@ impl RunReport {
                 let row = self.row(*iteration);
                 row.temperature = Some(decision.temperature);
                 row.threshold = Some(decision.threshold);
+                row.knobs = decision.knobs;
+                row.economised = decision.economised;
                 row.balance_score = decision.balance_score;
                 row.held_back = decision.held_back.map(|better| better.configuration);
                 row.confide(decision);
+            }
+            Event::StepsChosen { iteration, stretches, .. } => {
+                self.row(*iteration).stretches.clone_from(stretches);
             }
             Event::Selected { iteration, selection } => {
                 let row = self.row(*iteration);
@@ -200,7 +216,51 @@ impl RunReport {
             ]);
         }
         let open = self.iterations.iter().any(|row| !row.committed);
-        table.render() + if open { "* not complete\n" } else { "" } + &self.reward_model_lines()
+        table.render()
+            + if open { "* not complete\n" } else { "" }
+            + &self.doubt_line()
+            + &self.knob_lines()
+            + &self.reward_model_lines()
+    }
+
+    /// How many more probe queries would have told each choice from its rival, where any would.
+    fn doubt_line(&self) -> String {
+        let doubt = |row: &IterationRow| {
+            let more = row.more_queries.filter(|more| *more > 0)?;
+            Some(format!("iteration {}: {more}", row.iteration))
+        };
+        let doubts: Vec<String> = self.iterations.iter().filter_map(doubt).collect();
+        if doubts.is_empty() {
+            return String::new();
+        }
+        format!("more probe queries that would decide the temperature: {}\n", doubts.join(", "))
+    }
+
+    /// One line for each iteration that turned more knobs than temperature and threshold.
+    fn knob_lines(&self) -> String {
+        let line = |row: &IterationRow| {
+            let mut parts: Vec<String> = Some(row.knobs.to_string())
+                .into_iter()
+                .filter(|turned| !turned.is_empty())
+                .collect();
+            if let Some(better) = row.economised {
+                let (gain, error) = (better.gain, better.standard_error);
+                let of = better.configuration.knobs;
+                parts.push(format!("a larger k would score {gain:+.4} ± {error:.4} ({of})"));
+            }
+            if let Some(last) = row.stretches.last() {
+                let (accuracy, gain) = (100.0 * last.accuracy, 100.0 * last.gain);
+                parts.push(format!(
+                    "{} steps (validation {accuracy:.1} % at step {}, {gain:+.1} points)",
+                    row.steps, last.steps
+                ));
+            }
+            if parts.is_empty() {
+                return String::new();
+            }
+            format!("iteration {}: {}\n", row.iteration, parts.join("; "))
+        };
+        self.iterations.iter().map(line).collect()
     }
 
     /// One line for each reward model: how well it judges what it has not learnt from.

@@ -1,4 +1,4 @@
-//! What people look at: tables made from a run's events, and from nothing else.
+//! What people look at: tables made from a run's events, and what a comparison makes of several runs.
 //!
 //! Read-only; knows no trainer and no model.
 
@@ -13,7 +13,7 @@ mod table;
 pub use actual::{Actual, ActualFor};
 pub use comparison::{
     ComparisonInput, ComparisonReport, EntryInput, EntryReport, Failure, IterationReport,
-    MetricReport, RunInput, SpentReport,
+    MetricReport, Plot, PlotError, RunInput, SpentReport,
 };
 pub use diagnosis::{Diagnosis, diagnose, foot};
 pub use iterations::{IterationRow, RunReport};

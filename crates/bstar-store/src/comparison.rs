@@ -6,6 +6,7 @@
 //!   config.toml                      the comparison as written
 //!   runs/<entry>/seed-0001/          a run folder
 //!   starts/<fingerprint>/seed-0001/  a run folder that holds iteration 0 only: what runs share
+//!   validation/<entry>/seed-0001.json   accuracy of its checkpoints on validation queries
 //!   results.json, tables.md, …       what the last command made of it
 //!   lock                             held while a process works
 //! ```
@@ -95,7 +96,7 @@ impl ComparisonStore {
         ComparisonLayout::new(&self.dir)
     }
 
-    /// Removes every run and every start.
+    /// Removes every run, every start and what validation found.
     pub fn discard_runs(&self) -> Result<(), RunError> {
         for folder in [RUNS, STARTS] {
             for entry in disk::entries(&self.dir.join(folder))? {
@@ -104,7 +105,16 @@ impl ComparisonStore {
                 }
             }
         }
-        Ok(())
+        Ok(disk::remove(&self.dir.join("validation"))?)
+    }
+
+    /// Reads a file that was published, if it is there.
+    pub fn read(&self, name: &str) -> Result<Option<String>, RunError> {
+        let path = self.dir.join(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(disk::read_text(&path)?))
     }
 
     /// Publishes a file of the comparison; `name` may lie in a folder.

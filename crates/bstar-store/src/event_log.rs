@@ -101,6 +101,7 @@ pub(crate) fn is_durable(event: &Event) -> bool {
         | Event::RewardModelStep { .. }
         | Event::RewardModelTrained { .. }
         | Event::Validated { .. }
+        | Event::StepsChosen { .. }
         | Event::Decided { .. }
         | Event::Graded { .. }
         | Event::Selected { .. }

@@ -401,7 +401,19 @@ impl RunStore {
 
     /// Removes the checkpoints of iterations that are not in `keep`.
     pub fn prune_checkpoints(&mut self, keep: &BTreeSet<u32>) -> Result<(), RunError> {
-        for path in disk::entries(&self.dir.join(layout::CHECKPOINTS))? {
+        self.prune(layout::CHECKPOINTS, keep)
+    }
+
+    /// Removes every reward model but the one published last, which is the only one that scores and
+    /// that a resumed run reads.
+    pub fn prune_reward_models(&mut self) -> Result<(), RunError> {
+        let published = self.published.iter().filter(|(_, piece)| *piece == Piece::RewardModel);
+        let newest = published.map(|(iteration, _)| *iteration).max();
+        self.prune(layout::REWARD_MODELS, &newest.into_iter().collect())
+    }
+
+    fn prune(&self, folder: &str, keep: &BTreeSet<u32>) -> Result<(), RunError> {
+        for path in disk::entries(&self.dir.join(folder))? {
             if layout::iteration_of(&path).is_some_and(|iteration| !keep.contains(&iteration)) {
                 // Renamed first, so that no half-removed folder has the name of a checkpoint.
                 let temporary = disk::temporary_beside(&path);

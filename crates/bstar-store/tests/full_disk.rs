@@ -106,6 +106,7 @@ fn rollouts(count: u32) -> Vec<Rollout> {
             query_id: "q".into(),
             sample_index: index,
             temperature: 1.0,
+            top_p: None,
             response: format!("{:x}{:x}", scrambled(index), scrambled(!index)).into(),
             answer: None,
             verdict: Verdict::NoAnswer,

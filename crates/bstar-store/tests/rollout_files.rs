@@ -11,7 +11,7 @@ use arrow_array::{
     LargeStringArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray,
 };
 use arrow_schema::Schema;
-use bstar_core::pool::exact_hash;
+use bstar_core::pool::{Pool, exact_hash};
 use bstar_core::reward::StepReduction;
 use bstar_core::{Fault, FaultClass, FinishReason, QueryId, Rollout, Stage, Verdict};
 use bstar_store::rollout_file::{ReadNotes, Wanted, read_rollouts, read_scored, write_rollouts};
@@ -95,6 +95,7 @@ fn rollout_strategy() -> impl Strategy<Value = Rollout> {
         query_id: first.0.into(),
         sample_index: 0,
         temperature: first.1,
+        top_p: second.7.map(|flag| if flag { 0.9 } else { 0.5 }),
         response: first.2.into(),
         answer: first.3,
         verdict: first.4,
@@ -131,10 +132,10 @@ fn check_scored(paths: &[PathBuf], rollouts: &[Rollout]) {
     let sampled: Vec<Rollout> = sampled.cloned().collect();
     assert_eq!(scored.greedy, (rollouts.len() - sampled.len()) as u64);
     let rollouts = &sampled;
-    let mut temperatures: Vec<f64> = rollouts.iter().map(|rollout| rollout.temperature).collect();
-    temperatures.sort_by(f64::total_cmp);
-    temperatures.dedup();
-    assert_eq!(scored.pools.iter().map(|pool| pool.temperature).collect::<Vec<_>>(), temperatures);
+    let mut ways: Vec<_> = rollouts.iter().map(Rollout::sampling).collect();
+    ways.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+    ways.dedup();
+    assert_eq!(scored.pools.iter().map(Pool::sampling).collect::<Vec<_>>(), ways);
     let mut queries: Vec<QueryId> = Vec::new();
     for rollout in rollouts {
         if !queries.contains(&rollout.query_id) {
@@ -147,7 +148,7 @@ fn check_scored(paths: &[PathBuf], rollouts: &[Rollout]) {
         for (group, query) in pool.groups.iter().zip(&queries) {
             let expected: Vec<_> = rollouts
                 .iter()
-                .filter(|row| row.temperature == pool.temperature && row.query_id == *query)
+                .filter(|row| row.sampling() == pool.sampling() && row.query_id == *query)
                 .map(|row| {
                     let mut scored = row.scored();
                     let steps = row.step_scores.as_deref();
@@ -437,7 +438,7 @@ fn a_parquet_file_of_a_newer_format_is_refused() {
         let read = read_scored(std::slice::from_ref(&path), StepReduction::Min, Wanted::default());
         assert_eq!(read.is_ok(), readable, "{format}");
         if let Err(error) = read {
-            assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.1");
+            assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.2");
         }
     }
 }

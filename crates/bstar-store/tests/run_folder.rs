@@ -35,6 +35,7 @@ fn rollouts(count: u32) -> Vec<Rollout> {
             query_id: format!("q{}", index / 2).into(),
             sample_index: index % 2,
             temperature: 0.7,
+            top_p: None,
             response: format!("response {index}").into(),
             answer: Some(index.to_string()),
             verdict: Verdict::Incorrect,
@@ -64,6 +65,7 @@ fn started() -> Event {
         seed: 1,
         iterations: 2,
         policy_version: "base".into(),
+        reward_model: None,
     }
 }
 
@@ -385,6 +387,23 @@ fn pruning_keeps_what_is_asked_for() {
     assert!(run.checkpoint_dir(1).unwrap().is_some());
     assert!(run.is_published(0, Piece::Train));
     assert_eq!(RunView::open(&dir).unwrap().checkpoints().unwrap(), [1]);
+}
+
+#[test]
+fn of_the_reward_models_the_newest_stays() {
+    let (_folder, dir) = small_run();
+    let mut run = RunStore::open(&dir).unwrap();
+    run.prune_reward_models().unwrap();
+    for iteration in [0, 2] {
+        let folder = run.begin_reward_model(iteration).unwrap();
+        fs::write(folder.join("model.safetensors"), "weights").unwrap();
+        run.finish_reward_model(iteration).unwrap();
+    }
+    run.prune_reward_models().unwrap();
+    assert!(!run.reward_model_dir(0).unwrap().exists());
+    assert!(run.reward_model_dir(2).unwrap().join("model.safetensors").exists());
+    assert_eq!(fs::read_dir(dir.join("reward_models")).unwrap().count(), 1);
+    assert!(run.checkpoint_dir(0).unwrap().is_some(), "checkpoints are another matter");
 }
 
 #[test]

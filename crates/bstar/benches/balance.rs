@@ -42,6 +42,7 @@ fn rollout(temperature: u32, query: u32, sample: u32, key: RngKey) -> Rollout {
         query_id: format!("query/{query}").into(),
         sample_index: sample,
         temperature: 0.5 + f64::from(temperature) / 20.0,
+        top_p: None,
         response: response.into(),
         answer: Some(answer.to_string()),
         verdict,

@@ -205,6 +205,15 @@ pub(crate) struct BalanceArgs {
     /// Cap each query with the smallest cap that selects N responses in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) cap_to_pool: Option<u64>,
+    /// Also choose k among these: the first k samples of a query are those of a smaller draw.
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    pub(crate) k: Vec<u32>,
+    /// The smallest such k wins that falls short of the best balance score by at most this share.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    pub(crate) k_tolerance: f64,
+    /// Also choose the cap of a query among these; 0 is the cap without this flag.
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub(crate) cap: Vec<u32>,
     /// Only rows of this iteration.
     #[arg(long, value_name = "N")]
     pub(crate) iteration: Option<u32>,
@@ -455,6 +464,12 @@ pub(crate) struct BenchArgs {
     /// Where to train and sample.
     #[arg(long, value_enum, default_value_t = BenchDevice::Cpu)]
     pub(crate) device: BenchDevice,
+    /// Numbers of the products of linear layers.
+    #[arg(long, value_enum, default_value_t = BenchPrecision::F32)]
+    pub(crate) precision: BenchPrecision,
+    /// Train with checkpoints of activations (`compute.checkpoint_activations`).
+    #[arg(long)]
+    pub(crate) checkpoint_activations: bool,
     /// Fewer tries: less exact, and several times faster.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -464,7 +479,8 @@ pub(crate) struct BenchArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Measure this workload in this process; the command starts itself with it for each one.
+    /// Measure only this workload, in this process, and print JSON; the command starts itself with it
+    /// for each one.
     #[arg(long, hide = true)]
     pub(crate) workload: Option<String>,
 }
@@ -476,6 +492,17 @@ pub(crate) enum BenchDevice {
     Cpu,
     /// The first NVIDIA card.
     Cuda,
+}
+
+/// Precisions that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchPrecision {
+    /// Single precision.
+    F32,
+    /// Products of `bf16` numbers.
+    Bf16,
+    /// One after the other.
+    Both,
 }
 
 /// Sizes of models that are measured.

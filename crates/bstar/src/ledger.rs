@@ -23,7 +23,7 @@ pub(crate) struct RunLedger<'a> {
     pub(crate) view: Box<dyn Watch>,
     /// Makes the base policy, for methods that go back to it.
     pub(crate) make_base: MakeBase<'a>,
-    /// Which checkpoints stay.
+    /// Which checkpoints and reward models stay.
     pub(crate) retention: Retention,
     /// Set by Ctrl-C.
     pub(crate) interrupted: Arc<AtomicBool>,
@@ -125,6 +125,7 @@ impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
         if self.retention == Retention::KeepLast {
             let keep = BTreeSet::from([0, iteration.saturating_sub(1), iteration]);
             self.store.prune_checkpoints(&keep)?;
+            self.store.prune_reward_models()?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! here can end a run, and nothing here is remembered.
 
 use crate::output::Notes;
+use bstar_core::controller::Decision;
 use bstar_core::curriculum::Renewal;
 use bstar_core::event::{Activity, Event, SelectionSummary};
 use bstar_core::ports::Progress;
@@ -82,10 +83,11 @@ impl View {
     fn label(&self, activity: Activity) -> String {
         match activity {
             Activity::Supervise => "P_0 supervised fine-tuning".into(),
-            Activity::Validate => "P_0 validation".into(),
+            Activity::Validate => "validation".into(),
             Activity::DrawLabels => "reward model: responses".into(),
             Activity::Complete => "reward model: completions".into(),
             Activity::TrainRewardModel => "reward model".into(),
+            Activity::MeasureRewardModel => "reward model: held out".into(),
             Activity::Sample { iteration, stage } => {
                 format!("{}{}", self.place(iteration), stage.name())
             }
@@ -102,18 +104,18 @@ impl View {
     fn line(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::Decided { iteration, decision } => {
-                let score = decision.balance_score.map_or_else(
-                    || "fixed".into(),
-                    |score| match decision.grid.len() {
-                        cells if score > 0.0 => {
-                            format!("balance score {score:.4}, best of {cells}")
-                        }
-                        cells => format!("none of {cells} candidates selects a correct response"),
-                    },
-                );
-                let (t, threshold) = (decision.temperature, short(decision.threshold));
-                let place = self.place(*iteration);
-                Some(format!("{place}temperature {t}, threshold {threshold} ({score})"))
+                Some(self.place(*iteration) + &decided(decision))
+            }
+            Event::StepsChosen { iteration, steps, stretches } => {
+                let last = stretches.last()?;
+                Some(format!(
+                    "{}{steps} steps; at step {} validation accuracy was {:.1} %, {:+.1} ± {:.1} points",
+                    self.place(*iteration),
+                    last.steps,
+                    100.0 * last.accuracy,
+                    100.0 * last.gain,
+                    100.0 * last.standard_error,
+                ))
             }
             Event::Selected { iteration, selection } => {
                 Some(self.place(*iteration) + &selected(selection))
@@ -235,8 +237,8 @@ impl Watch for View {
         let seconds = work.began.elapsed().as_secs_f64();
         let Progress { done, total } = work.progress;
         let (unit, rate) = (unit(work.activity), done as f64 / seconds.max(1e-3));
-        // Supervised fine-tuning may stop early; anything else was interrupted.
-        let may_stop = work.activity == Activity::Supervise;
+        // Training may stop early; anything else was interrupted.
+        let may_stop = matches!(work.activity, Activity::Supervise | Activity::Train { .. });
         let of = if done == total || may_stop { String::new() } else { format!(" of {total}") };
         let validated = match work.activity {
             Activity::Supervise => std::mem::take(&mut self.validated),
@@ -262,6 +264,39 @@ impl Work {
     }
 }
 
+/// What was chosen, and how sure that is.
+fn decided(decision: &Decision) -> String {
+    let score = decision.balance_score.map_or_else(
+        || "fixed".into(),
+        |score| match decision.grid.len() {
+            cells if score > 0.0 => format!("balance score {score:.4}, best of {cells}"),
+            cells => format!("none of {cells} candidates selects a correct response"),
+        },
+    );
+    let (t, threshold) = (decision.temperature, short(decision.threshold));
+    let knobs = match decision.knobs.to_string() {
+        none if none.is_empty() => none,
+        turned => format!(", {turned}"),
+    };
+    format!("temperature {t}, threshold {threshold}{knobs} ({score})") + &doubt(decision)
+}
+
+/// How many more probe queries would decide for the best candidate, where these do not.
+fn doubt(decision: &Decision) -> String {
+    let rival = decision.confidence.as_ref().and_then(|confidence| confidence.rival);
+    let Some(rival) = rival else { return String::new() };
+    let other = rival.configuration.sampling();
+    match rival.more_queries {
+        Some(0) => String::new(),
+        Some(more) => {
+            format!(
+                "; about {more} more probe queries would tell the best from temperature {other}"
+            )
+        }
+        None => format!("; a tie with temperature {other}"),
+    }
+}
+
 /// A number without the digits that are rounding.
 pub(crate) fn short(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
@@ -275,6 +310,7 @@ fn unit(activity: Activity) -> &'static str {
         | Activity::Grade { .. }
         | Activity::DrawLabels
         | Activity::Complete
+        | Activity::MeasureRewardModel
         | Activity::Score { .. } => "responses",
     }
 }

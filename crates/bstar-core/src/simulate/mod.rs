@@ -108,10 +108,7 @@ pub fn study(scenario: &Scenario, probe_queries: usize, seeds: u64, bar: f64) ->
         let choice = |pools: &Vec<Pool>| {
             let grid = surface(pools, &[], ranking, &scenario.balance(), &scenario.thresholds);
             let cell = choose(&grid, TieRule::Documented, None).expect("a grid");
-            let is_it = |outcome: &&Outcome| {
-                let Configuration { temperature, threshold } = outcome.configuration;
-                (temperature, threshold) == (cell.temperature, cell.threshold)
-            };
+            let is_it = |outcome: &&Outcome| outcome.configuration == cell.configuration();
             *outcomes.iter().find(is_it).expect("every cell was valued")
         };
         let chosen: Vec<Outcome> = probes.iter().map(choice).collect();
@@ -143,7 +140,7 @@ fn outcomes(scenario: &Scenario, many: &[Drawn], ranking: &RankingRule) -> Vec<O
         for &threshold in &scenario.thresholds {
             let parts = worth(drawn, &ranked, threshold, balance.target_count);
             outcomes.push(Outcome {
-                configuration: Configuration { temperature, threshold },
+                configuration: Configuration::new(temperature, threshold),
                 balance_score: ranked.cell(threshold, &balance).balance_score,
                 worth: parts.total(),
                 parts,
@@ -190,7 +187,8 @@ impl Scenario {
     /// Draws `queries` queries k times at a temperature. Query q has the same difficulty and the same
     /// luck at every temperature, as in a run.
     pub fn draw(&self, temperature: f64, queries: usize, key: RngKey) -> Drawn {
-        let mut drawn = Drawn { pool: Pool { temperature, groups: Vec::new() }, sound: Vec::new() };
+        let pool = Pool { temperature, top_p: None, groups: Vec::new() };
+        let mut drawn = Drawn { pool, sound: Vec::new() };
         let half = self.reward_model_auc.map(separation);
         for query in 0..queries {
             let key = key.index(query as u64);

@@ -123,9 +123,9 @@ impl Surface {
     fn measure(&self, lane: usize, queries: &[usize], trial: &Trial<'_>) -> (Vec<f64>, f64) {
         let pool = &self.pools[lane];
         let groups = queries.iter().map(|&query| pool.groups[query].clone()).collect();
-        let part = Pool { temperature: pool.temperature, groups };
+        let part = Pool { groups, ..*pool };
         let cap = match trial.balance.cap {
-            CapRule::Uncapped => CapRule::Uncapped,
+            rule @ (CapRule::Uncapped | CapRule::Fixed(_)) => rule,
             CapRule::ToPool { target, limit } => {
                 let (part, all) = (queries.len() as u64, (pool.groups.len() as u64).max(1));
                 CapRule::ToPool { target: (target * part + all / 2) / all, limit }

@@ -22,7 +22,7 @@ fn finished(settings: &ImproveSettings) -> Memory {
 
 fn decisions(ledger: &Memory) -> Vec<Decision> {
     let decided = ledger.events().expect("memory").into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(decision),
+        Event::Decided { decision, .. } => Some(*decision),
         _ => None,
     });
     decided.collect()

@@ -36,7 +36,7 @@ fn finished(settings: &ImproveSettings) -> Memory {
 
 fn decisions(ledger: &Memory) -> Vec<Decision> {
     let decided = events(ledger).into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(decision),
+        Event::Decided { decision, .. } => Some(*decision),
         _ => None,
     });
     decided.collect()

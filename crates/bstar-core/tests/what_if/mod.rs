@@ -6,6 +6,7 @@ use bstar_core::controller::{Configuration, Decision};
 use bstar_core::draw::pool_of;
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::ImproveSettings;
+use bstar_core::knobs::{KnobGrid, Sampling};
 use bstar_core::method::Method;
 use bstar_core::pool::{Pool, exact_hash};
 use bstar_core::ports::{Ledger as _, Task as _};
@@ -37,10 +38,13 @@ fn queries_of(rollouts: &[Rollout]) -> Vec<QueryId> {
 
 fn pools_of(rollouts: &[Rollout]) -> (Vec<QueryId>, Vec<Pool>) {
     let queries = queries_of(rollouts);
-    let mut temperatures: Vec<f64> = rollouts.iter().map(|rollout| rollout.temperature).collect();
-    temperatures.sort_by(f64::total_cmp);
-    temperatures.dedup();
-    let pools = temperatures.iter().map(|t| pool_of(rollouts.iter(), &queries, *t)).collect();
+    let mut ways: Vec<Sampling> = Vec::new();
+    for rollout in rollouts {
+        if !ways.contains(&rollout.sampling()) {
+            ways.push(rollout.sampling());
+        }
+    }
+    let pools = ways.iter().map(|way| pool_of(rollouts.iter(), &queries, *way)).collect();
     (queries, pools)
 }
 
@@ -79,7 +83,7 @@ fn ask(
 fn decisions(ledger: &Memory) -> Vec<Decision> {
     let events = ledger.events().expect("memory");
     let decided = events.into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(decision),
+        Event::Decided { decision, .. } => Some(*decision),
         _ => None,
     });
     decided.collect()
@@ -154,6 +158,74 @@ fn other_settings_give_what_a_fresh_run_selects() {
         assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts), "{name}");
     }
     assert!(same_temperature >= 3, "only {same_temperature} changes kept the temperature");
+}
+
+/// Settings that turn every knob that is read off rollouts.
+fn knobs() -> ImproveSettings {
+    let mut settings = settings(Method::BStar);
+    settings.controller.knobs = KnobGrid {
+        top_p: vec![0.3, 1.0],
+        samples: vec![3, 6, 8],
+        samples_tolerance: 0.2,
+        caps: vec![0, 2],
+        ..KnobGrid::default()
+    };
+    settings
+}
+
+#[test]
+fn knobs_are_answered_for_and_a_larger_draw_is_left_open() {
+    let settings = knobs();
+    let ledger = finished(&settings);
+    let mut previous = None;
+    let mut open = 0;
+    for (iteration, decided) in (1..).zip(decisions(&ledger)) {
+        let answer = ask(&ledger, &settings, iteration, previous).expect("its own settings");
+        assert_eq!(answer.decision, decided, "iteration {iteration}");
+        let rollouts = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
+        assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts));
+        let mut generous = settings.clone();
+        generous.controller.knobs.samples_tolerance = 0.0;
+        let answer = ask(&ledger, &generous, iteration, previous).expect("the same probe");
+        let k = answer.decision.knobs.samples.expect("a knob");
+        let same_way = answer.decision.configuration().sampling() == rollouts[0].sampling();
+        let is_drawn = same_way && Some(k) <= decided.knobs.samples;
+        assert_eq!(answer.selected.is_some(), is_drawn, "k = {k}");
+        open += usize::from(!is_drawn);
+        previous = Some(decided.configuration());
+    }
+    assert!(open > 0, "the larger k was drawn in every iteration");
+}
+
+#[test]
+fn other_knobs_give_what_a_fresh_run_selects() {
+    let original = finished(&knobs());
+    let chosen = decisions(&original)[0].knobs;
+    let top_p: Vec<f64> = chosen.top_p.into_iter().collect();
+    let grid = knobs().controller.knobs;
+    let changes: [(&str, KnobGrid); 4] = [
+        ("the chosen top-p alone", KnobGrid { top_p, ..grid.clone() }),
+        ("one top-p", KnobGrid { top_p: vec![0.3], ..grid.clone() }),
+        ("smaller k", KnobGrid { samples: vec![2, 3], ..grid.clone() }),
+        ("another cap", KnobGrid { caps: vec![1], ..grid }),
+    ];
+    let mut known = 0;
+    for (name, grid) in changes {
+        let mut other = knobs();
+        other.iterations = 1;
+        other.controller.knobs = grid;
+        let fresh = finished(&other);
+        let answer = ask(&original, &other, 1, None).expect(name);
+        let decided = &decisions(&fresh)[0];
+        assert_eq!(answer.decision.configuration(), decided.configuration(), "{name}");
+        if answer.selected.is_some() {
+            known += 1;
+            assert_eq!(answer.decision, *decided, "{name}");
+            let rollouts = fresh.read_rollouts(1, Stage::Train).expect("drawn");
+            assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts), "{name}");
+        }
+    }
+    assert!(known > 0, "every change led to another draw");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Tests of the sampler as a whole: agreement with the reference, independence of the batch, ends
 //! of responses, progress and faults.
 
+use super::lanes::Lanes;
 use super::reference::{draw, log_probabilities, model};
 use super::{DecodeRequest, Decoder, Ends, Generation};
+use crate::compute::Precision;
 use crate::config::ModelConfig;
 use crate::config::family::{Family, SlidingWindow};
 use crate::config::rope::RopeScaling;
@@ -137,12 +139,12 @@ fn a_bound_on_memory_holds_and_changes_no_response() {
         .iter()
         .map(|(prompt, keys)| DecodeRequest { prompt, keys: keys.clone() })
         .collect();
-    let lanes = decoder.body.lanes();
+    let lanes = Lanes::wide(decoder.body.arch);
     let shape = decoder.body.cache_shape();
-    let group = 4 * lanes * (shape.lane_size(37) + shape.prompt_size(7, 64));
+    let group = 4 * lanes.count() * (shape.lane_size(37) + shape.prompt_size(7, 64));
     for (bytes, most) in [(1, 1), (group, 1), (2 * group - 1, 1), (2 * group, 2), (1 << 30, 8)] {
         decoder.limit_cache(bytes);
-        let (workers, groups) = decoder.groups(&lent, &sampling(30), 320, 2);
+        let (workers, groups) = decoder.groups(&lent, &sampling(30), lanes, 320, 2);
         assert!(workers * groups <= most, "{workers} workers of {groups} groups in {bytes} bytes");
         assert_eq!(on_threads(2, || run(&decoder, &requests, &sampling(30))), expected);
     }
@@ -179,6 +181,36 @@ fn a_response_depends_on_its_key_only() {
         ..sampling(24)
     };
     check_independence(&decoder, &everything);
+}
+
+#[test]
+fn a_response_in_half_precision_depends_on_its_key_only() {
+    // Dimensions that are odd or do not fill a tile.
+    for weights in [model([19, 16, 2], [4, 2, 4], false), model([23, 13, 2], [3, 1, 6], true)] {
+        check_independence(&Decoder::with_precision(&weights, Precision::Bf16), &sampling(24));
+    }
+}
+
+#[test]
+fn half_precision_is_near_the_reference() {
+    let weights = model([19, 24, 2], [4, 4, 6], false);
+    let decoder = Decoder::with_precision(&weights, Precision::Bf16);
+    let requests: Vec<_> = (0..3).map(|i| (prompt(i, 5 + i), keys(i, 2))).collect();
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (request, generations) in requests.iter().zip(run(&decoder, &requests, &sampling(20))) {
+        for generation in generations {
+            let tokens = [&request.0[..], &generation.tokens].concat();
+            let exact = &log_probabilities(&weights, &tokens)[request.0.len() - 1..];
+            for ((token, row), found) in
+                generation.tokens.iter().zip(exact).zip(&generation.logprobs)
+            {
+                sum += (f64::from(*found) - row[*token as usize]).abs();
+                count += 1.0;
+            }
+        }
+    }
+    let mean = sum / count;
+    assert!(mean > 1e-4 && mean < 0.05, "rounding shows and stays small: {mean}");
 }
 
 /// Responses in a batch, with others in flight, have the bits that they have alone.
@@ -220,10 +252,12 @@ fn the_order_of_requests_changes_nothing() {
 fn every_vector_width_gives_the_same_responses() {
     let weights = model([19, 16, 2], [4, 2, 4], false);
     let requests: Vec<_> = (0..5).map(|i| (prompt(i, 4 + 5 * i), keys(i, 5))).collect();
-    let narrow = Decoder::with_arch(&weights, Arch::Scalar);
-    let decoding = Decoding { temperature: 0.9, ..sampling(12) };
-    let wide = Decoder::new(&weights);
-    assert_eq!(run(&narrow, &requests, &decoding), run(&wide, &requests, &decoding));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let narrow = Decoder::with_arch(&weights, precision, Arch::Scalar);
+        let decoding = Decoding { temperature: 0.9, ..sampling(12) };
+        let wide = Decoder::with_precision(&weights, precision);
+        assert_eq!(run(&narrow, &requests, &decoding), run(&wide, &requests, &decoding));
+    }
 }
 
 #[test]

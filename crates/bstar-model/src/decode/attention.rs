@@ -11,8 +11,8 @@
     reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
 )]
 
-use super::lanes::{Pair, div, exp, max, mul, mul_add, pairs, pairs_mut, splat, sub};
-use pulp::{Simd, WithSimd};
+use super::lanes::{Row, WithLanes, add, div, exp, max, mul, mul_add, rows, rows_mut, splat, sub};
+use pulp::Simd;
 
 /// The keys, or the values, of one layer.
 #[derive(Clone, Copy, Debug)]
@@ -47,23 +47,23 @@ pub(super) struct Attend<'a> {
     pub(super) output: &'a mut [f32],
 }
 
-impl WithSimd for Attend<'_> {
+impl WithLanes for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
         let head_dim = self.head_dim;
-        let queries = pairs::<S>(self.queries).chunks_exact(head_dim);
-        let outputs = pairs_mut::<S>(self.output).chunks_exact_mut(head_dim);
+        let queries = rows::<S, V>(self.queries).chunks_exact(head_dim);
+        let outputs = rows_mut::<S, V>(self.output).chunks_exact_mut(head_dim);
         let shared_by = self.query_heads / self.key_value_heads;
-        let limits = [pairs::<S>(self.first)[0], pairs::<S>(self.last)[0]];
-        let scores = &mut pairs_mut::<S>(self.scores)[..self.window];
+        let limits = [rows::<S, V>(self.first)[0], rows::<S, V>(self.last)[0]];
+        let scores = &mut rows_mut::<S, V>(self.scores)[..self.window];
         for (head, (query, output)) in queries.zip(outputs).take(self.query_heads).enumerate() {
             let head = head / shared_by;
             match (self.keys, self.values) {
                 (Memory::Lanes { .. }, Memory::Lanes { .. }) => {
-                    let keys = LaneRows::<S>::new(self.keys, head, head_dim);
-                    let values = LaneRows::<S>::new(self.values, head, head_dim);
+                    let keys = LaneRows::<S, V>::new(self.keys, head, head_dim);
+                    let values = LaneRows::<S, V>::new(self.values, head, head_dim);
                     attend_head(simd, query, keys, values, limits, scores, output);
                 }
                 (keys, values) => {
@@ -77,45 +77,45 @@ impl WithSimd for Attend<'_> {
 }
 
 /// The rows of one head: one for each slot of the window.
-trait Rows<S: Simd>: Copy {
+trait Rows<S: Simd, const V: usize>: Copy {
     /// One feature of a slot.
     type Feature: Copy;
     /// The features of a slot.
     fn row(&self, slot: usize) -> &[Self::Feature];
     /// The feature as it looks to each lane.
-    fn load(simd: S, feature: Self::Feature) -> Pair<S>;
+    fn load(simd: S, feature: Self::Feature) -> Row<S, V>;
 }
 
 #[derive(Clone, Copy)]
-struct LaneRows<'a, S: Simd> {
-    rows: &'a [Pair<S>],
+struct LaneRows<'a, S: Simd, const V: usize> {
+    rows: &'a [Row<S, V>],
     oldest: usize,
     mask: usize,
     head_dim: usize,
 }
 
-impl<'a, S: Simd> LaneRows<'a, S> {
+impl<'a, S: Simd, const V: usize> LaneRows<'a, S, V> {
     #[inline(always)]
     fn new(memory: Memory<'a>, head: usize, head_dim: usize) -> Self {
         let Memory::Lanes { numbers, oldest, capacity } = memory else {
             unreachable!("keys and values are of one kind");
         };
-        let rows = &pairs::<S>(numbers)[head * capacity * head_dim..][..capacity * head_dim];
+        let rows = &rows::<S, V>(numbers)[head * capacity * head_dim..][..capacity * head_dim];
         Self { rows, oldest, mask: capacity - 1, head_dim }
     }
 }
 
-impl<S: Simd> Rows<S> for LaneRows<'_, S> {
-    type Feature = Pair<S>;
+impl<S: Simd, const V: usize> Rows<S, V> for LaneRows<'_, S, V> {
+    type Feature = Row<S, V>;
 
     #[inline(always)]
-    fn row(&self, slot: usize) -> &[Pair<S>] {
+    fn row(&self, slot: usize) -> &[Row<S, V>] {
         let slot = (self.oldest + slot) & self.mask;
         &self.rows[slot * self.head_dim..][..self.head_dim]
     }
 
     #[inline(always)]
-    fn load(_: S, feature: Pair<S>) -> Pair<S> {
+    fn load(_: S, feature: Row<S, V>) -> Row<S, V> {
         feature
     }
 }
@@ -139,7 +139,7 @@ impl<'a> SharedRows<'a> {
     }
 }
 
-impl<S: Simd> Rows<S> for SharedRows<'_> {
+impl<S: Simd, const V: usize> Rows<S, V> for SharedRows<'_> {
     type Feature = f32;
 
     #[inline(always)]
@@ -150,20 +150,20 @@ impl<S: Simd> Rows<S> for SharedRows<'_> {
     }
 
     #[inline(always)]
-    fn load(simd: S, feature: f32) -> Pair<S> {
+    fn load(simd: S, feature: f32) -> Row<S, V> {
         splat(simd, feature)
     }
 }
 
 #[inline(always)]
-fn attend_head<S: Simd, R: Rows<S>>(
+fn attend_head<S: Simd, R: Rows<S, V>, const V: usize>(
     simd: S,
-    query: &[Pair<S>],
+    query: &[Row<S, V>],
     keys: R,
     values: R,
-    limits: [Pair<S>; 2],
-    scores: &mut [Pair<S>],
-    output: &mut [Pair<S>],
+    limits: [Row<S, V>; 2],
+    scores: &mut [Row<S, V>],
+    output: &mut [Row<S, V>],
 ) {
     let mut largest = splat(simd, UNSEEN);
     let (blocks, rest) = scores.as_chunks_mut::<BLOCK>();
@@ -177,7 +177,7 @@ fn attend_head<S: Simd, R: Rows<S>>(
     let mut total = splat(simd, 0.0);
     for weight in scores.iter_mut() {
         *weight = exp(simd, sub(simd, *weight, largest));
-        total = [simd.add_f32s(total[0], weight[0]), simd.add_f32s(total[1], weight[1])];
+        total = add(simd, total, *weight);
     }
     let scale = div(simd, splat(simd, 1.0), total);
     let (blocks, rest) = output.as_chunks_mut::<BLOCK>();
@@ -200,14 +200,14 @@ const UNSEEN: f32 = -1e30;
 
 /// Scores of `N` slots; the products of a slot are added feature by feature.
 #[inline(always)]
-fn score<S: Simd, R: Rows<S>, const N: usize>(
+fn score<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
     simd: S,
-    query: &[Pair<S>],
+    query: &[Row<S, V>],
     keys: R,
     slot: usize,
-    limits: [Pair<S>; 2],
-    scores: &mut [Pair<S>; N],
-    largest: &mut Pair<S>,
+    limits: [Row<S, V>; 2],
+    scores: &mut [Row<S, V>; N],
+    largest: &mut Row<S, V>,
 ) {
     let rows: [&[R::Feature]; N] = std::array::from_fn(|i| &keys.row(slot + i)[..query.len()]);
     let mut sums = [splat(simd, 0.0); N];
@@ -219,11 +219,11 @@ fn score<S: Simd, R: Rows<S>, const N: usize>(
     for (i, (score, sum)) in scores.iter_mut().zip(sums).enumerate() {
         let position = simd.splat_f32s((slot + i) as f32);
         let unseen = simd.splat_f32s(UNSEEN);
-        for half in 0..2 {
-            let begun = simd.less_than_or_equal_f32s(limits[0][half], position);
-            let ended = simd.less_than_f32s(limits[1][half], position);
-            let seen = simd.select_f32s(begun, sum[half], unseen);
-            score[half] = simd.select_f32s(ended, unseen, seen);
+        for vector in 0..V {
+            let begun = simd.less_than_or_equal_f32s(limits[0][vector], position);
+            let ended = simd.less_than_f32s(limits[1][vector], position);
+            let seen = simd.select_f32s(begun, sum[vector], unseen);
+            score[vector] = simd.select_f32s(ended, unseen, seen);
         }
         *largest = max(simd, *score, *largest);
     }
@@ -231,13 +231,13 @@ fn score<S: Simd, R: Rows<S>, const N: usize>(
 
 /// `N` features of the weighted values, slot by slot.
 #[inline(always)]
-fn mix<S: Simd, R: Rows<S>, const N: usize>(
+fn mix<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
     simd: S,
-    weights: &[Pair<S>],
+    weights: &[Row<S, V>],
     values: R,
     feature: usize,
-    scale: Pair<S>,
-) -> [Pair<S>; N] {
+    scale: Row<S, V>,
+) -> [Row<S, V>; N] {
     let mut sums = [splat(simd, 0.0); N];
     for (slot, weight) in weights.iter().enumerate() {
         let row = &values.row(slot)[feature..][..N];

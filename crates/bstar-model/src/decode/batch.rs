@@ -10,7 +10,7 @@
 use super::body::{Activations, Body, Until};
 use super::cache::{LaneCache, PromptCache};
 use super::context::{LaneContext, run_sequences};
-use super::lanes::{Buffer, MAX_LANES};
+use super::lanes::{Buffer, Lanes, MAX_LANES};
 use super::repetition::Penalty;
 use super::sampling::Distribution;
 use super::{DecodeRequest, Ends, Generation};
@@ -87,8 +87,13 @@ impl<'a> Queue<'a> {
 
     /// Decodes until the queue is empty, in `groups` groups of lanes; run it once a worker. A
     /// failure stops all workers and is kept.
-    pub(super) fn work(&self, groups: usize, mut announcer: Option<&mut Announcer<'_>>) {
-        let mut worker = Worker::new(self, groups);
+    pub(super) fn work(
+        &self,
+        lanes: Lanes,
+        groups: usize,
+        mut announcer: Option<&mut Announcer<'_>>,
+    ) {
+        let mut worker = Worker::new(self, lanes, groups);
         let result = worker.run(&mut announcer);
         if let Err(fault) = result {
             self.stop.store(true, Ordering::Relaxed);
@@ -203,25 +208,27 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(queue: &'a Queue<'a>, groups: usize) -> Self {
+    fn new(queue: &'a Queue<'a>, lanes: Lanes, groups: usize) -> Self {
         let body = queue.body;
         let longest = queue.requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-        let cache = || LaneCache::new(body.cache_shape(), body.lanes(), longest);
+        let cache = || LaneCache::new(body.cache_shape(), lanes.count(), longest);
+        // Of a prompt, a wide group at once: with fewer tokens each weight would be fetched often.
+        let at_once = groups.max(Lanes::wide(body.arch).count() / lanes.count());
         Self {
             queue,
-            lanes: (0..groups * body.lanes()).map(|_| None).collect(),
+            lanes: (0..groups * lanes.count()).map(|_| None).collect(),
             caches: (0..groups).map(|_| cache()).collect(),
-            numbers: Activations::new(body, groups),
+            numbers: Activations::new(body, lanes, at_once),
             scores: Buffer::zeroed(0),
-            distribution: Distribution::new(body.config.vocab_size, body.lanes()),
-            penalty: Penalty::new(queue.decoding, body.config.vocab_size, body.lanes()),
+            distribution: Distribution::new(body.config.vocab_size, lanes),
+            penalty: Penalty::new(queue.decoding, body.config.vocab_size, lanes),
             ready: VecDeque::new(),
             finished: Vec::new(),
         }
     }
 
     fn run(&mut self, announcer: &mut Option<&mut Announcer<'_>>) -> Result<(), Fault> {
-        let lanes = self.queue.body.lanes();
+        let lanes = self.numbers.lanes.count();
         while !self.queue.stop.load(Ordering::Relaxed) {
             self.fill_lanes();
             let groups: Vec<usize> = (0..self.caches.len())
@@ -241,7 +248,7 @@ impl<'a> Worker<'a> {
 
     /// Gives every free lane a sample while there are any.
     fn fill_lanes(&mut self) {
-        let lanes = self.queue.body.lanes();
+        let lanes = self.numbers.lanes.count();
         for group in 0..self.caches.len() {
             // Neighbours with the same prompt are admitted together.
             let mut entering: Vec<usize> = Vec::new();
@@ -340,8 +347,8 @@ impl<'a> Worker<'a> {
 
     /// Draws a token for each sample of a group and takes out those that end.
     fn draw(&mut self, group: usize) -> Result<(), Fault> {
-        let Queue { body, decoding, .. } = self.queue;
-        let lanes = body.lanes();
+        let decoding = self.queue.decoding;
+        let lanes = self.numbers.lanes.count();
         let mut uniforms = [0.0; MAX_LANES];
         let mut active = [false; MAX_LANES];
         for (place, lane) in self.lanes[group * lanes..][..lanes].iter_mut().enumerate() {
@@ -351,9 +358,9 @@ impl<'a> Worker<'a> {
             }
         }
         let logits = self.numbers.logits.group(group);
-        self.distribution.load(body.arch, logits);
+        self.distribution.load(logits);
         let drawn = match &mut self.penalty {
-            None => self.distribution.draw(body.arch, logits, decoding, &uniforms, &active),
+            None => self.distribution.draw(logits, decoding, &uniforms, &active),
             Some(penalty) => {
                 let samples = self.lanes[group * lanes..][..lanes].iter().map(Option::as_ref);
                 let tokens = samples.map(|lane| {
@@ -361,7 +368,7 @@ impl<'a> Worker<'a> {
                     let prompt = self.queue.requests[lane.request].prompt;
                     Some([prompt, &lane.generation.tokens])
                 });
-                penalty.draw(body.arch, logits, tokens, decoding, &uniforms, &active)
+                penalty.draw(logits, tokens, decoding, &uniforms, &active)
             }
         };
         for (place, token) in drawn.into_iter().enumerate().take(lanes) {

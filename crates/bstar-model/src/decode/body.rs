@@ -7,8 +7,9 @@
 
 use super::cache::CacheShape;
 use super::kernels::{AddBias, NormHeads, RmsNorm, Rotate, SwiGlu};
-use super::lanes::{Slab, lane_count};
-use super::matrix::PackedMatrix;
+use super::lanes::{Lanes, Slab};
+use super::matrix::{HalfRoom, PackedMatrix, Packing};
+use crate::compute::Precision;
 use crate::config::ModelConfig;
 use crate::config::family::SlidingWindow;
 use crate::weights::Weights;
@@ -20,7 +21,15 @@ pub(super) trait Context {
     fn write(&mut self, group: usize, layer: usize, keys_values: &[f32]);
 
     /// The attention of a group, from queries `[head][feature][lane]` to output of that shape.
-    fn attend(&mut self, body: &Body, group: usize, layer: usize, queries: &[f32], out: &mut [f32]);
+    fn attend(
+        &mut self,
+        body: &Body,
+        lanes: Lanes,
+        group: usize,
+        layer: usize,
+        queries: &[f32],
+        out: &mut [f32],
+    );
 }
 
 /// How far a forward pass goes.
@@ -67,6 +76,8 @@ struct Layer {
 /// The numbers of a forward pass, with the tokens that go in and the logits that come out.
 #[derive(Debug)]
 pub(super) struct Activations {
+    /// Of each group.
+    pub(super) lanes: Lanes,
     /// `[group][lane]`: token ids.
     pub(super) tokens: Vec<u32>,
     /// `[group][lane]`.
@@ -80,6 +91,7 @@ pub(super) struct Activations {
     gates_ups: Slab,
     cosines: Slab,
     sines: Slab,
+    half: HalfRoom,
     /// `[position][half a head]`, cosine and sine, as far as positions have come by: a context may
     /// be much longer than anything that is drawn.
     angles: Vec<[f32; 2]>,
@@ -87,13 +99,14 @@ pub(super) struct Activations {
 
 impl Activations {
     /// Room for `groups` groups.
-    pub(super) fn new(body: &Body, groups: usize) -> Self {
+    pub(super) fn new(body: &Body, lanes: Lanes, groups: usize) -> Self {
         let config = &body.config;
-        let slab = |features| Slab::zeroed(groups, features, body.lanes());
+        let slab = |features| Slab::zeroed(groups, features, lanes.count());
         let heads = config.num_attention_heads + 2 * config.num_key_value_heads;
         Self {
-            tokens: vec![0; groups * body.lanes()],
-            positions: vec![0; groups * body.lanes()],
+            lanes,
+            tokens: vec![0; groups * lanes.count()],
+            positions: vec![0; groups * lanes.count()],
             logits: slab(config.vocab_size),
             residual: slab(config.hidden_size),
             normed: slab(config.hidden_size),
@@ -102,6 +115,7 @@ impl Activations {
             gates_ups: slab(2 * config.intermediate_size),
             cosines: slab(config.head_dim / 2),
             sines: slab(config.head_dim / 2),
+            half: HalfRoom::default(),
             angles: Vec::new(),
         }
     }
@@ -109,7 +123,9 @@ impl Activations {
 
 impl Body {
     /// Packs the weights.
-    pub(super) fn new(weights: &Weights, arch: Arch) -> Self {
+    pub(super) fn new(weights: &Weights, precision: Precision, arch: Arch) -> Self {
+        let packing = Packing::new(precision, arch);
+        let stack = |inputs, matrices: &[&[f32]]| PackedMatrix::stack(packing, inputs, matrices);
         let config = weights.config.clone();
         let width = config.hidden_size;
         let layers = (0..config.num_hidden_layers).map(|layer| {
@@ -119,13 +135,13 @@ impl Body {
             let heads_width = config.num_attention_heads * config.head_dim;
             Layer {
                 attention_norm: get("input_layernorm").to_vec(),
-                queries_keys_values: PackedMatrix::stack(width, &attention),
+                queries_keys_values: stack(width, &attention),
                 bias: weights.attention_bias(layer),
                 head_norms: weights.head_norms(layer).map(|norms| norms.map(<[f32]>::to_vec)),
-                attention_output: PackedMatrix::stack(heads_width, &[get("self_attn.o_proj")]),
+                attention_output: stack(heads_width, &[get("self_attn.o_proj")]),
                 mlp_norm: get("post_attention_layernorm").to_vec(),
-                gates_ups: PackedMatrix::stack(width, &gates_ups),
-                down: PackedMatrix::stack(config.intermediate_size, &[get("mlp.down_proj")]),
+                gates_ups: stack(width, &gates_ups),
+                down: stack(config.intermediate_size, &[get("mlp.down_proj")]),
             }
         });
         Self {
@@ -133,16 +149,11 @@ impl Body {
             layers: layers.collect(),
             embedding: weights.embedding().to_vec(),
             norm: weights.get("model.norm.weight").to_vec(),
-            head: PackedMatrix::stack(width, &[weights.head()]),
+            head: stack(width, &[weights.head()]),
             frequencies: config.rotary_frequencies(),
             kept: config.sliding_window,
             config,
         }
-    }
-
-    /// Lanes of a group.
-    pub(super) fn lanes(&self) -> usize {
-        lane_count(self.arch)
     }
 
     /// The shape of a cache of this model.
@@ -170,21 +181,24 @@ impl Body {
     ) {
         self.embed(numbers, groups);
         let config = &self.config;
-        let query_size = config.num_attention_heads * config.head_dim * self.lanes();
+        let lanes = numbers.lanes;
+        let query_size = config.num_attention_heads * config.head_dim * lanes.count();
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalise(&layer.attention_norm, numbers, groups);
-            let Activations { normed, queries_keys_values, attended, residual, .. } = numbers;
-            layer.queries_keys_values.apply(self.arch, groups, normed, queries_keys_values);
+            let Activations {
+                normed, queries_keys_values: heads, attended, residual, half, ..
+            } = numbers;
+            layer.queries_keys_values.apply(lanes, groups, normed, heads, half);
             for &group in groups {
-                let heads = queries_keys_values.group_mut(group);
-                self.prepare_heads(layer, heads);
+                let heads = heads.group_mut(group);
+                self.prepare_heads(layer, lanes, heads);
                 let rotated = config.num_attention_heads + config.num_key_value_heads;
-                self.arch.dispatch(Rotate {
+                lanes.dispatch(Rotate {
                     cosines: numbers.cosines.group(group),
                     sines: numbers.sines.group(group),
                     query_scale: 1.0 / (config.head_dim as f32).sqrt(),
                     query_heads: config.num_attention_heads,
-                    heads: &mut heads[..rotated * config.head_dim * self.lanes()],
+                    heads: &mut heads[..rotated * config.head_dim * lanes.count()],
                 });
                 context.write(group, index, &heads[query_size..]);
             }
@@ -192,28 +206,29 @@ impl Body {
                 return;
             }
             for &group in groups {
-                let queries = &queries_keys_values.group(group)[..query_size];
-                context.attend(self, group, index, queries, attended.group_mut(group));
+                let queries = &heads.group(group)[..query_size];
+                context.attend(self, lanes, group, index, queries, attended.group_mut(group));
             }
-            layer.attention_output.accumulate(self.arch, groups, attended, residual);
+            layer.attention_output.accumulate(lanes, groups, attended, residual, half);
             self.feed_forward(layer, numbers, groups);
         }
         self.normalise(&self.norm, numbers, groups);
-        self.head.apply(self.arch, groups, &numbers.normed, &mut numbers.logits);
+        let Activations { normed, logits, half, .. } = numbers;
+        self.head.apply(lanes, groups, normed, logits, half);
     }
 
     /// What some families do to queries, keys and values before they are turned.
-    fn prepare_heads(&self, layer: &Layer, heads: &mut [f32]) {
+    fn prepare_heads(&self, layer: &Layer, lanes: Lanes, heads: &mut [f32]) {
         if let Some(bias) = &layer.bias {
-            self.arch.dispatch(AddBias { bias, features: heads });
+            lanes.dispatch(AddBias { bias, features: heads });
         }
         if let Some([query_norm, key_norm]) = &layer.head_norms {
-            let queries = self.config.query_width() * self.lanes();
-            let keys = self.config.key_value_width() * self.lanes();
+            let queries = self.config.query_width() * lanes.count();
+            let keys = self.config.key_value_width() * lanes.count();
             let (queries, rest) = heads.split_at_mut(queries);
             let epsilon = self.epsilon();
-            self.arch.dispatch(NormHeads { weight: query_norm, epsilon, heads: queries });
-            self.arch.dispatch(NormHeads { weight: key_norm, epsilon, heads: &mut rest[..keys] });
+            lanes.dispatch(NormHeads { weight: query_norm, epsilon, heads: queries });
+            lanes.dispatch(NormHeads { weight: key_norm, epsilon, heads: &mut rest[..keys] });
         }
     }
 
@@ -224,17 +239,17 @@ impl Body {
 
     fn feed_forward(&self, layer: &Layer, numbers: &mut Activations, groups: &[usize]) {
         self.normalise(&layer.mlp_norm, numbers, groups);
-        let Activations { normed, gates_ups, residual, .. } = numbers;
-        layer.gates_ups.apply(self.arch, groups, normed, gates_ups);
+        let Activations { lanes, normed, gates_ups, residual, half, .. } = numbers;
+        layer.gates_ups.apply(*lanes, groups, normed, gates_ups, half);
         for &group in groups {
-            self.arch.dispatch(SwiGlu { gates_ups: gates_ups.group_mut(group) });
+            lanes.dispatch(SwiGlu { gates_ups: gates_ups.group_mut(group) });
         }
-        layer.down.accumulate(self.arch, groups, gates_ups, residual);
+        layer.down.accumulate(*lanes, groups, gates_ups, residual, half);
     }
 
     fn normalise(&self, weight: &[f32], numbers: &mut Activations, groups: &[usize]) {
         for &group in groups {
-            self.arch.dispatch(RmsNorm {
+            numbers.lanes.dispatch(RmsNorm {
                 weight,
                 epsilon: self.epsilon(),
                 input: numbers.residual.group(group),
@@ -245,7 +260,7 @@ impl Body {
 
     /// Looks up the embedding of each token and the angles of each position.
     fn embed(&self, numbers: &mut Activations, groups: &[usize]) {
-        let lanes = self.lanes();
+        let lanes = numbers.lanes.count();
         let width = self.config.hidden_size;
         let half = self.config.head_dim / 2;
         for &group in groups {

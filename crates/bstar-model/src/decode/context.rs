@@ -7,7 +7,7 @@
 use super::attention::{Attend, Memory};
 use super::body::{Activations, Body, Context, Until};
 use super::cache::{LaneCache, PromptCache};
-use super::lanes::{Buffer, MAX_LANES};
+use super::lanes::{Buffer, Lanes, MAX_LANES};
 
 /// Samples in lanes: group `i` has cache `i`.
 pub(super) struct LaneContext<'a> {
@@ -23,6 +23,7 @@ impl Context for LaneContext<'_> {
     fn attend(
         &mut self,
         body: &Body,
+        lanes: Lanes,
         group: usize,
         layer: usize,
         queries: &[f32],
@@ -32,17 +33,10 @@ impl Context for LaneContext<'_> {
         let oldest = cache.oldest_within(body.config.window(layer));
         let window = cache.slots_from(oldest);
         let mut first = [0.0; MAX_LANES];
-        cache.first_slots(oldest, &mut first[..body.lanes()]);
+        cache.first_slots(oldest, &mut first[..lanes.count()]);
         let last = [(window - 1) as f32; MAX_LANES];
-        attend(
-            body,
-            queries,
-            cache.memory(layer, oldest),
-            window,
-            [&first, &last],
-            self.scores,
-            out,
-        );
+        let seen = Seen { window, first: &first, last: &last };
+        attend(body, lanes, seen, queries, cache.memory(layer, oldest), self.scores, out);
     }
 }
 
@@ -75,6 +69,7 @@ impl Context for SequenceContext<'_> {
     fn attend(
         &mut self,
         body: &Body,
+        lanes: Lanes,
         group: usize,
         layer: usize,
         queries: &[f32],
@@ -90,7 +85,8 @@ impl Context for SequenceContext<'_> {
         let begin = |lane: usize| (first + lane + 1).min(end).saturating_sub(reach) - oldest;
         let first = std::array::from_fn(|lane| begin(lane) as f32);
         let memory = self.caches[sequence].memory(layer, oldest);
-        attend(body, queries, memory, window, [&first, &last], self.scores, out);
+        let seen = Seen { window, first: &first, last: &last };
+        attend(body, lanes, seen, queries, memory, self.scores, out);
     }
 }
 
@@ -104,7 +100,7 @@ pub(super) fn run_sequences(
     until: Until,
     mut logits: impl FnMut(Chunk, &[f32]),
 ) -> Vec<PromptCache> {
-    let lanes = body.lanes();
+    let lanes = numbers.lanes.count();
     let shape = body.cache_shape();
     let at_once = numbers.tokens.len();
     let mut caches: Vec<_> =
@@ -137,20 +133,28 @@ pub(super) fn run_sequences(
     caches
 }
 
+/// The slots of a window that each lane sees.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    window: usize,
+    first: &'a [f32; MAX_LANES],
+    last: &'a [f32; MAX_LANES],
+}
+
 fn attend(
     body: &Body,
+    lanes: Lanes,
+    Seen { window, first, last }: Seen<'_>,
     queries: &[f32],
     [keys, values]: [Memory<'_>; 2],
-    window: usize,
-    [first, last]: [&[f32; MAX_LANES]; 2],
     scores: &mut Buffer,
     output: &mut [f32],
 ) {
-    let needed = window * body.lanes();
+    let needed = window * lanes.count();
     if scores.len() < needed {
         *scores = Buffer::zeroed(needed.next_power_of_two());
     }
-    body.arch.dispatch(Attend {
+    lanes.dispatch(Attend {
         queries,
         keys,
         values,

@@ -8,8 +8,8 @@
     reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
 )]
 
-use super::lanes::{Pair, add, div, exp, mul, mul_add, pairs, pairs_mut, splat, sub};
-use pulp::{Simd, WithSimd};
+use super::lanes::{Row, WithLanes, add, div, exp, mul, mul_add, rows, rows_mut, splat, sub};
+use pulp::Simd;
 
 /// `output = input / rms(input) · weight`, over the features of each lane.
 pub(super) struct RmsNorm<'a> {
@@ -19,14 +19,14 @@ pub(super) struct RmsNorm<'a> {
     pub(super) output: &'a mut [f32],
 }
 
-impl WithSimd for RmsNorm<'_> {
+impl WithLanes for RmsNorm<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let input = pairs::<S>(self.input);
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+        let input = rows::<S, V>(self.input);
         let scale = inverse_rms(simd, input, self.epsilon);
-        let output = pairs_mut::<S>(self.output);
+        let output = rows_mut::<S, V>(self.output);
         for ((output, x), weight) in output.iter_mut().zip(input).zip(self.weight) {
             *output = mul(simd, mul(simd, *x, scale), splat(simd, *weight));
         }
@@ -42,12 +42,12 @@ pub(super) struct NormHeads<'a> {
     pub(super) heads: &'a mut [f32],
 }
 
-impl WithSimd for NormHeads<'_> {
+impl WithLanes for NormHeads<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        for head in pairs_mut::<S>(self.heads).chunks_exact_mut(self.weight.len()) {
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+        for head in rows_mut::<S, V>(self.heads).chunks_exact_mut(self.weight.len()) {
             let scale = inverse_rms(simd, head, self.epsilon);
             for (x, weight) in head.iter_mut().zip(self.weight) {
                 *x = mul(simd, mul(simd, *x, scale), splat(simd, *weight));
@@ -64,12 +64,12 @@ pub(super) struct AddBias<'a> {
     pub(super) features: &'a mut [f32],
 }
 
-impl WithSimd for AddBias<'_> {
+impl WithLanes for AddBias<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        for (feature, bias) in pairs_mut::<S>(self.features).iter_mut().zip(self.bias) {
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+        for (feature, bias) in rows_mut::<S, V>(self.features).iter_mut().zip(self.bias) {
             *feature = add(simd, *feature, splat(simd, *bias));
         }
     }
@@ -77,7 +77,7 @@ impl WithSimd for AddBias<'_> {
 
 /// One over the root of the mean square of the features of each lane.
 #[inline(always)]
-fn inverse_rms<S: Simd>(simd: S, input: &[Pair<S>], epsilon: f32) -> Pair<S> {
+fn inverse_rms<S: Simd, const V: usize>(simd: S, input: &[Row<S, V>], epsilon: f32) -> Row<S, V> {
     // Four partial sums, so that one addition need not wait for the last.
     let mut sums = [splat(simd, 0.0); 4];
     let (blocks, rest) = input.as_chunks::<4>();
@@ -92,12 +92,12 @@ fn inverse_rms<S: Simd>(simd: S, input: &[Pair<S>], epsilon: f32) -> Pair<S> {
     let square = add(simd, add(simd, sums[0], sums[1]), add(simd, sums[2], sums[3]));
     let share = splat(simd, 1.0 / input.len() as f32);
     let mean = mul_add(simd, square, share, splat(simd, epsilon));
-    let root: Pair<S> = [simd.sqrt_f32s(mean[0]), simd.sqrt_f32s(mean[1])];
+    let root = mean.map(|mean| simd.sqrt_f32s(mean));
     div(simd, splat(simd, 1.0), root)
 }
 
 /// Rotates query and key heads by the angles of their positions, in place. The first half of a
-/// head's features pairs with the second half.
+/// head's features rows with the second half.
 pub(super) struct Rotate<'a> {
     /// `[half a head][lane]`.
     pub(super) cosines: &'a [f32],
@@ -111,15 +111,15 @@ pub(super) struct Rotate<'a> {
     pub(super) heads: &'a mut [f32],
 }
 
-impl WithSimd for Rotate<'_> {
+impl WithLanes for Rotate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let cosines = pairs::<S>(self.cosines);
-        let sines = pairs::<S>(self.sines);
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+        let cosines = rows::<S, V>(self.cosines);
+        let sines = rows::<S, V>(self.sines);
         let half = cosines.len();
-        let heads = pairs_mut::<S>(self.heads).chunks_exact_mut(2 * half);
+        let heads = rows_mut::<S, V>(self.heads).chunks_exact_mut(2 * half);
         for (number, head) in heads.enumerate() {
             let scale = if number < self.query_heads { self.query_scale } else { 1.0 };
             let scale = splat(simd, scale);
@@ -139,12 +139,12 @@ pub(super) struct SwiGlu<'a> {
     pub(super) gates_ups: &'a mut [f32],
 }
 
-impl WithSimd for SwiGlu<'_> {
+impl WithLanes for SwiGlu<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let gates_ups = pairs_mut::<S>(self.gates_ups);
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+        let gates_ups = rows_mut::<S, V>(self.gates_ups);
         let (gates, ups) = gates_ups.split_at_mut(gates_ups.len() / 2);
         let one = splat(simd, 1.0);
         for (gate, up) in gates.iter_mut().zip(ups) {
@@ -158,7 +158,7 @@ impl WithSimd for SwiGlu<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::lanes::lane_count;
+    use crate::decode::lanes::Lanes;
     use pulp::Arch;
 
     fn wave(count: usize, step: f64) -> Vec<f32> {
@@ -173,11 +173,11 @@ mod tests {
 
     #[test]
     fn rms_norm_follows_its_definition() {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         let (weight, input) = (wave(7, 0.3), wave(7 * lanes, 0.7));
         let mut output = vec![0.0; input.len()];
-        arch.dispatch(RmsNorm {
+        group.dispatch(RmsNorm {
             weight: &weight,
             epsilon: 1e-5,
             input: &input,
@@ -195,12 +195,12 @@ mod tests {
 
     #[test]
     fn heads_are_normalised_one_by_one_after_their_bias() {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         let (weight, bias, input) = (wave(6, 0.3), wave(12, 0.8), wave(12 * lanes, 0.7));
         let mut output = input.clone();
-        arch.dispatch(AddBias { bias: &bias, features: &mut output });
-        arch.dispatch(NormHeads { weight: &weight, epsilon: 1e-5, heads: &mut output });
+        group.dispatch(AddBias { bias: &bias, features: &mut output });
+        group.dispatch(NormHeads { weight: &weight, epsilon: 1e-5, heads: &mut output });
         for (head, lane) in (0..2).flat_map(|head| (0..lanes).map(move |lane| (head, lane))) {
             let row = |i: usize| {
                 f64::from(input[(head * 6 + i) * lanes + lane]) + f64::from(bias[head * 6 + i])
@@ -215,11 +215,11 @@ mod tests {
 
     #[test]
     fn swiglu_follows_its_definition() {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         let input = wave(6 * lanes, 0.9);
         let mut output = input.clone();
-        arch.dispatch(SwiGlu { gates_ups: &mut output });
+        group.dispatch(SwiGlu { gates_ups: &mut output });
         for i in 0..3 * lanes {
             let (gate, up) = (f64::from(input[i]), f64::from(input[3 * lanes + i]));
             check("swiglu", output[i], gate / (1.0 + (-gate).exp()) * up);
@@ -228,14 +228,14 @@ mod tests {
 
     #[test]
     fn rotation_turns_queries_and_keys_and_scales_queries_only() {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         let angles = wave(2 * lanes, 0.11);
         let cosines: Vec<f32> = angles.iter().map(|x| x.cos()).collect();
         let sines: Vec<f32> = angles.iter().map(|x| x.sin()).collect();
         let input = wave(2 * 4 * lanes, 0.4);
         let mut output = input.clone();
-        arch.dispatch(Rotate {
+        group.dispatch(Rotate {
             cosines: &cosines,
             sines: &sines,
             query_scale: 0.5,

@@ -4,8 +4,8 @@
 //! feature as `lanes` neighbouring numbers (`[feature][lane]`), and every kernel does to a lane
 //! what it does to all others, with no sum across lanes. So the bits of a sequence depend neither
 //! on its neighbours nor on its place, nor on the width of the machine's vectors: a group is two
-//! vectors wide (16 lanes with AVX2, 32 with AVX-512), and each lane sees the same fused
-//! multiply-adds in the same order. This module knows nothing of transformers.
+//! vectors wide (16 lanes with AVX2, 32 with AVX-512), or one where samples are few, and each lane
+//! sees the same fused multiply-adds in the same order. This module knows nothing of transformers.
 
 #![expect(
     clippy::inline_always,
@@ -15,90 +15,146 @@
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::{Deref, DerefMut};
 
-/// One feature of a group: a number for each lane.
-pub(super) type Pair<S> = [<S as Simd>::f32s; 2];
+/// One feature of a group: a number for each lane, in `V` vectors.
+pub(super) type Row<S, const V: usize> = [<S as Simd>::f32s; V];
 
 /// Lanes of a group for the widest vectors known to us; bounds arrays on the stack.
 pub(super) const MAX_LANES: usize = 32;
 
-/// Lanes of a group on this machine.
-pub(super) fn lane_count(arch: Arch) -> usize {
-    struct Count;
-    impl WithSimd for Count {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            lanes_of::<S>()
+/// How many lanes a group has, and the instructions that work on them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes {
+    arch: Arch,
+    narrow: bool,
+}
+
+impl Lanes {
+    /// Groups of two vectors: twice the work for each weight that is read.
+    pub(super) fn wide(arch: Arch) -> Self {
+        Self { arch, narrow: false }
+    }
+
+    /// Groups of one vector, for so few samples that a second one would be empty.
+    pub(super) fn narrow(arch: Arch) -> Self {
+        Self { arch, narrow: true }
+    }
+
+    /// The instructions.
+    pub(super) fn arch(self) -> Arch {
+        self.arch
+    }
+
+    /// Lanes of a group.
+    pub(super) fn count(self) -> usize {
+        struct Count;
+        impl WithLanes for Count {
+            type Output = usize;
+            #[inline(always)]
+            fn with_lanes<S: Simd, const V: usize>(self, _: S) -> usize {
+                lanes_of::<S, V>()
+            }
+        }
+        self.dispatch(Count)
+    }
+
+    /// Runs a kernel on groups of this kind.
+    pub(super) fn dispatch<K: WithLanes>(self, kernel: K) -> K::Output {
+        if self.narrow {
+            self.arch.dispatch(OnVectors::<K, 1>(kernel))
+        } else {
+            self.arch.dispatch(OnVectors::<K, 2>(kernel))
         }
     }
-    arch.dispatch(Count)
+}
+
+/// A kernel for vectors of any width and groups of any number of vectors.
+pub(super) trait WithLanes {
+    /// What it gives.
+    type Output;
+    /// Runs it on groups of `V` vectors.
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) -> Self::Output;
+}
+
+struct OnVectors<K, const V: usize>(K);
+
+impl<K: WithLanes, const V: usize> WithSimd for OnVectors<K, V> {
+    type Output = K::Output;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> K::Output {
+        self.0.with_lanes::<S, V>(simd)
+    }
 }
 
 /// Lanes of a group, where the vector type is known.
 #[inline(always)]
-pub(super) fn lanes_of<S: Simd>() -> usize {
-    2 * S::F32_LANES
+pub(super) fn lanes_of<S: Simd, const V: usize>() -> usize {
+    V * S::F32_LANES
 }
 
 /// A matrix `[feature][lane]` as vectors.
 #[inline(always)]
-pub(super) fn pairs<S: Simd>(numbers: &[f32]) -> &[Pair<S>] {
+pub(super) fn rows<S: Simd, const V: usize>(numbers: &[f32]) -> &[Row<S, V>] {
     S::as_simd_f32s(numbers).0.as_chunks().0
 }
 
 /// A matrix `[feature][lane]` as vectors.
 #[inline(always)]
-pub(super) fn pairs_mut<S: Simd>(numbers: &mut [f32]) -> &mut [Pair<S>] {
+pub(super) fn rows_mut<S: Simd, const V: usize>(numbers: &mut [f32]) -> &mut [Row<S, V>] {
     S::as_mut_simd_f32s(numbers).0.as_chunks_mut().0
 }
 
 /// The same number in every lane.
 #[inline(always)]
-pub(super) fn splat<S: Simd>(simd: S, number: f32) -> Pair<S> {
-    [simd.splat_f32s(number); 2]
+pub(super) fn splat<S: Simd, const V: usize>(simd: S, number: f32) -> Row<S, V> {
+    [simd.splat_f32s(number); V]
 }
 
 /// `a · b + c`, rounded once.
 #[inline(always)]
-pub(super) fn mul_add<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>, c: Pair<S>) -> Pair<S> {
-    [simd.mul_add_f32s(a[0], b[0], c[0]), simd.mul_add_f32s(a[1], b[1], c[1])]
+pub(super) fn mul_add<S: Simd, const V: usize>(
+    simd: S,
+    a: Row<S, V>,
+    b: Row<S, V>,
+    c: Row<S, V>,
+) -> Row<S, V> {
+    std::array::from_fn(|v| simd.mul_add_f32s(a[v], b[v], c[v]))
 }
 
 /// `a · b`.
 #[inline(always)]
-pub(super) fn mul<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
-    [simd.mul_f32s(a[0], b[0]), simd.mul_f32s(a[1], b[1])]
+pub(super) fn mul<S: Simd, const V: usize>(simd: S, a: Row<S, V>, b: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|v| simd.mul_f32s(a[v], b[v]))
 }
 
 /// `a + b`.
 #[inline(always)]
-pub(super) fn add<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
-    [simd.add_f32s(a[0], b[0]), simd.add_f32s(a[1], b[1])]
+pub(super) fn add<S: Simd, const V: usize>(simd: S, a: Row<S, V>, b: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|v| simd.add_f32s(a[v], b[v]))
 }
 
 /// `a - b`.
 #[inline(always)]
-pub(super) fn sub<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
-    [simd.sub_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])]
+pub(super) fn sub<S: Simd, const V: usize>(simd: S, a: Row<S, V>, b: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|v| simd.sub_f32s(a[v], b[v]))
 }
 
 /// `a / b`.
 #[inline(always)]
-pub(super) fn div<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
-    [simd.div_f32s(a[0], b[0]), simd.div_f32s(a[1], b[1])]
+pub(super) fn div<S: Simd, const V: usize>(simd: S, a: Row<S, V>, b: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|v| simd.div_f32s(a[v], b[v]))
 }
 
 /// The larger number of each lane; `b` where they do not compare.
 #[inline(always)]
-pub(super) fn max<S: Simd>(simd: S, a: Pair<S>, b: Pair<S>) -> Pair<S> {
-    let larger = |a, b| simd.select_f32s(simd.greater_than_f32s(a, b), a, b);
-    [larger(a[0], b[0]), larger(a[1], b[1])]
+pub(super) fn max<S: Simd, const V: usize>(simd: S, a: Row<S, V>, b: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|v| simd.select_f32s(simd.greater_than_f32s(a[v], b[v]), a[v], b[v]))
 }
 
 /// The exponential: relative error below 2e-7 in [-87, 88]; 0 below, e^88 above, NaN for NaN.
 #[inline(always)]
-pub(super) fn exp<S: Simd>(simd: S, x: Pair<S>) -> Pair<S> {
-    [exp_vector(simd, x[0]), exp_vector(simd, x[1])]
+pub(super) fn exp<S: Simd, const V: usize>(simd: S, x: Row<S, V>) -> Row<S, V> {
+    std::array::from_fn(|v| exp_vector(simd, x[v]))
 }
 
 #[inline(always)]
@@ -196,19 +252,19 @@ mod tests {
     use super::*;
 
     struct Exponentials<'a>(&'a mut [f32]);
-    impl WithSimd for Exponentials<'_> {
+    impl WithLanes for Exponentials<'_> {
         type Output = ();
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            for pair in pairs_mut::<S>(self.0) {
-                *pair = exp(simd, *pair);
+        fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+            for row in rows_mut::<S, V>(self.0) {
+                *row = exp(simd, *row);
             }
         }
     }
 
     fn exponentials(arch: Arch, numbers: &[f32]) -> Vec<f32> {
         let mut values = numbers.to_vec();
-        arch.dispatch(Exponentials(&mut values));
+        Lanes::wide(arch).dispatch(Exponentials(&mut values));
         values
     }
 

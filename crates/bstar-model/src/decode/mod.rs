@@ -24,6 +24,7 @@ mod reference;
 mod repetition;
 mod sampling;
 
+use crate::compute::Precision;
 use crate::config::ModelConfig;
 use crate::weights::Weights;
 use batch::{Announcer, Queue};
@@ -31,7 +32,7 @@ use body::{Activations, Body, Until};
 use bstar_core::ports::{Decoding, Tick};
 use bstar_core::{Fault, FaultClass, FinishReason, RngKey};
 use context::run_sequences;
-use lanes::Buffer;
+use lanes::{Buffer, Lanes};
 use pulp::Arch;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use sampling::Distribution;
@@ -107,7 +108,12 @@ pub struct Decoder {
 impl Decoder {
     /// Lays out the weights: some milliseconds for a million parameters.
     pub fn new(weights: &Weights) -> Self {
-        Self::with_arch(weights, Arch::new())
+        Self::with_precision(weights, Precision::F32)
+    }
+
+    /// The same for products in this precision; in [`Precision::Bf16`] weights take half the memory.
+    pub fn with_precision(weights: &Weights, precision: Precision) -> Self {
+        Self::with_arch(weights, precision, Arch::new())
     }
 
     /// From now on keys and values take at most so many bytes, as long as one group of lanes (the
@@ -155,16 +161,17 @@ impl Decoder {
         }
         let total = requests.iter().map(|request| request.keys.len()).sum::<usize>();
         let workers = rayon::current_num_threads().min(total).max(1);
-        let (workers, groups) = self.groups(requests, decoding, total, workers);
+        let lanes = self.lanes(total.div_ceil(workers));
+        let (workers, groups) = self.groups(requests, decoding, lanes, total, workers);
         let queue = Queue::new(&self.body, requests, decoding, ends, workers);
         let mut announcer = Announcer::new(tick);
         // The caller is one of the workers: `tick` must run on its thread, and a pool of one
         // thread has no other.
         rayon::in_place_scope(|scope| {
             for _ in 1..workers {
-                scope.spawn(|_| queue.work(groups, None));
+                scope.spawn(|_| queue.work(lanes, groups, None));
             }
-            queue.work(groups, Some(&mut announcer));
+            queue.work(lanes, groups, Some(&mut announcer));
         });
         let told = announcer.finish(&queue);
         let mut finished = queue.into_result()?;
@@ -185,8 +192,9 @@ impl Decoder {
             check_tokens(&self.body.config, &name, &[prompt.as_slice(), response].concat())?;
         }
         let rows = sequences.iter().map(|(prompt, response)| prompt.len() + response.len() - 1);
-        let groups = rows.max().unwrap_or(0).div_ceil(self.body.lanes()).clamp(1, MOST_GROUPS);
-        let room = || (Activations::new(&self.body, groups), Buffer::zeroed(0));
+        let lanes = Lanes::wide(self.body.arch);
+        let groups = rows.max().unwrap_or(0).div_ceil(lanes.count()).clamp(1, MOST_GROUPS);
+        let room = || (Activations::new(&self.body, lanes, groups), Buffer::zeroed(0));
         sequences
             .par_iter()
             .map_init(room, |(numbers, scores), (prompt, response)| {
@@ -195,8 +203,8 @@ impl Decoder {
             .collect()
     }
 
-    fn with_arch(weights: &Weights, arch: Arch) -> Self {
-        Self { body: Body::new(weights, arch), cache_bytes: CACHE_BYTES }
+    fn with_arch(weights: &Weights, precision: Precision, arch: Arch) -> Self {
+        Self { body: Body::new(weights, precision, arch), cache_bytes: CACHE_BYTES }
     }
 
     fn score(
@@ -206,15 +214,14 @@ impl Decoder {
         prompt: &[u32],
         response: &[u32],
     ) -> Result<Vec<f32>, Fault> {
-        let Body { arch, ref config, .. } = self.body;
-        let lanes = self.body.lanes();
+        let lanes = numbers.lanes.count();
         let tokens = [prompt, response].concat();
-        let mut distribution = Distribution::new(config.vocab_size, lanes);
+        let mut distribution = Distribution::new(self.body.config.vocab_size, numbers.lanes);
         let mut logprobs = Vec::with_capacity(response.len());
         let mut finite = true;
         let inputs = &tokens[..tokens.len() - 1];
         run_sequences(&self.body, numbers, scores, &[inputs], Until::Logits, |chunk, logits| {
-            distribution.load(arch, logits);
+            distribution.load(logits);
             for lane in 0..chunk.tokens {
                 let next = chunk.first + lane + 1;
                 if next >= prompt.len() {
@@ -227,19 +234,26 @@ impl Decoder {
         if finite { Ok(logprobs) } else { Err(batch::not_finite()) }
     }
 
+    /// The groups of a worker with so many samples: without a vector that would stay empty.
+    fn lanes(&self, samples: usize) -> Lanes {
+        let narrow = Lanes::narrow(self.body.arch);
+        if samples <= narrow.count() { narrow } else { Lanes::wide(self.body.arch) }
+    }
+
     /// Workers, of at most `workers`, and groups of lanes for each: no more than there are samples
     /// for, nor than memory has room for.
     fn groups(
         &self,
         requests: &[DecodeRequest<'_>],
         decoding: &Decoding,
+        lanes: Lanes,
         total: usize,
         workers: usize,
     ) -> (usize, usize) {
         let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
         let tokens = longest.saturating_add(decoding.max_tokens);
         let tokens = tokens.min(self.body.config.max_position_embeddings);
-        let lanes = self.body.lanes();
+        let lanes = lanes.count();
         let large = self.body.config.parameter_count() >= LARGE_MODEL;
         let most = if large { LANES_OF_LARGE_MODELS } else { LANES_OF_SMALL_MODELS };
         // At worst every lane waits for a prompt of its own.

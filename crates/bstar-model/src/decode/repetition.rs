@@ -4,15 +4,14 @@
 //! divided by the penalty and a negative one multiplied. The records of a draw stay those of the
 //! logits as the model gives them.
 
-use super::lanes::{Buffer, MAX_LANES};
+use super::lanes::{Buffer, Lanes, MAX_LANES};
 use super::sampling::Distribution;
 use bstar_core::ports::Decoding;
-use pulp::Arch;
 
 /// Room for the penalised logits of a group of lanes.
 #[derive(Debug)]
 pub(super) struct Penalty {
-    lanes: usize,
+    lanes: Lanes,
     factor: f32,
     /// `[token][lane]`.
     logits: Buffer,
@@ -23,13 +22,13 @@ pub(super) struct Penalty {
 
 impl Penalty {
     /// None where the decoding asks for no penalty.
-    pub(super) fn new(decoding: &Decoding, vocabulary: usize, lanes: usize) -> Option<Self> {
+    pub(super) fn new(decoding: &Decoding, vocabulary: usize, lanes: Lanes) -> Option<Self> {
         #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
         let factor = decoding.repetition_penalty as f32;
         (factor != 1.0).then(|| Self {
             lanes,
             factor,
-            logits: Buffer::zeroed(vocabulary * lanes),
+            logits: Buffer::zeroed(vocabulary * lanes.count()),
             distribution: Distribution::new(vocabulary, lanes),
             seen: vec![false; vocabulary],
         })
@@ -39,20 +38,20 @@ impl Penalty {
     /// each lane, in parts.
     pub(super) fn draw<'a>(
         &mut self,
-        arch: Arch,
         logits: &[f32],
         seen: impl Iterator<Item = Option<[&'a [u32]; 2]>>,
         decoding: &Decoding,
         uniform: &[f64; MAX_LANES],
         active: &[bool; MAX_LANES],
     ) -> [u32; MAX_LANES] {
+        let lanes = self.lanes.count();
         self.logits.copy_from_slice(logits);
         for (lane, parts) in seen.enumerate() {
             let tokens = || parts.iter().flatten().copied().flatten();
             for &token in tokens() {
                 let token = token as usize;
                 if !std::mem::replace(&mut self.seen[token], true) {
-                    let logit = &mut self.logits[token * self.lanes + lane];
+                    let logit = &mut self.logits[token * lanes + lane];
                     *logit = if *logit < 0.0 { *logit * self.factor } else { *logit / self.factor };
                 }
             }
@@ -60,7 +59,7 @@ impl Penalty {
                 self.seen[token as usize] = false;
             }
         }
-        self.distribution.load(arch, &self.logits);
-        self.distribution.draw(arch, &self.logits, decoding, uniform, active)
+        self.distribution.load(&self.logits);
+        self.distribution.draw(&self.logits, decoding, uniform, active)
     }
 }

@@ -14,14 +14,16 @@
     reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
 )]
 
-use super::lanes::{Buffer, MAX_LANES, exp, lanes_of, mul, pairs, pairs_mut, splat, sub};
+use super::lanes::{
+    Buffer, Lanes, MAX_LANES, WithLanes, exp, lanes_of, mul, rows, rows_mut, splat, sub,
+};
 use bstar_core::ports::Decoding;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
 /// The next-token distributions of a group of lanes.
 #[derive(Debug)]
 pub(super) struct Distribution {
-    lanes: usize,
+    lanes: Lanes,
     /// `[token][lane]`: the exponential of each logit less the largest.
     exponentials: Buffer,
     /// `[token][lane]`: what is drawn from; empty until a draw needs it.
@@ -38,10 +40,10 @@ pub(super) struct Distribution {
 
 impl Distribution {
     /// Room for a group.
-    pub(super) fn new(vocabulary: usize, lanes: usize) -> Self {
+    pub(super) fn new(vocabulary: usize, lanes: Lanes) -> Self {
         Self {
             lanes,
-            exponentials: Buffer::zeroed(vocabulary * lanes),
+            exponentials: Buffer::zeroed(vocabulary * lanes.count()),
             weights: Buffer::zeroed(0),
             largest: [0.0; MAX_LANES],
             likeliest: [0; MAX_LANES],
@@ -51,8 +53,8 @@ impl Distribution {
     }
 
     /// Takes the distributions of logits `[token][lane]`.
-    pub(super) fn load(&mut self, arch: Arch, logits: &[f32]) {
-        arch.dispatch(Summarise { logits, distribution: self });
+    pub(super) fn load(&mut self, logits: &[f32]) {
+        self.lanes.dispatch(Summarise { logits, distribution: self });
     }
 
     /// Whether the distribution of a lane exists: every logit is finite.
@@ -80,7 +82,6 @@ impl Distribution {
     /// matter; the tokens of others are arbitrary.
     pub(super) fn draw(
         &mut self,
-        arch: Arch,
         logits: &[f32],
         decoding: &Decoding,
         uniform: &[f64; MAX_LANES],
@@ -89,26 +90,27 @@ impl Distribution {
         if decoding.temperature == 0.0 {
             return self.likeliest;
         }
-        let vocabulary = self.exponentials.len() / self.lanes;
+        let lanes = self.lanes.count();
+        let vocabulary = self.exponentials.len() / lanes;
         let top_k = if decoding.top_k == 0 { vocabulary } else { decoding.top_k.min(vocabulary) };
         let truncates = top_k < vocabulary || decoding.top_p < 1.0;
         if decoding.temperature == 1.0 && !truncates && decoding.min_p == 0.0 {
-            return arch.dispatch(Walk { weights: &self.exponentials, uniform });
+            return self.lanes.dispatch(Walk { weights: &self.exponentials, uniform });
         }
         if self.weights.is_empty() {
             self.weights = Buffer::zeroed(self.exponentials.len());
         }
         #[expect(clippy::cast_possible_truncation, reason = "arithmetic is f32")]
         let inverse_temperature = (1.0 / decoding.temperature) as f32;
-        arch.dispatch(Temper {
+        self.lanes.dispatch(Temper {
             logits,
             largest: &self.largest,
             inverse_temperature,
             weights: &mut self.weights,
         });
         if truncates {
-            for lane in (0..self.lanes).filter(|&lane| active[lane]) {
-                truncate(&mut self.weights, self.lanes, lane, top_k, decoding.top_p);
+            for lane in (0..lanes).filter(|&lane| active[lane]) {
+                truncate(&mut self.weights, lanes, lane, top_k, decoding.top_p);
             }
         }
         if decoding.min_p > 0.0 {
@@ -119,7 +121,7 @@ impl Distribution {
                 *weight = if *weight < least { 0.0 } else { *weight };
             }
         }
-        arch.dispatch(Walk { weights: &self.weights, uniform })
+        self.lanes.dispatch(Walk { weights: &self.weights, uniform })
     }
 }
 
@@ -146,13 +148,13 @@ struct Summarise<'a> {
     distribution: &'a mut Distribution,
 }
 
-impl WithSimd for Summarise<'_> {
+impl WithLanes for Summarise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
         let Self { logits, distribution } = self;
-        let lanes = lanes_of::<S>();
+        let lanes = lanes_of::<S, V>();
         let (mut best, mut likeliest) = ([f32::NEG_INFINITY; MAX_LANES], [0; MAX_LANES]);
         for (token, row) in (0_u32..).zip(logits.chunks_exact(lanes)) {
             let lanes = best[..lanes].iter_mut().zip(&mut likeliest[..lanes]).zip(row);
@@ -162,14 +164,14 @@ impl WithSimd for Summarise<'_> {
             }
         }
         let (mut total, mut weighted) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
-        let largest = pairs::<S>(&best)[0];
+        let largest = rows::<S, V>(&best)[0];
         let exponentials = distribution.exponentials.chunks_exact_mut(lanes);
         for (row, exponentials) in logits.chunks_exact(lanes).zip(exponentials) {
-            let less = sub(simd, pairs::<S>(row)[0], largest);
+            let less = sub(simd, rows::<S, V>(row)[0], largest);
             let exponential = exp(simd, less);
-            pairs_mut::<S>(exponentials)[0] = exponential;
+            rows_mut::<S, V>(exponentials)[0] = exponential;
             let mut products = [0.0; MAX_LANES];
-            pairs_mut::<S>(&mut products)[0] = mul(simd, exponential, less);
+            rows_mut::<S, V>(&mut products)[0] = mul(simd, exponential, less);
             for (total, &mut exponential) in total[..lanes].iter_mut().zip(exponentials) {
                 *total += f64::from(exponential);
             }
@@ -191,15 +193,15 @@ struct Temper<'a> {
     weights: &'a mut [f32],
 }
 
-impl WithSimd for Temper<'_> {
+impl WithLanes for Temper<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let largest = pairs::<S>(self.largest)[0];
+    fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
+        let largest = rows::<S, V>(self.largest)[0];
         let inverse_temperature = splat(simd, self.inverse_temperature);
-        let logits = pairs::<S>(self.logits).iter();
-        for (logit, weight) in logits.zip(pairs_mut::<S>(self.weights)) {
+        let logits = rows::<S, V>(self.logits).iter();
+        for (logit, weight) in logits.zip(rows_mut::<S, V>(self.weights)) {
             let less = sub(simd, *logit, largest);
             *weight = exp(simd, mul(simd, less, inverse_temperature));
         }
@@ -211,12 +213,12 @@ struct Walk<'a> {
     uniform: &'a [f64; MAX_LANES],
 }
 
-impl WithSimd for Walk<'_> {
+impl WithLanes for Walk<'_> {
     type Output = [u32; MAX_LANES];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> [u32; MAX_LANES] {
-        let lanes = lanes_of::<S>();
+    fn with_lanes<S: Simd, const V: usize>(self, _: S) -> [u32; MAX_LANES] {
+        let lanes = lanes_of::<S, V>();
         let mut total = [0.0; MAX_LANES];
         for row in self.weights.chunks_exact(lanes) {
             for (total, &weight) in total[..lanes].iter_mut().zip(row) {
@@ -244,23 +246,23 @@ impl WithSimd for Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::lanes::lane_count;
     use bstar_core::RngKey;
     use bstar_core::rng::uniform;
+    use pulp::Arch;
 
     /// Draws from the same logits in every lane, `lanes` at a time.
     fn draws(logits: &[f32], decoding: &Decoding, count: usize) -> Vec<u32> {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         let logits: Vec<f32> =
             logits.iter().flat_map(|&logit| std::iter::repeat_n(logit, lanes)).collect();
-        let mut distribution = Distribution::new(logits.len() / lanes, lanes);
-        distribution.load(arch, &logits);
+        let mut distribution = Distribution::new(logits.len() / lanes, group);
+        distribution.load(&logits);
         let mut rng = RngKey::from_seed(11).rng();
         let mut drawn = Vec::new();
         while drawn.len() < count {
             let uniform = std::array::from_fn(|_| uniform(&mut rng));
-            let tokens = distribution.draw(arch, &logits, decoding, &uniform, &[true; MAX_LANES]);
+            let tokens = distribution.draw(&logits, decoding, &uniform, &[true; MAX_LANES]);
             drawn.extend_from_slice(&tokens[..lanes]);
         }
         drawn.truncate(count);
@@ -364,11 +366,11 @@ mod tests {
 
     #[test]
     fn records_are_those_of_the_untempered_distribution() {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         let rows: Vec<f32> = (0..9 * lanes).map(|i| 4.0 * (0.37 * i as f32).sin()).collect();
-        let mut distribution = Distribution::new(9, lanes);
-        distribution.load(arch, &rows);
+        let mut distribution = Distribution::new(9, group);
+        distribution.load(&rows);
         for lane in 0..lanes {
             let logits: Vec<f64> = (0..9).map(|t| f64::from(rows[t * lanes + lane])).collect();
             let log_total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
@@ -383,13 +385,13 @@ mod tests {
 
     #[test]
     fn a_logit_that_is_not_a_number_is_noticed_in_its_lane_only() {
-        let arch = Arch::new();
-        let lanes = lane_count(arch);
+        let group = Lanes::wide(Arch::new());
+        let lanes = group.count();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut rows = vec![0.5; 4 * lanes];
             rows[2 * lanes + 1] = bad;
-            let mut distribution = Distribution::new(4, lanes);
-            distribution.load(arch, &rows);
+            let mut distribution = Distribution::new(4, group);
+            distribution.load(&rows);
             let finite: Vec<usize> = (0..lanes).filter(|&i| distribution.is_finite(i)).collect();
             assert_eq!(finite, (0..lanes).filter(|&i| i != 1).collect::<Vec<_>>(), "{bad}");
         }

@@ -2,12 +2,12 @@
 //!
 //! | module | its job |
 //! |---|---|
-//! | [`accelerator`] | what a device can do, and nothing of what for: the seam |
-//! | [`memory`] | typed buffers of a device |
-//! | [`ops`], [`kernels`] | the operations of [`crate::ops`] and AdamW as kernels |
-//! | [`weights`], [`model`] | a transformer on a device, forward and backward |
-//! | [`trainer`] | one optimizer step, as [`crate::trainer`] takes it |
-//! | [`cache`], [`decoder`] | sampling, as [`crate::decode`] does it |
+//! | `accelerator` | what a device can do, and nothing of what for: the seam |
+//! | `memory` | typed buffers of a device |
+//! | `ops`, `kernels` | the operations of `crate::ops` and AdamW as kernels |
+//! | `weights`, `model` | a transformer on a device, forward and backward |
+//! | `trainer` | one optimizer step, as [`crate::trainer`] takes it |
+//! | `cache`, `decoder` | sampling, as [`crate::decode`] does it |
 //! | `cuda` | NVIDIA cards, with the feature `cuda` |
 //!
 //! The host code knows no particular device. A key gives the same draws as on the CPU, so a response
@@ -38,6 +38,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+pub use crate::compute::Precision;
 pub use decoder::DeviceDecoder;
 pub use trainer::DeviceTrainer;
 
@@ -54,18 +55,6 @@ pub enum DeviceChoice {
     Cuda,
 }
 
-/// How a device stores matrices and activations. The residual stream, sums, gradients of weights and
-/// the optimizer's numbers are `f32` in both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// bfloat16: half the memory and several times the speed, with 8 bits of precision.
-    Bf16,
-}
-
 /// A device that is open.
 #[derive(Clone, Debug)]
 pub struct Device {
@@ -73,7 +62,9 @@ pub struct Device {
 }
 
 impl Device {
-    /// The device that was chosen; none is the CPU.
+    /// The device that was chosen; none is the CPU. In `bf16` matrices and activations are stored in
+    /// `bf16`; the residual stream, sums, gradients of weights and the optimizer's numbers are `f32`
+    /// in both.
     ///
     /// Faults (class Usage): a card is asked for and this build has no support for one, or there is
     /// none; (class Resource): it cannot be used.

@@ -1,14 +1,16 @@
 //! Adapter folders in the format of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 //!
 //! What an adapter asks for and the engine does not compute (other biases, DoRA, ranks that differ
-//! between layers, modules saved whole) is refused by the key's name, and so are tensors that do not
-//! fit the base. Files are written as `folder` writes a model's.
+//! between layers, modules saved whole, a base that the adapter's beginning changed) is refused by
+//! the key's name, and so are tensors that do not fit the base. Files are written as `folder` writes a model's.
 
 use super::{Adapter, LoraSettings, LoraTarget};
 use crate::config::{ModelConfig, all_finite};
 use crate::files;
 use crate::folder::{FolderError, pretty, read_json};
 use crate::tensor_file::{read_tensors, write_tensors};
+use crate::trainer_state::{self, TrainerStateError};
+use crate::weights::Weights;
 use bstar_core::{Fault, FaultClass};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -39,10 +41,19 @@ pub enum AdapterError {
         /// The file.
         path: PathBuf,
         /// The key.
-        key: &'static str,
+        key: String,
         /// Its value, as JSON.
         value: String,
     },
+    /// The base is another than the adapter was trained on.
+    #[error("the adapter in {} was trained on another model than this base", dir.display())]
+    OtherBase {
+        /// The folder of the adapter.
+        dir: PathBuf,
+    },
+    /// The trainer's state beside the adapter.
+    #[error(transparent)]
+    State(#[from] TrainerStateError),
     /// The base model is not where the config says.
     #[error("the base model {base:?} of {} is not a model folder here", path.display())]
     NoBase {
@@ -57,21 +68,28 @@ impl From<AdapterError> for Fault {
     fn from(error: AdapterError) -> Self {
         let message = error.to_string();
         let hint = match error {
-            AdapterError::Folder(FolderError::NotFinite { .. } | FolderError::File(_)) => None,
+            AdapterError::Folder(FolderError::NotFinite { .. } | FolderError::File(_))
+            | AdapterError::State(_) => None,
             AdapterError::Folder(FolderError::Broken { .. }) => {
                 Some("fetch the adapter folder again; this file is damaged")
             }
             AdapterError::Folder(_) => Some("check that adapter and base model belong together"),
             AdapterError::Invalid { .. } => Some("check that PEFT opens this adapter"),
-            AdapterError::Unsupported { .. } => {
-                Some("only plain LoRA on the matrices of the layers is read (docs/guide/lora.md)")
-            }
+            AdapterError::Unsupported { .. } => Some(
+                "only plain LoRA on the matrices of the layers is read (docs/guide/lora.md); PEFT \
+                     can merge the adapter, or save it as a plain one",
+            ),
+            AdapterError::OtherBase { .. } => Some(
+                "its adapter_config.json says where the base lay; what lies there or is named now has \
+                 other weights",
+            ),
             AdapterError::NoBase { .. } => {
                 Some("merge it with its base: `bstar merge BASE ADAPTER -o OUT`")
             }
         };
         let fault = match error {
             AdapterError::Folder(error) => Self::from(error),
+            AdapterError::State(error) => Self::from(error),
             _ => Self::new(FaultClass::Data, message),
         };
         match hint {
@@ -135,6 +153,18 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// Reads an adapter for this base, and refuses it where it is known to be trained on another: its
+    /// change would be added to what it is no change of.
+    pub fn load_onto(base: &Weights, dir: &Path) -> Result<Self, AdapterError> {
+        let adapter = Self::load(dir, &base.config)?;
+        match trainer_state::base_of(dir)? {
+            Some(trained_on) if *trained_on != *base.fingerprint() => {
+                Err(AdapterError::OtherBase { dir: dir.into() })
+            }
+            _ => Ok(adapter),
+        }
+    }
+
     /// Writes the adapter into a folder, which is created if need be. `base` is where PEFT and
     /// [`base_of`] find the model below it. Factors that are not finite are refused, and nothing is
     /// written.
@@ -182,23 +212,37 @@ const BASE: &str = "base_model_name_or_path";
 /// Far above any rank in use.
 const LARGEST_RANK: u64 = 1 << 16;
 
-/// Keys that must be off: absent, `null`, `false`, 0 or empty.
-const MUST_BE_OFF: [&str; 14] = [
-    "alora_invocation_tokens",
-    "alpha_pattern",
-    "exclude_modules",
-    "fan_in_fan_out",
-    "layer_replication",
-    "layers_to_transform",
-    "lora_bias",
-    "modules_to_save",
-    "rank_pattern",
-    "target_parameters",
-    "trainable_token_indices",
-    "use_bdlora",
-    "use_dora",
-    "use_qalora",
+/// Keys that are read one by one.
+const READ: [&str; 8] =
+    [BASE, BIAS, INITIALISATION, "lora_alpha", "peft_type", "r", "target_modules", "use_rslora"];
+
+/// Keys that say how the adapter was trained or how PEFT would hold it, and leave the sum of base and
+/// adapter as it is. Every other key must be off: absent, `null`, `false`, 0 or empty. So the
+/// variants of a later PEFT are refused by their key, rather than merged as what they are not.
+const NEUTRAL: [&str; 15] = [
+    "auto_mapping",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "inference_mode",
+    "loftq_config",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+    "velora_config",
 ];
+
+const BIAS: &str = "bias";
+const INITIALISATION: &str = "init_lora_weights";
+
+/// Beginnings of an adapter that leave the base as it is. The others (such as PiSSA, OLoRA, CorDA,
+/// LoftQ) subtract from it what they give to the adapter, and only PEFT knows what that was.
+const PLAIN_INITIALISATIONS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
 /// The fields of `adapter_config.json`.
 struct AdapterConfig<'a> {
@@ -219,10 +263,19 @@ impl<'a> AdapterConfig<'a> {
         if self.value("peft_type") != "LORA" {
             return Err(self.unsupported("peft_type"));
         }
-        if !matches!(self.value("bias").as_str(), None | Some("none")) {
-            return Err(self.unsupported("bias"));
+        if !matches!(self.value(BIAS).as_str(), None | Some("none")) {
+            return Err(self.unsupported(BIAS));
         }
-        if let Some(key) = MUST_BE_OFF.into_iter().find(|key| !is_off(&self.value(key))) {
+        match self.value(INITIALISATION) {
+            Value::Null | Value::Bool(_) => {}
+            Value::String(name)
+                if PLAIN_INITIALISATIONS.contains(&name.to_ascii_lowercase().as_str()) => {}
+            _ => return Err(self.unsupported(INITIALISATION)),
+        }
+        let must_be_off = |key: &str| !READ.iter().chain(&NEUTRAL).any(|known| *known == key);
+        if let Some((key, _)) =
+            self.fields.iter().find(|(key, value)| must_be_off(key) && !is_off(value))
+        {
             return Err(self.unsupported(key));
         }
         let rank = self.value("r").as_u64().filter(|rank| (1..=LARGEST_RANK).contains(rank));
@@ -268,9 +321,9 @@ impl<'a> AdapterConfig<'a> {
         AdapterError::Invalid { path: self.path.into(), key, value, expected }
     }
 
-    fn unsupported(&self, key: &'static str) -> AdapterError {
+    fn unsupported(&self, key: &str) -> AdapterError {
         let value = self.value(key).to_string();
-        AdapterError::Unsupported { path: self.path.into(), key, value }
+        AdapterError::Unsupported { path: self.path.into(), key: key.into(), value }
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Writes the model of `base` with the adapter of `adapter` merged into the folder `out`: config and
 /// weights (`f32`) as [`Weights::save`] writes them, the files of the tokenizer copied. Nothing is
-/// written before both are read.
+/// written before both are read. An adapter that says that it was trained on another base is refused.
 pub fn merge_folders(base: &Path, adapter: &Path, out: &Path) -> Result<(), Fault> {
     let model = Weights::load(base)?;
     if !is_adapter(adapter) {
@@ -19,7 +19,7 @@ pub fn merge_folders(base: &Path, adapter: &Path, out: &Path) -> Result<(), Faul
         return Err(Fault::new(FaultClass::Data, message)
             .hint("an adapter folder has an adapter_config.json and no config.json"));
     }
-    let adapter = Adapter::load(adapter, &model.config)?;
+    let adapter = Adapter::load_onto(&model, adapter)?;
     let merged = adapter.merged(&model);
     merged.save(out)?;
     for name in FILES.into_iter().chain(OTHER_TOKENIZER_FILES) {

@@ -21,6 +21,17 @@ pub(crate) fn check_gradients(
     forward: impl Fn(&[Vec<f32>]) -> Vec<f32>,
     backward: impl Fn(&[Vec<f32>], &[f32]) -> Vec<Vec<f32>>,
 ) {
+    check_gradients_within(2e-3, inputs, forward, backward);
+}
+
+/// The same for an operation that rounds more: `tolerance` is the error of a slope near 0, and the
+/// relative one of a large slope.
+pub(crate) fn check_gradients_within(
+    tolerance: f64,
+    inputs: &[Vec<f32>],
+    forward: impl Fn(&[Vec<f32>]) -> Vec<f32>,
+    backward: impl Fn(&[Vec<f32>], &[f32]) -> Vec<Vec<f32>>,
+) {
     const STEP: f32 = 1.0 / 128.0;
     let form = draw(99, forward(inputs).len());
     let value = |inputs: &[Vec<f32>]| -> f64 {
@@ -38,7 +49,7 @@ pub(crate) fn check_gradients(
             };
             let slope = (moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP);
             assert!(
-                (found - slope).abs() < 2e-3 * (1.0 + slope.abs()),
+                (found - slope).abs() < tolerance * (1.0 + slope.abs()),
                 "input {index}, component {component}: gradient {found}, slope {slope}"
             );
         }

@@ -1,4 +1,5 @@
-//! Matrix products over strided views: the one door to the `gemm` crate.
+//! Matrix products in `f32` over strided views: the one door to the `gemm` crate. Those in `bf16` are
+//! [`crate::product`].
 //!
 //! Views are checked against their slices when they are made, so the product itself is safe to
 //! call. Always on the calling thread.
@@ -6,7 +7,7 @@
 use gemm::{Parallelism, gemm};
 
 /// A matrix to read: element (i, j) is at `i * row_stride + j * col_stride`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
     data: &'a [f32],
     rows: usize,
@@ -37,14 +38,39 @@ impl<'a> Matrix<'a> {
             col_stride: self.row_stride,
         }
     }
+
+    /// Rows.
+    pub(crate) fn rows(self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub(crate) fn cols(self) -> usize {
+        self.cols
+    }
+
+    /// Whether a row is a stretch of memory; else a column is one.
+    pub(crate) fn cols_are_neighbours(self) -> bool {
+        self.col_stride == 1
+    }
+
+    /// A row, where it is a stretch of memory.
+    ///
+    /// # Panics
+    /// If there is no such row, or it is no stretch.
+    #[inline]
+    pub(crate) fn line(self, row: usize) -> &'a [f32] {
+        assert!(row < self.rows && self.col_stride == 1, "there is such a row");
+        &self.data[row * self.row_stride..][..self.cols]
+    }
 }
 
 /// A matrix to write, row after row.
 pub(crate) struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
+    pub(crate) data: &'a mut [f32],
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) row_stride: usize,
 }
 
 impl<'a> MatrixMut<'a> {

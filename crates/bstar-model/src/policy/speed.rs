@@ -3,8 +3,9 @@
 //! Responses are made to be of a given length: an untrained policy would end them anywhere, and how
 //! long they will be is not for it to say.
 
-use super::EmbeddedPolicy;
+use super::{EmbeddedPolicy, complete};
 use crate::decode::{DecodeRequest, Ends};
+use crate::stops::Stops;
 use bstar_core::ports::Decoding;
 use bstar_core::{Fault, RngKey};
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ impl EmbeddedPolicy {
         length: usize,
         decoding: &Decoding,
     ) -> Result<TimedDraw, Fault> {
-        let context = self.context_length();
+        // As `Policy::sample` does: from texts to texts.
+        let (context, began) = (self.context_length(), Instant::now());
         let prompts: Vec<Vec<u32>> =
             prompts.iter().map(|prompt| self.encode_prompt(prompt)).collect::<Result<_, _>>()?;
         let key = RngKey::from_seed(1).child("speed");
@@ -46,8 +48,11 @@ impl EmbeddedPolicy {
             Decoding { max_tokens: length.max(1), stop, stop_tokens, ..decoding.clone() };
         let drawer = self.sampler()?;
         let ends = Ends { tokens: &[], condition: None };
-        let began = Instant::now();
         let drawn = drawer.generate_until(&requests, &decoding, ends, &mut |_| Ok(()))?;
+        let stops = Stops::new(&decoding, &self.tokenizer);
+        for generation in drawn.iter().flatten() {
+            complete(generation, &stops)?;
+        }
         let time = began.elapsed();
         let drawn_tokens = drawn.iter().flatten().map(|one| one.tokens.len()).sum();
         let prompt_tokens = prompts.iter().map(|prompt| prompt.len().min(context)).sum();

@@ -1,6 +1,7 @@
 //! The policy as a whole: learning, going on after a save, texts that do not fit, faults.
 
 use super::*;
+use crate::compute::Precision;
 use crate::lora::LoraSettings;
 use bstar_core::FinishReason;
 use bstar_core::ports::{Decoding, PromptRequest};
@@ -89,6 +90,35 @@ fn a_saved_policy_goes_on_with_the_same_bits() {
     let mut forgetful = EmbeddedPolicy::from_folder(dir.path(), settings).unwrap();
     train(&mut forgetful, 5..10);
     assert_ne!(forgetful.version(), straight.version());
+}
+
+#[test]
+fn half_precision_learns_samples_and_goes_on_with_the_same_bits() {
+    let compute = ComputeSettings { precision: Precision::Bf16, ..ComputeSettings::default() };
+    let half_policy = || {
+        let mut policy = policy();
+        policy.compute_with(compute);
+        policy
+    };
+    let mut straight = half_policy();
+    train(&mut straight, 0..200);
+    assert_eq!(greedy(&mut straight, &["3+1="])[0].text, "4");
+
+    let mut first_half = half_policy();
+    train(&mut first_half, 0..5);
+    let dir = tempfile::tempdir().unwrap();
+    first_half.save(dir.path()).unwrap();
+    first_half.save_trainer_state(dir.path()).unwrap();
+    let settings = OptimizerSettings::default();
+    let mut resumed = EmbeddedPolicy::from_folder(dir.path(), settings).unwrap();
+    resumed.compute_with(compute);
+    assert!(resumed.load_trainer_state(dir.path()).unwrap());
+    train(&mut resumed, 5..200);
+    assert_eq!(resumed.version(), straight.version());
+
+    let mut single = policy();
+    train(&mut single, 0..200);
+    assert_ne!(single.version(), straight.version());
 }
 
 fn update_on(policy: &mut EmbeddedPolicy, examples: &[Example]) -> Result<Vec<u64>, Fault> {
@@ -359,4 +389,29 @@ fn adapters_of_another_shape_or_base_do_not_go_on() {
     std::fs::remove_file(base.join("config.json")).unwrap();
     let fault = EmbeddedPolicy::from_folder(&saved, OptimizerSettings::default()).err().unwrap();
     assert!(fault.message.contains("is not a model folder"), "{fault}");
+}
+
+#[test]
+fn a_response_is_taught_to_end_as_the_tokenizer_says_where_sampling_ends_at_several_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    policy().save(dir.path()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let (config, generation) = (read("config.json"), read("generation_config.json"));
+    // `<eos>`, which the tokenizer names, is 1.
+    for (named, taught) in [("[4, 1, 3]", 1), ("[1, 3, 4]", 1), ("[4, 3]", 4)] {
+        for (name, text) in [("config.json", &config), ("generation_config.json", &generation)] {
+            let one = "\"eos_token_id\": 1";
+            assert!(text.contains(one), "{text}");
+            let several = text.replace(one, &format!("\"eos_token_id\": {named}"));
+            std::fs::write(dir.path().join(name), several).unwrap();
+        }
+        let load = |dir| EmbeddedPolicy::from_folder(dir, OptimizerSettings::default()).unwrap();
+        let again = tempfile::tempdir().unwrap();
+        load(dir.path()).save(again.path()).unwrap();
+        for policy in [load(dir.path()), load(again.path())] {
+            let example = policy.tokenize(&examples()[0]).unwrap();
+            assert_eq!(example.tokens().last(), Some(&taught), "{named}");
+            assert_eq!(policy.tokenizer().eos_tokens()[0], named[1..2].parse::<u32>().unwrap());
+        }
+    }
 }

@@ -2,16 +2,16 @@
 //!
 //! With a scalar head it is a model for token classification with one label, `score` being the head.
 //! With a token head it is a language model whose architecture ends in `ForTokenReward`;
-//! `AutoModelForCausalLM` opens it, and `score.bias` is the bias.
+//! `AutoModelForCausalLM` opens it, and `score.bias` is the bias. Shards are read too,
+//! as a model's.
 
 use super::weights::RewardWeights;
 use crate::config::{ModelConfig, all_finite};
 use crate::files;
-use crate::folder::FolderError;
-use crate::tensor_file::{read_tensors, write_tensors};
+use crate::folder::{FolderError, read_folder};
+use crate::tensor_file::write_tensors;
 use bstar_core::ports::RewardHead;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 const CONFIG_FILE: &str = "config.json";
@@ -44,30 +44,11 @@ impl RewardWeights {
         let text = serde_json::to_vec(&json).expect("a JSON value can be written");
         let config = ModelConfig::from_json(&text)
             .map_err(|problem| FolderError::Config { path, problem })?;
-        Self::read(config, head, &dir.join(MODEL_FILE))
-    }
-
-    fn read(config: ModelConfig, head: RewardHead, path: &Path) -> Result<Self, FolderError> {
-        let shapes: BTreeMap<_, _> = Self::shapes(&config, head).into_iter().collect();
-        let found = read_tensors(path, |name, found| match shapes.get(name) {
-            Some(expected) if expected == found => Ok(true),
-            Some(expected) => Err(FolderError::Shape {
-                tensor: name.into(),
-                path: path.into(),
-                found: found.to_vec(),
-                expected: expected.clone(),
-            }),
-            None => Err(FolderError::UnknownTensor { tensor: name.into(), path: path.into() }),
-        })?;
-        let mut tensors: BTreeMap<_, _> = found.into_iter().collect();
+        let shapes = Self::shapes(&config, head);
+        let tensors = read_folder(dir, &shapes, |_| false)?;
         let mut flat = Vec::with_capacity(config.parameter_count() + config.hidden_size + 1);
-        for (name, _) in Self::shapes(&config, head) {
-            match tensors.remove(&name) {
-                Some(tensor) => flat.extend_from_slice(&tensor.data),
-                None => {
-                    return Err(FolderError::MissingTensor { tensor: name, path: path.into() });
-                }
-            }
+        for (name, _) in shapes {
+            flat.extend_from_slice(&tensors[&name].data);
         }
         Ok(Self::from_flat(config, head, flat))
     }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::config::family::Family;
 use crate::size::ModelSize;
-use bstar_core::FaultClass;
 use bstar_core::batches::batches;
 use bstar_core::ports::{LabelledResponse, Policy as _};
 use bstar_core::schedule::CosineSchedule;
@@ -109,7 +108,11 @@ fn check_gradient(head: RewardHead) {
         .collect();
     let batch: Vec<_> = labelled.iter().collect();
     let loss_of = |weights: &RewardWeights| {
-        let mut trainer = RewardTrainer::new(weights.clone(), OptimizerSettings::default());
+        let mut trainer = RewardTrainer::new(
+            weights.clone(),
+            OptimizerSettings::default(),
+            ComputeSettings::default(),
+        );
         let report = trainer.measure(&batch).unwrap();
         (report.loss, trainer.gradient().to_vec())
     };
@@ -240,6 +243,62 @@ fn the_scores_of_a_token_head_never_rise_and_its_likeliest_tokens_are_right() {
 }
 
 #[test]
+fn shards_are_joined() {
+    let (dir, model) = (tempfile::tempdir().unwrap(), model());
+    model.save(dir.path()).unwrap();
+    let whole = dir.path().join("model.safetensors");
+    let all = crate::tensor_file::read_tensors(&whole, |_, _| Ok(true)).unwrap();
+    fs::remove_file(whole).unwrap();
+    let mut map = serde_json::Map::new();
+    for (shard, tensors) in all.chunks(5).enumerate() {
+        let file = format!("model-{shard}.safetensors");
+        map.extend(tensors.iter().map(|(name, _)| (name.clone(), file.as_str().into())));
+        let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shape.clone(), &t.data[..]));
+        crate::tensor_file::write_tensors(&dir.path().join(file), tensors).unwrap();
+    }
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+    let loaded = EmbeddedRewardModel::load(dir.path(), &policy()).unwrap();
+    assert_eq!(loaded.version(), model.version());
+    fs::remove_file(dir.path().join("model-1.safetensors")).unwrap();
+    let fault = EmbeddedRewardModel::load(dir.path(), &policy()).unwrap_err();
+    assert!(fault.message.contains("model-1.safetensors"), "{fault}");
+}
+
+#[test]
+fn a_response_that_does_not_fit_is_not_scored_and_found_before() {
+    // A context of 24 tokens, 4 of them for the prompt.
+    let long = |count| LabelledResponse {
+        response: "1".repeat(count).as_str().into(),
+        steps: vec![0..2, 2..count],
+        ..examples(1).remove(0)
+    };
+    let examples = [long(20), long(21)];
+    let scores = model().step_scores(&requests(&examples), &mut |_| Ok(())).unwrap();
+    assert_eq!((scores[0].len(), scores[1].len()), (2, 0));
+    model().check_prompt("1+1=", 20, 100).unwrap();
+    model().check_prompt("1+1=", usize::MAX, 24).unwrap();
+    let fault = model().check_prompt("1+1=", 21, 100).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Data);
+    assert!(fault.message.contains("prompt of 4 tokens"), "{fault}");
+    assert!(fault.hint.unwrap().contains("sample.max_tokens"));
+}
+
+#[test]
+fn a_model_that_diverges_names_its_own_setting() {
+    let examples = examples(20);
+    let order = batches(20, 8, 9, RngKey::from_seed(3));
+    let schedule =
+        CosineSchedule { peak: 1e30, floor: 1e30, warmup_steps: 0.0, horizon_steps: 9.0 };
+    let update = RewardUpdate { examples: &examples, batches: &order, schedule, every_token: true };
+    let fault = model().update(&update, &mut |_| Ok(())).unwrap_err();
+    assert_eq!(fault.class, FaultClass::Training);
+    assert!(fault.message.contains("the reward model, at step "), "{fault}");
+    let hint = fault.hint.unwrap();
+    assert!(hint.contains("reward_model.learning_rate") && !hint.contains("train."), "{hint}");
+}
+
+#[test]
 fn folders_of_other_models_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     policy().save(dir.path()).unwrap();
@@ -268,4 +327,36 @@ fn a_policy_goes_on_from_a_beginning_and_has_no_room_behind_a_long_one() {
     let long = sample("1+1=", &"1".repeat(40));
     assert_eq!(long.len(), 3);
     assert!(long.iter().all(|rest| rest.text.is_empty() && rest.token_count == 0));
+}
+
+#[test]
+fn split_batches_and_checkpoints_give_the_same_reward_model() {
+    let examples = examples(40);
+    let trained = |head, compute: ComputeSettings| {
+        let mut policy = policy();
+        policy.compute_with(compute);
+        let mut model = policy.reward_model(head, RngKey::from_seed(2)).unwrap();
+        let losses = train(&mut model, &examples, 5);
+        (losses, model)
+    };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let plain = ComputeSettings { precision, ..ComputeSettings::default() };
+        let checkpoints = ComputeSettings { checkpoint_activations: true, ..plain };
+        for head in HEADS {
+            let (_, model) = trained(head, plain);
+            let (_, kept) = trained(head, checkpoints);
+            assert_eq!(kept.version(), model.version(), "{head:?} {precision:?}");
+        }
+        let (losses, mut model) = trained(RewardHead::Scalar, plain);
+        let split = ComputeSettings { micro_batch_size: 2, ..plain };
+        let (split, mut from_split) = trained(RewardHead::Scalar, split);
+        assert!((split[4] - losses[4]).abs() < 1e-4, "{split:?} {losses:?}");
+        let requests = requests(&examples);
+        let scores = |model: &mut EmbeddedRewardModel| {
+            model.step_scores(&requests, &mut |_| Ok(())).unwrap().concat()
+        };
+        for (one, other) in scores(&mut model).iter().zip(scores(&mut from_split)) {
+            assert!((one - other).abs() < 0.02, "{one} {other}");
+        }
+    }
 }

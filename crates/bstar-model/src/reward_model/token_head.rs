@@ -14,7 +14,7 @@ use super::tokens::{LabelledTokens, StepTokens};
 use super::weights::RewardWeights;
 use crate::loss::Workspace;
 use crate::ops::gather::{gather_rows, gather_rows_backward};
-use crate::transformer::PackedTokens;
+use crate::transformer::{Head, PackedTokens, Transformer};
 use std::ops::Range;
 
 /// Log-odds of a token that is the likeliest one, before training: right in 99.3 % of the cases.
@@ -22,6 +22,9 @@ pub(super) const FRESH_BIAS: f32 = 5.0;
 
 /// The largest `P / (1 − P)` of a product P: keeps scores and slopes finite.
 const MOST_ODDS: f64 = 1e6;
+
+/// Below this logarithm a product and its odds are the same number.
+const ALMOST_ZERO: f64 = -100.0;
 
 /// The tokens of a response that have a position before them to be judged from.
 fn judged(prompt_len: usize, tokens: usize) -> Range<usize> {
@@ -49,15 +52,26 @@ fn odds(log_product: f64) -> f64 {
     (log_product.exp() / -log_product.exp_m1()).min(MOST_ODDS)
 }
 
+/// The log-odds of a product: finite, also where the product is 0 or 1 in an `f64`.
+fn score(log_product: f64) -> f64 {
+    if log_product < ALMOST_ZERO {
+        log_product
+    } else if log_product < 0.0 {
+        odds(log_product).ln()
+    } else {
+        MOST_ODDS.ln()
+    }
+}
+
 /// The scores of the steps of one response, from the hidden states `(tokens, width)` of all its
-/// positions. `logits` is room.
+/// positions and the language-model head. `logits` is room.
 pub(super) fn step_scores(
     weights: &RewardWeights,
+    head: &Head<'_>,
     one: &StepTokens,
     hidden: &[f32],
     logits: &mut Vec<f32>,
 ) -> Vec<f64> {
-    let head = weights.transformer().head();
     let (width, bias) = (weights.config().hidden_size, weights.bias());
     let judged = judged(one.prompt_len(), one.tokens().len());
     // ln P up to each token; nothing is known against what has nothing before it.
@@ -70,18 +84,18 @@ pub(super) fn step_scores(
             log_product[token] = sum;
         }
     }
-    one.step_ends().iter().map(|&end| log_product.get(end).map_or(0.0, |p| odds(*p).ln())).collect()
+    one.step_ends().iter().map(|&end| log_product.get(end).map_or(0.0, |p| score(*p))).collect()
 }
 
 /// The binary cross-entropy (nats) of all labelled tokens, summed and multiplied by `scale`; its
 /// gradient is left in `workspace`.
 pub(super) fn loss(
     weights: &RewardWeights,
+    transformer: &Transformer<'_>,
     examples: &[&LabelledTokens],
     scale: f32,
     workspace: &mut Workspace,
 ) -> f64 {
-    let transformer = weights.transformer();
     let (head, body) = (transformer.head(), weights.body_count());
     let (width, vocabulary) = (transformer.width(), weights.config().vocab_size);
     let packed = PackedTokens::new(examples.iter().map(|example| example.tokens()));
@@ -177,4 +191,19 @@ fn judged_rows(examples: &[&LabelledTokens], packed: &PackedTokens) -> Vec<u32> 
 /// One more than the last token with a label.
 fn last_labelled(example: &LabelledTokens) -> usize {
     example.labels().last().map_or(0, |(token, _)| token + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_finite_however_sure_the_head_is() {
+        for log_product in [-1e300, -2000.0, -746.0, -700.0, ALMOST_ZERO, -1.0, -1e-300, 0.0] {
+            assert!(score(log_product).is_finite(), "{log_product}");
+        }
+        assert!((score(0.5_f64.ln())).abs() < 1e-12);
+        let [above, below] = [1e-9, -1e-9].map(|step| score(ALMOST_ZERO + step));
+        assert!(below < above && above - below < 1e-8, "{below} {above}");
+    }
 }

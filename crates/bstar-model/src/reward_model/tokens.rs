@@ -8,6 +8,7 @@ pub(super) struct StepTokens {
     tokens: Vec<u32>,
     prompt_len: usize,
     ends: Vec<usize>,
+    is_cut: bool,
 }
 
 /// The same with a label for each token that is learned from.
@@ -31,6 +32,7 @@ impl StepTokens {
         context: usize,
     ) -> Self {
         let mut tokens = [prompt, response].concat();
+        let is_cut = tokens.len() > context;
         tokens.truncate(context);
         let last = tokens.len().saturating_sub(1);
         let end_of = |step: &Range<usize>| {
@@ -40,7 +42,7 @@ impl StepTokens {
             (prompt.len() + token).min(last)
         };
         let ends = steps.iter().map(end_of).collect();
-        Self { tokens, prompt_len: prompt.len(), ends }
+        Self { tokens, prompt_len: prompt.len(), ends, is_cut }
     }
 
     /// Prompt and response.
@@ -51,6 +53,11 @@ impl StepTokens {
     /// Tokens of the prompt.
     pub(super) fn prompt_len(&self) -> usize {
         self.prompt_len
+    }
+
+    /// Whether some of it lies beyond the context.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The last token of each step.
@@ -108,6 +115,7 @@ mod tests {
         let tokens = StepTokens::new(&[7, 7], &[1, 2, 3, 4, 5], &[2, 4, 6, 7, 9], &steps(), 100);
         assert_eq!(tokens.tokens(), [7, 7, 1, 2, 3, 4, 5]);
         assert_eq!(tokens.step_ends(), [3, 4, 6]);
+        assert!(!tokens.is_cut());
         let every = tokens.labelled(&[1.0, 0.5, 0.0], true);
         assert_eq!(every.labels(), [(2, 1.0), (3, 1.0), (4, 0.5), (5, 0.0), (6, 0.0)]);
         assert_eq!(
@@ -131,6 +139,7 @@ mod tests {
         let tokens = StepTokens::new(&[7, 7], &[1, 2, 3, 4, 5], &[2, 4, 6, 7, 9], &steps(), 4);
         assert_eq!(tokens.tokens(), [7, 7, 1, 2]);
         assert_eq!(tokens.step_ends(), [3, 3, 3]);
+        assert!(tokens.is_cut());
         assert_eq!(tokens.labelled(&[1.0, 0.5, 0.0], false).labels(), [(3, 0.0)]);
     }
 }

@@ -6,11 +6,12 @@
 use super::token_head;
 use super::tokens::LabelledTokens;
 use super::weights::RewardWeights;
+use crate::compute::{ComputeSettings, HalfWeights, Precision};
 use crate::loss::Workspace;
 use crate::optimizer::{AdamW, OptimizerSettings, gradient_norm};
 use crate::parameters::ParameterGroup;
 use crate::trainer::{StepReport, TrainerError, parts, sum_over_parts};
-use crate::transformer::PackedTokens;
+use crate::transformer::{PackedTokens, Transformer};
 use bstar_core::ports::RewardHead;
 
 /// A reward model being trained.
@@ -21,12 +22,20 @@ pub(super) struct RewardTrainer {
     workspaces: Vec<Workspace>,
     /// That of the last batch, in the order of the weights.
     gradient: Vec<f32>,
+    compute: ComputeSettings,
+    /// The weights for products in `bf16`, packed for the step at hand.
+    half: HalfWeights,
 }
 
 impl RewardTrainer {
-    pub(super) fn new(weights: RewardWeights, settings: OptimizerSettings) -> Self {
+    pub(super) fn new(
+        weights: RewardWeights,
+        settings: OptimizerSettings,
+        compute: ComputeSettings,
+    ) -> Self {
         let (groups, optimizer) = (weights.groups(), weights.optimizer(settings));
-        Self { weights, groups, optimizer, workspaces: Vec::new(), gradient: Vec::new() }
+        let (workspaces, gradient, half) = (Vec::new(), Vec::new(), HalfWeights::default());
+        Self { weights, groups, optimizer, workspaces, gradient, compute, half }
     }
 
     /// The weights, when training is over.
@@ -71,13 +80,23 @@ impl RewardTrainer {
         let scale = 1.0 / tokens as f32;
         let learned: Vec<_> =
             batch.iter().copied().filter(|example| !example.labels().is_empty()).collect();
-        let parts = parts(&learned, |example| example.tokens().len());
+        let ComputeSettings { precision, micro_batch_size, checkpoint_activations } = self.compute;
+        let parts = parts(&learned, micro_batch_size, |example| example.tokens().len());
         let weights = &self.weights;
+        if precision == Precision::Bf16 {
+            weights.pack_half(&mut self.half);
+        }
+        let transformer = weights
+            .transformer()
+            .in_half((precision == Precision::Bf16).then_some(&self.half))
+            .recomputing(checkpoint_activations);
         let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
         let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
             match weights.head_kind() {
-                RewardHead::Scalar => step_loss(weights, part, scale, workspace),
-                RewardHead::Token => token_head::loss(weights, part, scale, workspace),
+                RewardHead::Scalar => step_loss(weights, &transformer, part, scale, workspace),
+                RewardHead::Token => {
+                    token_head::loss(weights, &transformer, part, scale, workspace)
+                }
             }
         });
         let gradient_norm = gradient_norm(&self.gradient);
@@ -105,11 +124,11 @@ pub(super) fn score_rows(weights: &RewardWeights, hidden: &[f32], rows: &[usize]
 /// `scale`; its gradient is left in `workspace`.
 fn step_loss(
     weights: &RewardWeights,
+    transformer: &Transformer<'_>,
     examples: &[&LabelledTokens],
     scale: f32,
     workspace: &mut Workspace,
 ) -> f64 {
-    let transformer = weights.transformer();
     let head = weights.head();
     let (width, body) = (head.len(), weights.body_count());
     let packed = PackedTokens::new(examples.iter().map(|example| example.tokens()));

@@ -2,6 +2,7 @@
 //! with a bias; a token head is the language-model head with a bias.
 
 use super::token_head::FRESH_BIAS;
+use crate::compute::HalfWeights;
 use crate::config::ModelConfig;
 use crate::optimizer::{AdamW, OptimizerSettings};
 use crate::parameters::{ParameterGroup, parameter_groups};
@@ -79,6 +80,11 @@ impl RewardWeights {
     /// The body.
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer::new(&self.config, &self.flat[..self.body_count()])
+    }
+
+    /// Packs the matrices of the transformer for products in `bf16`.
+    pub(super) fn pack_half(&self, half: &mut HalfWeights) {
+        half.pack(&self.config, &self.flat[..self.body_count()]);
     }
 
     /// The weights of a scalar head, one for each hidden number.

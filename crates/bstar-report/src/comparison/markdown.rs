@@ -1,10 +1,14 @@
 //! A comparison as Markdown: the counterparts of the paper's tables.
 
-use super::{ComparisonReport, EntryReport, IterationReport};
+use super::{ComparisonReport, EntryReport, IterationReport, MetricReport};
 use crate::table::{number, percent};
 use bstar_core::statistics::{Estimate, PairedDifference};
 use comfy_table::{ContentArrangement, Table, presets};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// The metrics of an entry at one of its checkpoints.
+type Metrics = fn(&EntryReport) -> &BTreeMap<String, MetricReport>;
 
 /// What an iteration has one value of for each seed.
 type BySeed = fn(&IterationReport) -> &Vec<f64>;
@@ -100,9 +104,12 @@ impl ComparisonReport {
             let Failed { entry, seed, problem } = Failed::of(failure);
             let _ = writeln!(text, "**{entry}, seed {seed} failed:** {problem}\n");
         }
+        let last: Metrics = |entry| &entry.metrics;
         let sections = [
-            ("After the last iteration", self.results()),
-            ("Differences to the reference", self.differences()),
+            ("After the last iteration", self.results(last)),
+            ("Differences to the reference", self.differences(last)),
+            ("Grids of fixed keys", self.grids()),
+            ("At the checkpoints that validation chose", self.chosen_checkpoints()),
             ("What a run generated", self.spent()),
             ("What was chosen", self.choices()),
             ("Greedy accuracy by iteration, %", self.by_iteration()),
@@ -113,13 +120,68 @@ impl ComparisonReport {
         text
     }
 
-    fn results(&self) -> String {
+    /// Results and differences at the checkpoints that validation chose.
+    fn chosen_checkpoints(&self) -> String {
+        if self.entries.iter().all(|entry| entry.selected.is_empty()) {
+            return String::new();
+        }
+        let selected: Metrics = |entry| &entry.selected;
+        let row = |entry: &EntryReport| {
+            let chosen = entry.selected_iterations.values().map(u32::to_string);
+            vec![entry.name.clone(), chosen.collect::<Vec<_>>().join(", ")]
+        };
+        let heads = ["entry".to_owned(), "iteration chosen, by seed".into()];
+        let chosen = render(heads.to_vec(), self.entries.iter().map(row).collect());
+        [self.results(selected), self.differences(selected), chosen].join("\n")
+    }
+
+    /// For entries that vary two keys, accuracy with one key down and the other across.
+    fn grids(&self) -> String {
+        let Some(column) = self.columns().into_iter().next() else { return String::new() };
+        let mut groups: Vec<&String> = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.varied.len() == 2) {
+            if !groups.contains(&&entry.group) {
+                groups.push(&entry.group);
+            }
+        }
+        let grid = |group: &&String| {
+            let is_in = |e: &&EntryReport| e.group == **group && e.varied.len() == 2;
+            let entries = self.entries.iter().filter(is_in);
+            let entries: Vec<&EntryReport> = entries.collect();
+            let values = |key: usize| {
+                let mut values: Vec<&String> = Vec::new();
+                for entry in &entries {
+                    if !values.contains(&&entry.varied[key].1) {
+                        values.push(&entry.varied[key].1);
+                    }
+                }
+                values
+            };
+            let cell = |down: &String, across: &String| {
+                let wanted = |e: &&&EntryReport| e.varied[0].1 == *down && e.varied[1].1 == *across;
+                let metric = entries.iter().find(wanted).and_then(|e| e.metrics.get(&column.name));
+                metric.map_or_else(|| "–".into(), |metric| column.estimate(&metric.estimate))
+            };
+            let [(down, _), (across, _)] = &entries[0].varied[..] else { return String::new() };
+            let corner = format!("{group}, {}: {down} by {across}", column.head);
+            let heads = values(1).into_iter().cloned();
+            let row = |value: &String| {
+                let cells = values(1).into_iter().map(|across| cell(value, across));
+                std::iter::once(value.clone()).chain(cells).collect()
+            };
+            let rows = values(0).into_iter().map(row).collect();
+            render(std::iter::once(corner).chain(heads).collect(), rows)
+        };
+        groups.iter().map(grid).collect::<Vec<_>>().join("\n")
+    }
+
+    fn results(&self, metrics: Metrics) -> String {
         let columns = self.columns();
         let heads = columns.iter().map(|column| column.head.clone());
         let heads = ["entry".to_owned(), "seeds".into()].into_iter().chain(heads);
         let row = |entry: &EntryReport| {
             let cells = columns.iter().map(|column| {
-                let metric = entry.metrics.get(&column.name);
+                let metric = metrics(entry).get(&column.name);
                 metric.map_or_else(|| "–".into(), |metric| column.estimate(&metric.estimate))
             });
             let seeds = format!("{}/{}", entry.seeds.len(), self.seeds.len());
@@ -128,7 +190,7 @@ impl ComparisonReport {
         render(heads.collect(), self.entries.iter().map(row).collect())
     }
 
-    fn differences(&self) -> String {
+    fn differences(&self, metrics: Metrics) -> String {
         let columns = self.columns();
         let Some(first) = columns.first() else { return String::new() };
         let heads = columns.iter().map(|column| format!("Δ {}", column.head));
@@ -137,7 +199,7 @@ impl ComparisonReport {
         drop(heads.splice(2..2, tests.map(|test| format!("{test} of {}", first.head))));
         let row = |entry: &EntryReport| {
             let paired = |column: &Column| {
-                entry.metrics.get(&column.name).and_then(|metric| metric.difference)
+                metrics(entry).get(&column.name).and_then(|metric| metric.difference)
             };
             let cells = columns.iter().map(|column| column.difference(paired(column).as_ref()));
             let mut cells: Vec<String> = std::iter::once(entry.name.clone()).chain(cells).collect();

@@ -5,7 +5,11 @@
 //! from events. Only complete runs count; an entry is compared with the reference over the seeds that
 //! both have completed.
 
+mod csv;
 mod markdown;
+mod plots;
+
+pub use plots::{Plot, PlotError};
 
 use crate::iterations::RunReport;
 use bstar_core::RngKey;
@@ -39,6 +43,8 @@ pub struct ComparisonInput {
 pub struct EntryInput {
     /// Its name.
     pub name: String,
+    /// The name that it shares with its siblings.
+    pub group: String,
     /// Its budget rule.
     pub budget: String,
     /// Keys and values that tell it from its siblings.
@@ -60,6 +66,24 @@ pub struct RunInput {
     pub queries: u64,
     /// Values per query after the last iteration.
     pub values: QueryValues,
+    /// The iteration that validation chose, with its values per query.
+    pub selected: Option<(u32, QueryValues)>,
+}
+
+/// Which checkpoint of a run is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Last,
+    Selected,
+}
+
+impl RunInput {
+    fn values(&self, which: Which) -> Option<&QueryValues> {
+        match which {
+            Which::Last => Some(&self.values),
+            Which::Selected => self.selected.as_ref().map(|(_, values)| values),
+        }
+    }
 }
 
 /// A comparison's results.
@@ -97,6 +121,8 @@ pub struct Failure {
 pub struct EntryReport {
     /// Its name.
     pub name: String,
+    /// The name that it shares with its siblings.
+    pub group: String,
     /// Its budget rule.
     pub budget: String,
     /// Keys and values that tell it from its siblings.
@@ -105,6 +131,10 @@ pub struct EntryReport {
     pub seeds: Vec<u64>,
     /// Metrics after the last iteration, by name.
     pub metrics: BTreeMap<String, MetricReport>,
+    /// Metrics at the checkpoints that validation chose, if it did.
+    pub selected: BTreeMap<String, MetricReport>,
+    /// These checkpoints by seed.
+    pub selected_iterations: BTreeMap<u64, u32>,
     /// What a run generated, on average over its seeds.
     pub spent: SpentReport,
     /// P_0 and the iterations.
@@ -117,6 +147,8 @@ pub struct MetricReport {
     /// Mean and interval.
     #[serde(flatten)]
     pub estimate: Estimate,
+    /// The mean of each seed.
+    pub by_seed: BTreeMap<u64, f64>,
     /// The entry minus the reference; none for the reference and without a common seed.
     pub difference: Option<PairedDifference>,
 }
@@ -192,6 +224,29 @@ fn method(shared_queries: bool) -> &'static str {
     }
 }
 
+impl IterationReport {
+    /// Everything that a figure can show, by name: metrics, `t`, `τ` and `balance_score`.
+    fn all(&self) -> Vec<(String, Estimate)> {
+        let chosen = [
+            ("t", &self.temperatures),
+            ("τ", &self.thresholds),
+            ("balance_score", &self.balance_scores),
+        ];
+        let chosen = chosen
+            .into_iter()
+            .filter_map(|(name, values)| Some((name.to_owned(), over_seeds(values.iter())?)));
+        let metrics = self.metrics.iter().map(|(name, estimate)| (name.clone(), *estimate));
+        chosen.chain(metrics).collect()
+    }
+}
+
+/// An estimate from one value a seed.
+fn over_seeds<'a>(values: impl Iterator<Item = &'a f64>) -> Option<Estimate> {
+    let samples: Vec<Sample> =
+        values.map(|value| Sample::from([("mean".into(), *value)])).collect();
+    estimate(&samples.iter().collect::<Vec<_>>(), false)
+}
+
 impl ComparisonInput {
     fn runs_of(&self, entry: usize) -> impl Iterator<Item = &RunInput> {
         self.runs.iter().filter(move |run| run.entry == entry)
@@ -200,26 +255,38 @@ impl ComparisonInput {
     fn entry(&self, index: usize) -> EntryReport {
         let entry = &self.entries[index];
         let runs: Vec<&RunInput> = self.runs_of(index).collect();
-        let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.values.keys()).collect();
-        let metric = |name: &String| Some((name.clone(), self.metric(index, name)?));
+        let chosen = |run: &&RunInput| Some((run.seed, run.selected.as_ref()?.0));
         EntryReport {
             name: entry.name.clone(),
+            group: entry.group.clone(),
             budget: entry.budget.clone(),
             varied: entry.varied.clone(),
             seeds: runs.iter().map(|run| run.seed).collect(),
-            metrics: names.into_iter().filter_map(metric).collect(),
+            metrics: self.metrics(index, Which::Last),
+            selected: self.metrics(index, Which::Selected),
+            selected_iterations: runs.iter().filter_map(chosen).collect(),
             spent: SpentReport::of(&runs),
             iterations: iterations(&runs),
         }
     }
 
-    fn metric(&self, entry: usize, name: &str) -> Option<MetricReport> {
-        let sample = |run: &'_ RunInput| run.values.get(name).cloned().unwrap_or_default();
-        let own: Vec<(u64, Sample)> =
-            self.runs_of(entry).map(|run| (run.seed, sample(run))).collect();
-        let reference: BTreeMap<u64, Sample> =
-            self.runs_of(self.reference).map(|run| (run.seed, sample(run))).collect();
-        let samples: Vec<&Sample> = own.iter().map(|(_, sample)| sample).collect();
+    fn metrics(&self, entry: usize, which: Which) -> BTreeMap<String, MetricReport> {
+        let values = self.runs_of(entry).filter_map(|run| run.values(which));
+        let names: BTreeSet<&String> = values.flat_map(QueryValues::keys).collect();
+        let metric = |name: &String| Some((name.clone(), self.metric(entry, which, name)?));
+        names.into_iter().filter_map(metric).collect()
+    }
+
+    fn metric(&self, entry: usize, which: Which, name: &str) -> Option<MetricReport> {
+        let samples_of = |entry: usize| -> BTreeMap<u64, Sample> {
+            let sample = |run: &RunInput| {
+                let sample = run.values(which)?.get(name).cloned().unwrap_or_default();
+                Some((run.seed, sample))
+            };
+            self.runs_of(entry).filter_map(sample).collect()
+        };
+        let (own, reference) = (samples_of(entry), samples_of(self.reference));
+        let samples: Vec<&Sample> = own.values().collect();
         let estimate = estimate(&samples, self.shared_queries)?;
         let pairs: Vec<(&Sample, &Sample)> =
             own.iter().filter_map(|(seed, sample)| Some((sample, reference.get(seed)?))).collect();
@@ -227,7 +294,11 @@ impl ComparisonInput {
         let difference = (entry != self.reference)
             .then(|| paired(&pairs, self.shared_queries, key.child(name)))
             .flatten();
-        Some(MetricReport { estimate, difference })
+        let mean = |(seed, sample): (&u64, &Sample)| {
+            let sum: f64 = sample.values().sum();
+            (!sample.is_empty()).then(|| (*seed, sum / sample.len() as f64))
+        };
+        Some(MetricReport { estimate, by_seed: own.iter().filter_map(mean).collect(), difference })
     }
 }
 
@@ -263,11 +334,8 @@ fn iterations(runs: &[&RunInput]) -> Vec<IterationReport> {
         let rows: Vec<_> = runs.iter().filter_map(of).collect();
         let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.metrics.keys()).collect();
         let metric = |name: &String| {
-            let values = rows.iter().filter_map(|row| row.metrics.get(name)?.value);
-            let one = |value| Sample::from([("mean".into(), value)]);
-            let samples: Vec<Sample> = values.map(one).collect();
-            let samples: Vec<&Sample> = samples.iter().collect();
-            Some((name.clone(), estimate(&samples, false)?))
+            let values = rows.iter().filter_map(|row| row.metrics.get(name)?.value.as_ref());
+            Some((name.clone(), over_seeds(values)?))
         };
         IterationReport {
             iteration,

@@ -42,6 +42,7 @@ fn run(entry: usize, seed: u64, right: &[f64]) -> RunInput {
             ..Spent::default()
         },
         queries: 5,
+        selected: (entry == 1).then(|| (1, [(ACCURACY.to_owned(), sample.clone())].into())),
         values: [(ACCURACY.to_owned(), sample)].into(),
     }
 }
@@ -49,6 +50,7 @@ fn run(entry: usize, seed: u64, right: &[f64]) -> RunInput {
 fn input() -> ComparisonInput {
     let entry = |name: &str| EntryInput {
         name: name.into(),
+        group: name.into(),
         budget: "equal-generations".into(),
         varied: Vec::new(),
     };
@@ -97,4 +99,48 @@ fn the_tables_show_results_differences_spending_and_choices() {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
     assert!(!text.contains("| fixed    | t "), "only entries that choose have choices");
+}
+
+#[test]
+fn two_varied_keys_are_shown_as_a_grid() {
+    let mut input = input();
+    for (entry, value) in input.entries.iter_mut().zip(["0.5", "0.7", "0.9"]) {
+        entry.group = "Fixed".into();
+        entry.varied = vec![("a.t".into(), value.into()), ("a.tau".into(), "0.2".into())];
+    }
+    let text = ComparisonReport::of(&input).markdown();
+    for line in [
+        "| Fixed, greedy %: a.t by a.tau | 0.2 ",
+        "| 0.7                           | 62.5 ± 158.8 |",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+}
+
+#[test]
+fn checkpoints_that_validation_chose_have_tables_of_their_own() {
+    let text = ComparisonReport::of(&input()).markdown();
+    let chosen = text.split_once("## At the checkpoints that validation chose").expect("a head").1;
+    assert!(chosen.contains("| adaptive | 1, 1"), "{chosen}");
+}
+
+#[test]
+fn values_are_told_as_csv() {
+    let report = ComparisonReport::of(&input());
+    let results = report.results_csv();
+    assert!(results.contains("\nadaptive,eval/toy/pass@1,0.625,"), "{results}");
+    assert!(report.runs_csv().contains("\nfixed,2,eval/toy/pass@1,0.5\n"), "{results}");
+    assert!(report.iterations_csv().contains("\nadaptive,1,t,0.6"), "{results}");
+}
+
+#[test]
+fn figures_are_drawn_in_both_forms_and_name_their_entries() {
+    let plots = ComparisonReport::of(&input()).plots().expect("figures");
+    let names: Vec<&str> = plots.iter().map(|plot| plot.name.as_str()).collect();
+    assert_eq!(names, ["greedy", "differences"]);
+    for plot in &plots {
+        assert!(plot.svg.starts_with("<svg") && plot.svg.contains("adaptive"), "{}", plot.svg);
+        assert_eq!(plot.png[1..4], *b"PNG");
+    }
+    assert_eq!(plots, ComparisonReport::of(&input()).plots().expect("the same figures"));
 }

@@ -63,6 +63,7 @@ impl Cells<'_> {
             query_id: self.query_id()?,
             sample_index: sample_index.unwrap_or(0),
             temperature: temperature.unwrap_or(DEFAULT_TEMPERATURE),
+            top_p: self.float("top_p")?,
             response,
             answer,
             verdict: self.verdict()?,

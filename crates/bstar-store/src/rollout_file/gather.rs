@@ -2,6 +2,7 @@
 
 use super::scored::{ScoredRollouts, Wanted};
 use super::{ReadNotes, RolloutFileError};
+use bstar_core::knobs::Sampling;
 use bstar_core::pool::{Pool, ScoredResponse, exact_hash};
 use bstar_core::{QueryId, Stage, Verdict};
 use std::collections::{BTreeSet, HashMap};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 pub(super) struct Entry<'a> {
     pub(super) query: &'a str,
     pub(super) temperature: f64,
+    pub(super) top_p: Option<f64>,
     pub(super) sample_index: Option<u32>,
     pub(super) text: &'a str,
     pub(super) verdict: Verdict,
@@ -19,7 +21,7 @@ pub(super) struct Entry<'a> {
     pub(super) origin: Origin,
 }
 
-/// Where a row stands, and what tells it from rows of equal query, temperature and sample index.
+/// Where a row stands, and what tells it from rows of equal query, sampling and sample index.
 #[derive(Clone, Copy)]
 pub(super) struct Origin {
     pub(super) file: usize,
@@ -46,7 +48,7 @@ pub(super) struct Gathered {
 }
 
 struct GrowingPool {
-    temperature: f64,
+    sampling: Sampling,
     groups: Vec<Group>,
 }
 
@@ -79,7 +81,8 @@ impl Gathered {
         if let (None, Some(gold)) = (self.gold[query], entry.gold) {
             self.gold[query] = Some(exact_hash(gold));
         }
-        let pool = self.pool(entry.temperature);
+        let Entry { temperature, top_p, .. } = *entry;
+        let pool = self.pool(Sampling { temperature, top_p });
         let groups = &mut self.pools[pool].groups;
         if groups.len() <= query {
             groups.resize_with(query + 1, Group::default);
@@ -95,15 +98,22 @@ impl Gathered {
     }
 
     pub(super) fn finish(mut self, paths: &[PathBuf]) -> Result<ScoredRollouts, RolloutFileError> {
-        self.pools.sort_by(|a, b| a.temperature.total_cmp(&b.temperature));
+        // No top-p comes before any.
+        let place =
+            |pool: &GrowingPool| (pool.sampling.temperature, pool.sampling.top_p.unwrap_or(0.0));
+        self.pools.sort_by(|a, b| {
+            let (a, b) = (place(a), place(b));
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
         let mut pools = Vec::with_capacity(self.pools.len());
         for mut pool in self.pools {
             pool.groups.resize_with(self.queries.len(), Group::default);
             for (group, query) in pool.groups.iter().zip(&self.queries) {
-                refuse_duplicates(group, query, pool.temperature, paths)?;
+                refuse_duplicates(group, query, pool.sampling.temperature, paths)?;
             }
             let groups = pool.groups.into_iter().map(|group| group.responses).collect();
-            pools.push(Pool { temperature: pool.temperature, groups });
+            let Sampling { temperature, top_p } = pool.sampling;
+            pools.push(Pool { temperature, top_p, groups });
         }
         Ok(ScoredRollouts {
             queries: self.queries,
@@ -130,11 +140,11 @@ impl Gathered {
         self.latest_query
     }
 
-    fn pool(&mut self, temperature: f64) -> usize {
-        let is_it = |pool: &GrowingPool| pool.temperature == temperature;
+    fn pool(&mut self, sampling: Sampling) -> usize {
+        let is_it = |pool: &GrowingPool| pool.sampling == sampling;
         if !self.pools.get(self.latest_pool).is_some_and(is_it) {
             self.latest_pool = self.pools.iter().position(is_it).unwrap_or_else(|| {
-                self.pools.push(GrowingPool { temperature, groups: Vec::new() });
+                self.pools.push(GrowingPool { sampling, groups: Vec::new() });
                 self.pools.len() - 1
             });
         }

@@ -7,9 +7,9 @@
 //! dictionary, `query_id` may be a number. What was assumed is counted in [`ReadNotes`] so that the
 //! caller can say it.
 //!
-//! A sample is one (query, temperature, sample index, iteration, stage); the same sample twice is an
-//! error that names both rows. NaN and infinities are null in both directions of JSON, and when read
-//! from Parquet.
+//! A sample is one (query, temperature, top-p, sample index, iteration, stage); the same sample twice
+//! is an error that names both rows. NaN and infinities are null when read; none is written, since
+//! what is read back would be another rollout.
 
 mod cells;
 mod columns;
@@ -32,7 +32,7 @@ pub use reading::{ReadRollouts, read_rollouts};
 pub use scored::{ScoredRollouts, Wanted, read_scored};
 
 /// The version of the row format, kept in the metadata of Parquet files that we write.
-pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 1 };
+pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 2 };
 
 /// What a reader assumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +112,18 @@ pub enum RolloutFileError {
         /// Its format.
         found: FormatVersion,
     },
+    /// A number to be written is NaN or infinite.
+    #[error("sample {sample_index} of query `{query_id}` has `{column}` = {value}")]
+    NotFinite {
+        /// The query.
+        query_id: String,
+        /// The sample index.
+        sample_index: u32,
+        /// The column.
+        column: &'static str,
+        /// The number.
+        value: f64,
+    },
     /// The name does not say in which format to write.
     #[error("cannot tell the format of {} from its name", path.display())]
     UnknownFormat {
@@ -150,6 +162,10 @@ impl From<RolloutFileError> for Fault {
             RolloutFileError::NewerFormat { .. } => {
                 data("use the version of bstar that wrote the file, or a later one")
             }
+            RolloutFileError::NotFinite { .. } => Self::new(FaultClass::Training, message).hint(
+                "a model gives numbers that are not finite: lower its learning rate, or start from \
+                 another",
+            ),
             RolloutFileError::UnknownFormat { .. } => Self::new(FaultClass::Usage, message)
                 .hint("end the name in .parquet, .jsonl, .jsonl.gz or .jsonl.zst"),
         }
@@ -176,9 +192,11 @@ fn format_of_name(path: &Path) -> Result<TableFormat, RolloutFileError> {
         .ok_or_else(|| RolloutFileError::UnknownFormat { path: path.to_owned() })
 }
 
-/// Writes rollouts so that the file is there whole or not at all; the name says in which format.
+/// Writes rollouts so that the file is there whole or not at all; the name says in which format. A
+/// number that is not finite is refused.
 pub fn write_rollouts(path: &Path, rollouts: &[Rollout]) -> Result<(), RolloutFileError> {
     let format = format_of_name(path)?;
+    rollouts.iter().try_for_each(check_finite)?;
     disk::publish(path, |sink| write_as(format, rollouts, sink))?;
     Ok(())
 }
@@ -186,6 +204,27 @@ pub fn write_rollouts(path: &Path, rollouts: &[Rollout]) -> Result<(), RolloutFi
 /// Writes rollouts as a run publishes them.
 pub(crate) fn write_published(rollouts: &[Rollout], sink: disk::Sink<'_>) -> std::io::Result<()> {
     write_as(TableFormat::Parquet, rollouts, sink)
+}
+
+fn check_finite(rollout: &Rollout) -> Result<(), RolloutFileError> {
+    let one = |column, value: Option<f64>| value.map(|value| (column, value));
+    let single = [
+        one("temperature", Some(rollout.temperature)),
+        one("reward_model_score", rollout.reward_model_score),
+        one("reward", rollout.reward),
+        one("logprob", rollout.logprob),
+        one("entropy", rollout.entropy),
+    ];
+    let steps = rollout.step_scores.iter().flatten().map(|score| ("step_scores", *score));
+    match single.into_iter().flatten().chain(steps).find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((column, value)) => Err(RolloutFileError::NotFinite {
+            query_id: rollout.query_id.to_string(),
+            sample_index: rollout.sample_index,
+            column,
+            value,
+        }),
+    }
 }
 
 fn write_as(
@@ -221,6 +260,7 @@ pub(crate) mod tests {
             query_id: "q".into(),
             sample_index: index,
             temperature: 0.5,
+            top_p: None,
             response: format!("response {index}").into(),
             answer: None,
             verdict: Verdict::NoAnswer,
@@ -271,6 +311,29 @@ pub(crate) mod tests {
                 sink
             };
             assert_eq!(bytes(), bytes(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_would_not_read_back_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let (rest, some) = (rollout(1), Some(value));
+            for (broken, column) in [
+                (Rollout { reward_model_score: some, ..rest.clone() }, "reward_model_score"),
+                (Rollout { step_scores: Some(vec![1.0, value]), ..rest.clone() }, "step_scores"),
+                (Rollout { reward: some, ..rest.clone() }, "reward"),
+                (Rollout { logprob: some, ..rest.clone() }, "logprob"),
+                (Rollout { entropy: some, ..rest.clone() }, "entropy"),
+                (Rollout { temperature: value, ..rest.clone() }, "temperature"),
+            ] {
+                let error = write_rollouts(&path, &[rollout(0), broken]).unwrap_err();
+                let told = format!("sample 1 of query `q` has `{column}` = {value}");
+                assert_eq!(error.to_string(), told);
+                assert_eq!(Fault::from(error).class, FaultClass::Training);
+                assert!(!path.exists());
+            }
         }
     }
 

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every column that a rollout row may have.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "query_id",
     "sample_index",
     "temperature",
+    "top_p",
     "response",
     "answer",
     "verdict",
@@ -123,7 +124,7 @@ impl Reader<'_> {
         let Decoded { mut rollout, sample_index, gold_solution } = decoded;
         let query = self.seen.query(&rollout.query_id);
         rollout.sample_index =
-            sample_index.unwrap_or_else(|| self.seen.next_index(query, rollout.temperature));
+            sample_index.unwrap_or_else(|| self.seen.next_index(query, &rollout));
         if let Some(first) = self.seen.insert(query, &rollout, place) {
             return Err(RolloutFileError::Duplicate {
                 query_id: rollout.query_id.to_string(),
@@ -151,15 +152,22 @@ pub(super) struct Place {
     pub(super) row: u64,
 }
 
-/// Query, bits of the temperature, sample index, iteration, stage.
-type SampleKey = (usize, u64, u32, Option<u32>, Option<Stage>);
+/// Bits of temperature and top-p.
+type SamplingBits = (u64, Option<u64>);
+
+/// Query, sampling, sample index, iteration, stage.
+type SampleKey = (usize, SamplingBits, u32, Option<u32>, Option<Stage>);
+
+fn bits_of(rollout: &Rollout) -> SamplingBits {
+    (rollout.temperature.to_bits(), rollout.top_p.map(f64::to_bits))
+}
 
 /// The samples read so far. The maps are asked, never walked.
 #[derive(Default)]
 struct Seen {
     queries: HashMap<QueryId, usize>,
     samples: HashMap<SampleKey, Place>,
-    unnumbered: HashMap<(usize, u64), u32>,
+    unnumbered: HashMap<(usize, SamplingBits), u32>,
 }
 
 impl Seen {
@@ -168,16 +176,15 @@ impl Seen {
         *self.queries.entry(id.clone()).or_insert(next)
     }
 
-    fn next_index(&mut self, query: usize, temperature: f64) -> u32 {
-        let next = self.unnumbered.entry((query, temperature.to_bits())).or_insert(0);
+    fn next_index(&mut self, query: usize, rollout: &Rollout) -> u32 {
+        let next = self.unnumbered.entry((query, bits_of(rollout))).or_insert(0);
         *next += 1;
         *next - 1
     }
 
     /// The earlier place of the same sample, if there is one.
     fn insert(&mut self, query: usize, rollout: &Rollout, place: Place) -> Option<Place> {
-        let bits = rollout.temperature.to_bits();
-        let key = (query, bits, rollout.sample_index, rollout.iteration, rollout.stage);
+        let key = (query, bits_of(rollout), rollout.sample_index, rollout.iteration, rollout.stage);
         self.samples.insert(key, place)
     }
 }

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 pub struct ScoredRollouts {
     /// The queries, in order of first appearance.
     pub queries: Vec<QueryId>,
-    /// One pool for each temperature, in rising order, over all queries. Rows of several iterations
-    /// or stages that share a temperature share a pool.
+    /// One pool for each temperature and top-p, in rising order, over all queries. Rows of several
+    /// iterations or stages that share both share a pool.
     pub pools: Vec<Pool>,
     /// The iterations and stages that the rows come from, in rising order.
     pub populations: Vec<(Option<u32>, Option<Stage>)>,
@@ -77,6 +77,7 @@ fn read_text(
         gathered.push(&Entry {
             query: rollout.query_id.as_str(),
             temperature: rollout.temperature,
+            top_p: rollout.top_p,
             sample_index: decoded.sample_index,
             text: &rollout.response,
             verdict: rollout.verdict,

@@ -14,10 +14,11 @@ use bstar_core::reward::StepReduction;
 use std::path::Path;
 
 /// The columns that the compact form is made of.
-pub(super) const COLUMNS: [&str; 12] = [
+pub(super) const COLUMNS: [&str; 13] = [
     "query_id",
     "sample_index",
     "temperature",
+    "top_p",
     "response",
     "answer",
     "verdict",
@@ -34,6 +35,7 @@ pub(super) struct ScoredColumns {
     query_id: Option<StringArray>,
     sample_index: Option<Int64Array>,
     temperature: Option<Float64Array>,
+    top_p: Option<Float64Array>,
     response: Option<StringArray>,
     /// Whether there is an answer column at all, be it of nulls only.
     has_answer: bool,
@@ -53,6 +55,7 @@ impl ScoredColumns {
             query_id: columns.id("query_id")?,
             sample_index: columns.wholes("sample_index")?,
             temperature: columns.floats("temperature")?,
+            top_p: columns.floats("top_p")?,
             response: columns.text("response")?,
             has_answer: columns.batch.column_by_name("answer").is_some(),
             answer: columns.text("answer")?,
@@ -112,6 +115,7 @@ impl<'a> RowCells<'a> {
             query: query.ok_or_else(|| self.bad("query_id", "text or a whole number", "null"))?,
             // Adding zero makes a negative zero positive: one temperature, one key.
             temperature: temperature.unwrap_or(DEFAULT_TEMPERATURE) + 0.0,
+            top_p: self.finite(columns.top_p.as_ref()),
             sample_index,
             text,
             verdict: self.verdict(answer)?,

@@ -1,12 +1,13 @@
 //! `bstar analyze`: the monitors of the paper for any rollouts file.
 //!
-//! Rollouts of different temperatures, iterations or stages are different populations: each is
+//! Rollouts of different temperatures (and top-p, where that is a knob), iterations or stages are different populations: each is
 //! monitored by itself.
 
 use crate::cli::AnalyzeArgs;
 use crate::commands::metrics;
 use crate::output::{self, Notes};
 use bstar_core::draw::observations;
+use bstar_core::knobs::Sampling;
 use bstar_core::monitor::{Metric, MonitorSettings, monitor};
 use bstar_core::preset::Preset;
 use bstar_core::reward::RewardKind;
@@ -16,13 +17,16 @@ use bstar_tasks::{TaskKind, equations};
 use serde::{Deserialize as _, Serialize};
 use std::collections::BTreeMap;
 
-/// What makes two rollouts belong together: temperature (as sortable bits), iteration, stage.
-type Population = (u64, Option<u32>, Option<Stage>);
+/// What makes two rollouts belong together: temperature and top-p (as sortable bits), iteration,
+/// stage.
+type Population = ((u64, Option<u64>), Option<u32>, Option<Stage>);
 
 /// A metric with the population that it is about.
 #[derive(Serialize)]
 struct Monitored<'a> {
     temperature: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
     iteration: Option<u32>,
     stage: Option<Stage>,
     name: &'a str,
@@ -51,7 +55,8 @@ pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
     let mut populations: BTreeMap<Population, Vec<Rollout>> = BTreeMap::new();
     for rollout in read.rollouts {
         // Temperatures are not negative, so their bits sort like their values.
-        let population = (rollout.temperature.to_bits(), rollout.iteration, rollout.stage);
+        let sampling = (rollout.temperature.to_bits(), rollout.top_p.map(f64::to_bits));
+        let population = (sampling, rollout.iteration, rollout.stage);
         populations.entry(population).or_default().push(rollout);
     }
     let settings = MonitorSettings {
@@ -83,9 +88,10 @@ fn print_json(
     rollouts: usize,
 ) -> Result<(), Fault> {
     let mut rows = Vec::new();
-    for ((bits, iteration, stage), _, metrics) in monitored {
+    for (((bits, top_p), iteration, stage), _, metrics) in monitored {
         rows.extend(metrics.iter().map(|metric| Monitored {
             temperature: f64::from_bits(*bits),
+            top_p: top_p.map(f64::from_bits),
             iteration: *iteration,
             stage: *stage,
             name: &metric.name,
@@ -100,10 +106,11 @@ fn print_json(
 }
 
 fn print_tables(monitored: &[(Population, usize, Vec<Metric>)]) -> Result<(), Fault> {
-    for ((bits, iteration, stage), rollouts, metrics) in monitored {
+    for (((bits, top_p), iteration, stage), rollouts, metrics) in monitored {
         let iteration = iteration.map_or_else(String::new, |i| format!(", iteration {i}"));
         let stage = stage.map_or_else(String::new, |stage| format!(", {}", stage.name()));
-        let temperature = f64::from_bits(*bits);
+        let top_p = top_p.map(f64::from_bits);
+        let temperature = Sampling { temperature: f64::from_bits(*bits), top_p };
         let title = format!("temperature {temperature}{iteration}{stage}: {rollouts} rollouts\n");
         output::print(&(title + &metrics::table(metrics) + "\n"))?;
     }

@@ -4,12 +4,14 @@ use crate::cli::BalanceArgs;
 use crate::commands::metrics;
 use crate::output::{self, Notes};
 use crate::progress::short;
-use bstar_core::balance::RankedPool;
 use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
-use bstar_core::confidence::{Confidence, Scores};
-use bstar_core::controller::{TieRule, cells, choose};
+use bstar_core::confidence::{Confidence, Difference, TemperatureChance};
+use bstar_core::controller::{
+    Adaptation, Configuration, Controller, ThresholdSource, TieRule, choose,
+};
 use bstar_core::grid::Grid;
-use bstar_core::pool::{Pool, exact_hash};
+use bstar_core::knobs::{KnobGrid, Knobs};
+use bstar_core::pool::exact_hash;
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::ranking::{GoldSolutions, RankingRule};
 use bstar_core::reward::{RewardKind, RewardScale};
@@ -17,11 +19,14 @@ use bstar_core::{Fault, FaultClass, RngKey, Stage};
 use bstar_report::{Align, Table};
 use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 #[derive(Serialize)]
 struct Chosen {
     temperature: f64,
     threshold: f64,
+    #[serde(flatten)]
+    knobs: Knobs,
     balance_score: f64,
 }
 
@@ -30,6 +35,9 @@ struct Search {
     chosen: Chosen,
     grid: Vec<Cell>,
     confidence: Confidence,
+    /// The better cell of a larger k that was not worth its price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    economised: Option<Difference>,
 }
 
 /// Searches and prints.
@@ -54,28 +62,29 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
         }
     }
     let gold = gold_of(&scored, &values);
-    let thresholds = values.thresholds.values();
     let ranking = ranking(args, &values, kind)?.calibrated_on(&scored.pools);
-    let rank = |pool: &Pool| RankedPool::new(pool, &gold, &ranking);
-    let ranked: Vec<RankedPool> = scored.pools.iter().map(rank).collect();
-    let grid = cells(&ranked, &rule, thresholds);
-    let best = choose(&grid, values.ties, None).expect("files with rows make a grid with cells");
-    let place = grid.iter().position(|cell| *cell == best);
+    let controller = controller(args, &values, &scored)?;
     let key = RngKey::from_seed(args.seed).child("balance");
-    let confidence = Scores::of(&ranked, &grid, &rule).confidence(&grid, place, key);
-    let Cell { temperature, threshold, balance_score, .. } = best;
+    let decision = controller.decide(&scored.pools, &gold, &ranking, &rule, (None, key));
+    let Configuration { temperature, threshold, knobs } = decision.configuration();
+    let balance_score = decision.balance_score.expect("files with rows make a grid with cells");
     if balance_score == 0.0 {
         notes.tell(
             "note: no candidate selects a correct response; the choice is that of the tie rule",
         );
     }
-    let chosen = Chosen { temperature, threshold, balance_score };
-    let search = Search { chosen, grid, confidence };
+    let search = Search {
+        chosen: Chosen { temperature, threshold, knobs, balance_score },
+        grid: decision.grid,
+        confidence: decision.confidence.expect("a probed grid"),
+        economised: decision.economised,
+    };
     if args.json {
         return output::print_json(&search);
     }
     let verifies = ranking.verified_above.is_some();
-    output::print(&table(&search, &best, values.ties, verifies, (scored.queries.len(), &rule)))
+    let queries = scored.queries.len();
+    output::print(&table(&search, values.ties, verifies, (queries, &rule)))
 }
 
 /// The preset's ranking with the bar of the flags.
@@ -97,6 +106,42 @@ fn ranking(
         ),
         verified_above => Ok(RankingRule { verified_above, ..values.ranking(kind) }),
     }
+}
+
+/// Chooses among everything that the files hold, by the flags.
+fn controller(
+    args: &BalanceArgs,
+    values: &PresetValues,
+    scored: &ScoredRollouts,
+) -> Result<Controller, Fault> {
+    let usage = |message: String, hint: &str| Fault::new(FaultClass::Usage, message).hint(hint);
+    let groups = scored.pools.iter().flat_map(|pool| &pool.groups);
+    let most = groups.map(Vec::len).max().unwrap_or(0);
+    if let Some(k) = args.k.iter().find(|k| **k == 0 || **k as usize > most) {
+        let message =
+            format!("--k {k} is not from 1 to {most}, the samples of a query in the files");
+        return Err(usage(message, "rollouts answer for fewer samples, not for more"));
+    }
+    if !(0.0..=1.0).contains(&args.k_tolerance) {
+        let message = format!("--k-tolerance {} is not from 0 to 1", args.k_tolerance);
+        return Err(usage(message, "0.02 lets a smaller k lose 2 % of the best balance score"));
+    }
+    let ascending = |values: &[u32]| values.iter().copied().collect::<BTreeSet<_>>().into_iter();
+    Ok(Controller {
+        adaptation: Adaptation::Both,
+        fixed: Configuration::new(1.0, 0.0),
+        temperatures: Vec::new(),
+        thresholds: values.thresholds.values().to_vec(),
+        ties: values.ties,
+        threshold_from: ThresholdSource::Probe,
+        hysteresis: 0.0,
+        knobs: KnobGrid {
+            samples: ascending(&args.k).collect(),
+            samples_tolerance: args.k_tolerance,
+            caps: ascending(&args.cap).collect(),
+            ..KnobGrid::default()
+        },
+    })
 }
 
 /// The preset with what the flags change.
@@ -235,10 +280,9 @@ fn tell_assumptions(
     }
 }
 
-/// The best threshold of each temperature, and the choice.
+/// The best threshold of each way to sample and each setting of the other knobs, and the choice.
 fn table(
     search: &Search,
-    best: &Cell,
     ties: TieRule,
     verifies: bool,
     (queries, rule): (usize, &BalanceRule),
@@ -247,6 +291,7 @@ fn table(
     let mut table = Table::new(&[
         ("t", right),
         ("best τ", right),
+        ("knobs", Align::Left),
         ("cap", right),
         ("balance", right),
         ("± se", right),
@@ -255,45 +300,65 @@ fn table(
         (if verifies { "unique verified" } else { "unique correct" }, right),
         ("", Align::Left),
     ]);
-    let same = |a: &Cell, b: &Cell| a.temperature == b.temperature;
-    let chances = &search.confidence.temperatures;
-    for (row, chance) in search.grid.chunk_by(same).zip(chances) {
-        let here = row.contains(best);
-        let Some(cell) = (if here { Some(*best) } else { choose(row, ties, None) }) else {
-            continue;
-        };
-        let place = search.grid.iter().position(|other| *other == cell);
-        let known = place.and_then(|place| search.confidence.cells.get(place));
+    let Search { chosen, grid, confidence, .. } = search;
+    let Chosen { temperature, threshold, knobs, balance_score } = *chosen;
+    let best = Configuration { temperature, threshold, knobs };
+    let same = |a: &Cell, b: &Cell| (a.temperature, a.knobs) == (b.temperature, b.knobs);
+    for row in grid.chunk_by(same) {
+        let here = row.iter().find(|cell| cell.configuration() == best).copied();
+        let Some(cell) = here.or_else(|| choose(row, ties, None)) else { continue };
+        let place = grid.iter().position(|other| *other == cell);
+        let known = place.and_then(|place| confidence.cells.get(place));
+        let way = cell.sampling();
+        let of_way =
+            |of: &&TemperatureChance| (of.temperature, of.top_p) == (way.temperature, way.top_p);
+        let chance = confidence.temperatures.iter().find(of_way).map(|of| of.chance);
         table.row([
             cell.temperature.to_string(),
             format!("{:.2}", cell.threshold),
+            cell.knobs.to_string(),
             cell.cap.map_or_else(|| "–".into(), |cap| cap.to_string()),
             format!("{:.4}", cell.balance_score),
             bstar_report::number(known.map(|known| known.standard_error), 4),
-            bstar_report::percent(Some(chance.chance)),
+            bstar_report::percent(chance),
             cell.selected.to_string(),
             cell.correct.to_string(),
-            if here { "<- chosen".into() } else { String::new() },
+            if here.is_some() { "<- chosen".into() } else { String::new() },
         ]);
     }
     let text = table.render();
+    let turned = match knobs.to_string() {
+        none if none.is_empty() => none,
+        turned => format!(", {turned}"),
+    };
     format!(
-        "{text}\nchosen: temperature {}, threshold {} (balance score {:.4}; {queries} queries, n* = {})\n",
-        best.temperature,
-        short(best.threshold),
-        best.balance_score,
+        "{text}\nchosen: temperature {temperature}, threshold {}{turned} (balance score \
+         {balance_score:.4}; {queries} queries, n* = {})\n",
+        short(threshold),
         rule.target_count
-    ) + &doubt(&search.confidence)
+    ) + &economy(search.economised)
+        + &doubt(confidence)
 }
 
-/// What the strongest rival says of the choice; nothing where there is one temperature only.
+/// What the chosen k gives up, where k is chosen.
+fn economy(economised: Option<Difference>) -> String {
+    economised.map_or_else(String::new, |better| {
+        format!(
+            "a larger k scores {:+.4} ± {:.4} ({})\n",
+            better.gain, better.standard_error, better.configuration.knobs
+        )
+    })
+}
+
+/// What the strongest rival says of the choice; nothing where there is one way to sample only.
 fn doubt(confidence: &Confidence) -> String {
     let Some(rival) = confidence.rival else { return String::new() };
-    let (t, gain, error) = (rival.configuration.temperature, rival.gain, rival.standard_error);
+    let (gain, error) = (rival.gain, rival.standard_error);
     let verdict = match rival.more_queries {
         Some(0) => "decided".to_owned(),
         Some(more) => format!("about {more} more probe queries would decide it"),
         None => "a tie, which more queries would not decide".to_owned(),
     };
-    format!("against temperature {t}: {gain:+.4} ± {error:.4}; {verdict}\n")
+    let other = rival.configuration.sampling();
+    format!("against temperature {other}: {gain:+.4} ± {error:.4}; {verdict}\n")
 }

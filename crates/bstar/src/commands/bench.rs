@@ -3,11 +3,12 @@
 //! Each workload runs in a process of its own, started by this one, so that its peak memory is its
 //! own too.
 
-use crate::cli::{BenchArgs, BenchDevice, BenchSize};
+use crate::cli::{BenchArgs, BenchDevice, BenchPrecision, BenchSize};
 use crate::commands::run::use_threads;
 use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
-use bstar_model::device::{Device, DeviceChoice, Precision};
+use bstar_model::compute::{ComputeSettings, Precision};
+use bstar_model::device::{Device, DeviceChoice};
 use bstar_model::peak;
 use bstar_model::workload::Workload;
 use bstar_report::{Align, Table};
@@ -21,6 +22,8 @@ struct Report {
     threads: usize,
     /// Peak rates of the machine.
     gflops: f64,
+    /// With `bf16` measured.
+    bf16_gflops: Option<f64>,
     gigabytes_per_second: f64,
     workloads: Vec<Row>,
 }
@@ -29,6 +32,7 @@ struct Report {
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     workload: String,
+    precision: Precision,
     tokens_per_second: f64,
     gflops: f64,
     /// Of the peak rate.
@@ -44,8 +48,16 @@ struct Row {
 /// Measures and prints.
 pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
     use_threads(args.threads.into())?;
+    let precisions = match args.precision {
+        BenchPrecision::F32 => vec![Precision::F32],
+        BenchPrecision::Bf16 => vec![Precision::Bf16],
+        BenchPrecision::Both => vec![Precision::F32, Precision::Bf16],
+    };
     if let Some(name) = &args.workload {
-        return output::print_json(&measure(name, args)?);
+        for precision in precisions {
+            output::print_json(&measure(name, precision, args)?)?;
+        }
+        return Ok(());
     }
     let sizes = match args.size {
         None => vec!["pico", "small", "large"],
@@ -55,14 +67,18 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
     };
     let names: Vec<_> = sizes.into_iter().flat_map(Workload::of_size).map(|w| w.name).collect();
     notes.tell("measuring the peak of this machine");
-    let (gflops, bandwidth) = (peak::product_rate() / 1e9, peak::read_rate() / 1e9);
+    let (gflops, bandwidth) = (peak::product_rate(Precision::F32) / 1e9, peak::read_rate() / 1e9);
+    let half = precisions.contains(&Precision::Bf16);
+    let bf16_gflops = half.then(|| peak::product_rate(Precision::Bf16) / 1e9);
     let mut workloads = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        notes.tell(&format!("[{}/{}] {name}", index + 1, names.len()));
-        let mut row = measure_apart(name, args)?;
-        // The peaks are those of the processor.
+    let pieces = names.iter().flat_map(|name| precisions.iter().map(move |&p| (name, p)));
+    for (index, (name, precision)) in pieces.enumerate() {
+        let count = names.len() * precisions.len();
+        notes.tell(&format!("[{}/{count}] {name} in {}", index + 1, name_of(precision)));
+        let mut row = measure_apart(name, precision, args)?;
         if args.device == BenchDevice::Cpu {
-            row.share_of_gflops = Some(row.gflops / gflops);
+            let peak = if precision == Precision::Bf16 { bf16_gflops } else { Some(gflops) };
+            row.share_of_gflops = peak.map(|peak| row.gflops / peak);
             row.share_of_bandwidth = row.gigabytes_per_second.map(|rate| rate / bandwidth);
         }
         workloads.push(row);
@@ -71,13 +87,21 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
         bstar_version: env!("CARGO_PKG_VERSION"),
         threads: rayon::current_num_threads(),
         gflops,
+        bf16_gflops,
         gigabytes_per_second: bandwidth,
         workloads,
     };
     if args.json { output::print_json(&report) } else { output::print(&table(&report)) }
 }
 
-fn measure(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
+fn name_of(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+fn measure(name: &str, precision: Precision, args: &BenchArgs) -> Result<Row, Fault> {
     let workload = Workload::named(name).ok_or_else(|| {
         Fault::new(FaultClass::Usage, format!("there is no workload `{name}`"))
             .hint("`bstar bench` without it runs all workloads")
@@ -86,10 +110,13 @@ fn measure(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
         BenchDevice::Cpu => DeviceChoice::Cpu,
         BenchDevice::Cuda => DeviceChoice::Cuda,
     };
-    let workload = workload.on(Device::open(choice, Precision::default())?);
+    let checkpoint_activations = args.checkpoint_activations;
+    let compute = ComputeSettings { precision, checkpoint_activations, micro_batch_size: 0 };
+    let workload = workload.computing(compute).on(Device::open(choice, precision)?);
     let measured = workload.measure(if args.quick { 1 } else { 5 })?;
     Ok(Row {
         workload: workload.name,
+        precision,
         tokens_per_second: measured.tokens_per_second,
         gflops: measured.operations_per_second / 1e9,
         share_of_gflops: None,
@@ -99,7 +126,7 @@ fn measure(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
     })
 }
 
-fn measure_apart(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
+fn measure_apart(name: &str, precision: Precision, args: &BenchArgs) -> Result<Row, Fault> {
     let fault = |what: &str| {
         Fault::new(FaultClass::Resource, format!("cannot measure {name}: {what}"))
             .hint("is there enough memory?")
@@ -109,6 +136,10 @@ fn measure_apart(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
     let threads = args.threads.to_string();
     let mut command = Command::new(program);
     command.args(["bench", "--workload", name, "--threads", &threads]);
+    command.args(["--precision", name_of(precision)]);
+    if args.checkpoint_activations {
+        command.arg("--checkpoint-activations");
+    }
     if args.quick {
         command.arg("--quick");
     }
@@ -126,6 +157,7 @@ fn measure_apart(name: &str, args: &BenchArgs) -> Result<Row, Fault> {
 fn table(report: &Report) -> String {
     let mut table = Table::new(&[
         ("workload", Align::Left),
+        ("numbers", Align::Left),
         ("tokens/s", Align::Right),
         ("GFLOP/s", Align::Right),
         ("of peak", Align::Right),
@@ -140,6 +172,7 @@ fn table(report: &Report) -> String {
     for row in &report.workloads {
         table.row([
             row.workload.clone(),
+            name_of(row.precision).into(),
             format!("{:.0}", row.tokens_per_second),
             number(Some(row.gflops)),
             share(row.share_of_gflops),
@@ -149,9 +182,10 @@ fn table(report: &Report) -> String {
         ]);
     }
     format!(
-        "{}peak: {:.1} GFLOP/s, {:.1} GB/s; {} threads\n",
+        "{}peak: {:.1} GFLOP/s{}, {:.1} GB/s; {} threads\n",
         table.render(),
         report.gflops,
+        report.bf16_gflops.map_or_else(String::new, |rate| format!(" ({rate:.1} in bf16)")),
         report.gigabytes_per_second,
         report.threads
     )

@@ -6,6 +6,7 @@ use crate::output::Notes;
 use bstar_core::ports::Task as _;
 use bstar_core::{Fault, FaultClass, Query};
 use bstar_model::policy::EmbeddedPolicy;
+use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_store::rollout_file;
 use bstar_tasks::{LoadedTask, LongQueries};
 use std::path::Path;
@@ -75,6 +76,24 @@ pub(crate) fn check_lengths(
         for example in task.supervised() {
             policy.check_example(example).map_err(may_be_left_out)?;
         }
+    }
+    Ok(())
+}
+
+/// Refuses a reward model whose context is too short for the responses that it is to score.
+pub(crate) fn check_reward_model(
+    config: &Config,
+    model: &EmbeddedRewardModel,
+    policy: &EmbeddedPolicy,
+    task: &LoadedTask,
+) -> Result<(), Fault> {
+    let context = policy.weights().config.max_position_embeddings;
+    for query in task.train().iter().chain(evaluated(config, task)) {
+        let checked = model.check_prompt(&query.prompt, config.sample.max_tokens, context);
+        checked.map_err(|mut fault| {
+            fault.message = format!("query {}: {}", query.id, fault.message);
+            fault
+        })?;
     }
     Ok(())
 }

@@ -12,10 +12,10 @@ use crate::output::{self, Notes};
 use crate::progress::{View, Watch};
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::{Improver, improve, make_start};
-use bstar_core::ports::{Policy as _, Task as _};
+use bstar_core::ports::{Policy as _, RewardModel, Task as _};
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass, RngKey};
-use bstar_model::device::{Device, Precision};
+use bstar_model::device::Device;
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_model::tokenizer::Tokenizer;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keys that change how a run is made but not what it is.
-pub(crate) const UNIMPORTANT_KEYS: [&str; 2] = ["run", "plan"];
+pub(crate) const UNIMPORTANT_KEYS: [&str; 3] = ["run", "plan", "compute.checkpoint_activations"];
 
 /// What the resolved config of a run remembers of its data.
 pub(crate) const DATA_FINGERPRINT: &str = "data_fingerprint";
@@ -116,11 +116,15 @@ pub(crate) fn carry_out(
     let settings = config.improve_settings(task.train().len());
     preflight::check_lengths(config, &policy, &task, notes)?;
     let reward_model = given_reward_model(loaded, &policy)?;
+    if let Some(model) = &reward_model {
+        preflight::check_reward_model(config, model, &policy, &task)?;
+    }
     let mut store = open_store(request, loaded, model.as_ref(), &task, notes)?;
     preflight::tell_notices(&task, notes);
     preflight::tell_limits(config, &task, notes);
     if !request.start.is_empty() {
-        let started = settings.run_started(task.name(), policy.version());
+        let given = reward_model.as_ref().map(RewardModel::version);
+        let started = settings.run_started(task.name(), policy.version(), given);
         adopt_start(&mut store, request.start, &started)?;
     }
     let mut ledger = RunLedger {
@@ -185,7 +189,7 @@ pub(crate) fn use_threads(threads: usize) -> Result<(), Fault> {
 
 /// The device of a config; none is the CPU.
 pub(crate) fn open_device(config: &Config) -> Result<Option<Device>, Fault> {
-    Device::open(config.run.device, Precision::default())
+    Device::open(config.run.device, config.compute.precision)
 }
 
 /// The task of a config. Generated queries follow the seed unless the task has one of its own.
@@ -208,7 +212,8 @@ pub(crate) fn base_policy(
         let key = RngKey::from_seed(config.seed).child("lora");
         return match config.lora.rank {
             0 => loaded_policy(folder, config, task, notes),
-            _ => asked_in_style(
+            _ => as_configured(
+                config,
                 task,
                 EmbeddedPolicy::with_adapter(folder, config.optimizer, config.lora.clone(), key)?,
             ),
@@ -229,7 +234,10 @@ pub(crate) fn base_policy(
     };
     let key = RngKey::from_seed(config.seed).child("weights");
     let length = model.context_length;
-    Ok(EmbeddedPolicy::from_scratch(model.size, tokenizer, length, key, config.optimizer))
+    let (size, optimizer) = (model.size, config.optimizer);
+    let mut policy = EmbeddedPolicy::from_scratch(size, tokenizer, length, key, optimizer);
+    policy.compute_with(config.compute);
+    Ok(policy)
 }
 
 /// The policy of a model folder, asked in the style of the task.
@@ -243,10 +251,15 @@ pub(crate) fn loaded_policy(
         Some(base) => EmbeddedPolicy::from_adapter(&base, folder, config.optimizer)?,
         None => EmbeddedPolicy::from_folder(folder, config.optimizer)?,
     };
-    asked_in_style(task, policy)
+    as_configured(config, task, policy)
 }
 
-fn asked_in_style(task: &LoadedTask, mut policy: EmbeddedPolicy) -> Result<EmbeddedPolicy, Fault> {
+fn as_configured(
+    config: &Config,
+    task: &LoadedTask,
+    mut policy: EmbeddedPolicy,
+) -> Result<EmbeddedPolicy, Fault> {
+    policy.compute_with(config.compute);
     if task.style() == PromptStyle::Chat {
         policy.use_chat_template()?;
     }

@@ -26,10 +26,11 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that only say how stored rollouts are read; a key of a table stands for all of it.
-const ANSWERABLE: [&str; 8] = [
+const ANSWERABLE: [&str; 9] = [
     "preset",
     "method",
     "balance",
+    "knobs",
     "reward",
     "selection",
     "sample.k",
@@ -38,14 +39,21 @@ const ANSWERABLE: [&str; 8] = [
 ];
 
 /// Keys below those that are not: which queries were probed, and the score that was stored reduced.
-const UNANSWERABLE: [&str; 4] =
-    ["balance.redraw_probe", "balance.search", "balance.search_budget", "reward.reduction"];
+const UNANSWERABLE: [&str; 7] = [
+    "balance.redraw_probe",
+    "balance.search",
+    "balance.search_budget",
+    "knobs.steps",
+    "knobs.steps_margin",
+    "knobs.steps_queries",
+    "reward.reduction",
+];
 
 /// What was chosen and selected in an iteration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Outcome {
     decision: Decision,
-    /// None where the draw was made at another temperature.
+    /// None where the draw was made in another way, or of a smaller k.
     selection: Option<SelectionOutcome>,
 }
 
@@ -135,7 +143,7 @@ fn changes(old: &Loaded, new: &Loaded) -> Result<Vec<Changed>, Fault> {
         if !answerable || UNANSWERABLE.contains(&change.key.as_str()) {
             let message = format!("`{}` changes what is drawn or trained", change.key);
             return Err(Fault::new(FaultClass::Usage, message).hint(
-                "only a new run can tell; stored rollouts answer for `balance`, `reward`, \
+                "only a new run can tell; stored rollouts answer for `balance`, `knobs`, `reward`, \
                  `selection`, `preset`, `method`, `sample.k`, `sample.queries` and \
                  `sample.target_samples`",
             ));
@@ -153,7 +161,7 @@ fn recorded(view: &RunView) -> Result<BTreeMap<u32, (Decision, SelectionSummary)
     for logged in view.events()? {
         match logged.event {
             Event::Decided { iteration, decision } => {
-                decisions.insert(iteration, decision);
+                decisions.insert(iteration, *decision);
             }
             Event::Selected { iteration, selection } => {
                 let path = view.rollouts_path(iteration, Stage::Train);
@@ -295,8 +303,10 @@ impl Asked<'_> {
 }
 
 fn unanswerable(error: &Unanswerable) -> Fault {
-    Fault::new(FaultClass::Usage, error.to_string())
-        .hint("choose among these with --set balance.temperatures=…; others need a new run")
+    Fault::new(FaultClass::Usage, error.to_string()).hint(
+        "choose among these with --set balance.temperatures=… and --set knobs.top_p=…; others \
+             need a new run",
+    )
 }
 
 fn outcome(answer: &Answer) -> Outcome {
@@ -379,7 +389,7 @@ impl Comparisons {
             .map(|comparison| comparison.iteration.to_string())
             .collect();
         if !elsewhere.is_empty() {
-            text += "\nanother temperature in iteration ";
+            text += "\nanother temperature, another top-p or a larger k in iteration ";
             text += &elsewhere.join(", ");
             text += ": nobody drew its training rollouts, so its selection is not known\n";
         }
@@ -394,6 +404,7 @@ impl Comparisons {
             ("t", right),
             ("τ", right),
             ("balance", right),
+            ("knobs", Align::Left),
             ("cap", right),
             ("selected", right),
             ("unique correct", right),
@@ -405,7 +416,7 @@ impl Comparisons {
             let changed = match (comparison.added, comparison.dropped) {
                 (Some(0), Some(0)) => "nothing".into(),
                 (Some(added), Some(dropped)) => format!("+{added} -{dropped}"),
-                _ => "t".into(),
+                _ => "draw".into(),
             };
             let iteration = comparison.iteration.to_string();
             table.row(comparison.old.row(iteration, "run", String::new()));
@@ -416,7 +427,7 @@ impl Comparisons {
 }
 
 impl Outcome {
-    fn row(&self, iteration: String, label: &str, changed: String) -> [String; 11] {
+    fn row(&self, iteration: String, label: &str, changed: String) -> [String; 12] {
         let decision = &self.decision;
         let count = |number: Option<u64>| number.map_or_else(|| "–".into(), |n| n.to_string());
         let selection = self.selection;
@@ -426,6 +437,7 @@ impl Outcome {
             decision.temperature.to_string(),
             short(decision.threshold).to_string(),
             bstar_report::number(decision.balance_score, 4),
+            decision.knobs.to_string(),
             count(selection.and_then(|selection| selection.cap).map(u64::from)),
             count(selection.map(|selection| selection.selected)),
             count(selection.map(|selection| selection.correct)),

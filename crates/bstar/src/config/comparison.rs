@@ -5,7 +5,7 @@
 //! config for each entry and seed, which says with `--set` lines what was changed of the base.
 
 use super::layers::{self, Loaded, PATH_KEYS, Source};
-use super::schema;
+use super::{Retention, schema};
 use bstar_core::method::Method;
 use bstar_core::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,18 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Keys of a comparison.
-const KEYS: [&str; 9] =
-    ["title", "base", "seeds", "reference", "budget", "workers", "threads", "common", "entry"];
+const KEYS: [&str; 10] = [
+    "title",
+    "base",
+    "seeds",
+    "reference",
+    "budget",
+    "workers",
+    "threads",
+    "validation_queries",
+    "common",
+    "entry",
+];
 
 /// Keys of an entry that are not keys of a run.
 const ENTRY_KEYS: [&str; 3] = ["name", "budget", "vary"];
@@ -51,6 +61,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Name of its folder.
     pub(crate) folder: String,
+    /// The name that it shares with its siblings.
+    pub(crate) group: String,
     /// Its budget.
     pub(crate) budget: BudgetRule,
     /// Values of the keys that its `vary` gave, by key.
@@ -73,6 +85,8 @@ pub(crate) struct Comparison {
     pub(crate) workers: usize,
     /// Threads of each run.
     pub(crate) threads: usize,
+    /// Validation queries that choose a checkpoint; 0 chooses none.
+    pub(crate) validation_queries: usize,
     /// The entries.
     pub(crate) entries: Vec<Entry>,
     /// The file as written.
@@ -94,6 +108,7 @@ struct Head {
     budget: Option<BudgetRule>,
     workers: Option<usize>,
     threads: Option<usize>,
+    validation_queries: Option<usize>,
 }
 
 impl Comparison {
@@ -127,6 +142,7 @@ impl Comparison {
             reference: 0,
             workers: head.workers.unwrap_or(0),
             threads: head.threads.unwrap_or(1),
+            validation_queries: head.validation_queries.unwrap_or(0),
             entries,
             base: head.base.map(|base| reader.dir.join(base)),
             written: text.clone(),
@@ -218,6 +234,12 @@ impl Comparison {
                     "`evaluate`, `sample.max_tokens`, `sample.stop` and `sample.stop_tokens` must \
                      be the same for all: set them in [common]",
                 )));
+            }
+            if self.validation_queries > 0 && config.run.checkpoints == Retention::KeepLast {
+                let why = "`validation_queries` chooses among all checkpoints";
+                return Err(place(
+                    Fault::new(FaultClass::Usage, why).hint("set run.checkpoints = \"keep-all\""),
+                ));
             }
             let sets = |given: &[String], key: &str| given.iter().any(|set| set.starts_with(key));
             if sets(&entry.own, "seed=") || sets(&entry.common, "seed=") {
@@ -361,9 +383,10 @@ impl Reader<'_> {
             let mut own = own.clone();
             own.extend(varied.iter().map(|(key, value)| format!("{key}={value}")));
             let shown = varied.iter().map(|(key, value)| format!(", {} {value}", short(key)));
+            let group = name.to_owned();
             let name = format!("{name}{}", shown.collect::<String>());
             let (folder, common) = (folder_name(&name), common.to_vec());
-            entries.push(Entry { name, folder, budget, varied, common, own });
+            entries.push(Entry { name, folder, group, budget, varied, common, own });
         }
         Ok(entries)
     }

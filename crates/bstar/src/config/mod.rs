@@ -26,6 +26,7 @@ use bstar_core::reward::RewardRule;
 use bstar_core::reward_training::RewardStart;
 use bstar_core::step_labels::StepLabels;
 use bstar_hub::ModelName;
+use bstar_model::compute::ComputeSettings;
 use bstar_model::device::DeviceChoice;
 use bstar_model::lora::LoraSettings;
 use bstar_model::optimizer::OptimizerSettings;
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) model: ModelConfig,
     /// An adapter to train instead of all weights (docs/guide/lora.md).
     pub(crate) lora: LoraSettings,
+    /// How training and sampling are computed (docs/guide/compute.md).
+    pub(crate) compute: ComputeSettings,
     /// The optimizer. Its moments are part of every checkpoint.
     pub(crate) optimizer: OptimizerSettings,
     /// Supervised fine-tuning: how the base model becomes P_0, the policy that the iterations start
@@ -76,6 +79,8 @@ pub(crate) struct Config {
     /// The balance score, `min(n'/n*, 1) · n'/n` (paper §3.1), and the search for the temperature and
     /// the reward threshold that maximise it.
     pub(crate) balance: BalanceConfig,
+    /// More knobs for the method `b-star` to turn in each iteration; an empty list leaves a knob alone.
+    pub(crate) knobs: KnobsConfig,
     /// The selection: which of the responses above the threshold are trained on.
     pub(crate) selection: SelectionConfig,
     /// Training on the selection, in each iteration.
@@ -288,6 +293,31 @@ pub(crate) struct BalanceConfig {
     pub(crate) fixed_threshold: f64,
 }
 
+/// They are chosen beside temperature and threshold by the same balance score, but for `steps`. What
+/// each costs and how it is chosen is in docs/concepts/knobs.md.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KnobsConfig {
+    /// Values of top-p to choose from, in place of `sample.top_p`. Each is probed at every
+    /// temperature, so two of them double what the probe costs.
+    pub(crate) top_p: Vec<f64>,
+    /// Values of k to choose from for the draw, at most `sample.k`, which the probe draws.
+    pub(crate) k: Vec<u32>,
+    /// The smallest k is drawn whose best balance score falls short of the best of all by at most
+    /// this share.
+    pub(crate) k_tolerance: f64,
+    /// Caps to choose from, on the responses taken of a query; 0 is the cap that
+    /// `selection.cap_to_pool` gives.
+    pub(crate) cap: Vec<u32>,
+    /// Optimizer steps after which an iteration's training may end, at most `train.steps`.
+    pub(crate) steps: Vec<usize>,
+    /// Validation queries that are answered greedily after each of them.
+    pub(crate) steps_queries: usize,
+    /// Train on after a stretch if it gained more right answers than so many standard errors of the
+    /// gain; 0 asks for any gain, a negative number stops only at a loss.
+    pub(crate) steps_margin: f64,
+}
+
 /// Responses are ranked by reward within each query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -371,7 +401,7 @@ pub(crate) struct RunConfig {
     /// Stop with an error when a larger share of the answers of a probe, draw or evaluation is
     /// ungradable. May be changed when a run is continued.
     pub(crate) most_ungradable: f64,
-    /// Which checkpoints of earlier iterations stay. P_0 always does.
+    /// Which checkpoints and reward models of earlier iterations stay. P_0 always does.
     pub(crate) checkpoints: Retention,
     /// Worker threads; 0 is one per core.
     pub(crate) threads: usize,
@@ -396,13 +426,13 @@ impl RunConfig {
     }
 }
 
-/// Which checkpoints of earlier iterations stay.
+/// Which checkpoints and reward models of earlier iterations stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Retention {
     /// All.
     KeepAll,
-    /// P_0 and the last two (the last may be the one being made).
+    /// P_0 and the last two (the last may be the one being made), and the newest reward model.
     KeepLast,
 }
 

@@ -117,6 +117,16 @@ impl Config {
         for &temperature in self.balance.temperatures.values() {
             Positive.check("balance.temperatures", temperature)?;
         }
+        let knobs = &self.knobs;
+        for &top_p in &knobs.top_p {
+            PositiveShare.check("knobs.top_p", top_p)?;
+        }
+        for &samples in &knobs.k {
+            Count(1, self.sample.k as u64).check("knobs.k", f64::from(samples))?;
+        }
+        for &steps in &knobs.steps {
+            Count(1, self.train.steps as u64).check("knobs.steps", steps as f64)?;
+        }
         self.check_products()
     }
 
@@ -129,7 +139,7 @@ impl Config {
     /// Those of the model, its supervised start and its evaluation.
     #[rustfmt::skip]
     fn numbers_around_it(&self) -> Vec<(&'static str, f64, Range)> {
-        let Self { model, lora, optimizer, supervised, evaluate, .. } = self;
+        let Self { model, lora, compute, optimizer, supervised, evaluate, .. } = self;
         let any = Count(0, MANY);
         let some = Count(1, MANY);
         vec![
@@ -137,6 +147,7 @@ impl Config {
             ("model.vocab_size", model.vocab_size as f64, Count(1, MOST_IN_A_TABLE)),
             ("lora.rank", lora.rank as f64, Count(0, MOST_RANK)),
             ("lora.alpha", lora.alpha, Positive),
+            ("compute.micro_batch_size", compute.micro_batch_size as f64, any),
             ("optimizer.beta1", optimizer.beta1, Decay),
             ("optimizer.beta2", optimizer.beta2, Decay),
             ("optimizer.epsilon", optimizer.epsilon, Positive),
@@ -164,7 +175,7 @@ impl Config {
     /// Those of the iterations.
     #[rustfmt::skip]
     fn numbers_of_iterations(&self) -> Vec<(&'static str, f64, Range)> {
-        let Self { sample, reward, reward_model, balance, train, run, .. } = self;
+        let Self { sample, reward, reward_model, balance, knobs, train, run, .. } = self;
         let any = Count(0, MANY);
         let some = Count(1, MANY);
         vec![
@@ -195,6 +206,9 @@ impl Config {
             ("balance.fixed_temperature", balance.fixed_temperature, Positive),
             ("balance.fixed_threshold", balance.fixed_threshold, Finite),
             ("balance.verified_above", balance.verified_above, Finite),
+            ("knobs.k_tolerance", knobs.k_tolerance, Share),
+            ("knobs.steps_queries", knobs.steps_queries as f64, some),
+            ("knobs.steps_margin", knobs.steps_margin, Finite),
             ("train.steps", train.steps as f64, some),
             ("train.batch_size", train.batch_size as f64, some),
             ("train.most_passes", train.most_passes as f64, any),
@@ -269,6 +283,12 @@ mod tests {
             ("balance.hysteresis", vec!["-1.0", "nan", "inf"]),
             ("balance.search_budget", vec!["-0.1", "1.1", "nan"]),
             ("balance.probe_queries", vec!["0"]),
+            ("knobs.top_p", vec!["[0.0]", "[0.5, 1.1]", "[nan]"]),
+            ("knobs.k", vec!["[0]", "[8, 65]"]),
+            ("knobs.k_tolerance", vec!["-0.1", "1.1", "nan"]),
+            ("knobs.steps", vec!["[0, 10]", "[81]"]),
+            ("knobs.steps_queries", vec!["0"]),
+            ("knobs.steps_margin", vec!["nan", "inf"]),
             ("optimizer.beta1", vec!["1.0", "-0.1", "nan"]),
             ("optimizer.beta2", vec!["1.0", "-0.1", "nan"]),
             ("optimizer.epsilon", vec!["0.0", "-1e-8", "inf"]),

@@ -4,6 +4,7 @@ use super::{Config, ResetPoint};
 use bstar_core::controller::{Configuration, Controller};
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::improve::ImproveSettings;
+use bstar_core::knobs::KnobGrid;
 use bstar_core::ports::{Checkpoint, Decoding};
 use bstar_core::ranking::{CorrectCount, GoldSolutions, RankingRule};
 use bstar_core::reward::RewardKind;
@@ -12,6 +13,7 @@ use bstar_core::schedule::CosineSchedule;
 use bstar_core::step_labels::LabelSettings;
 use bstar_core::supervised::SupervisedSettings;
 use bstar_core::{Fault, FaultClass, RngKey};
+use std::collections::BTreeSet;
 
 impl Config {
     /// Refuses values that cannot be, and settings that contradict each other.
@@ -219,6 +221,7 @@ impl Config {
                 responses: model.responses,
                 completions: model.completions,
                 decoding: self.decoding(model.temperature),
+                most_ungradable: self.run.most_ungradable,
             },
             queries: model.queries,
             held_out: model.held_out,
@@ -253,17 +256,39 @@ impl Config {
     fn controller(&self) -> Controller {
         Controller {
             adaptation: self.method.spec().adaptation,
-            fixed: Configuration {
-                temperature: self.balance.fixed_temperature,
-                threshold: self.balance.fixed_threshold,
-            },
+            fixed: Configuration::new(self.balance.fixed_temperature, self.balance.fixed_threshold),
             temperatures: self.balance.temperatures.values().to_vec(),
             thresholds: self.balance.thresholds.values().to_vec(),
             ties: self.balance.ties,
             threshold_from: self.balance.threshold_from,
             hysteresis: self.balance.hysteresis,
+            knobs: self.knob_grid(),
         }
     }
+
+    /// The further knobs of methods that turn them.
+    fn knob_grid(&self) -> KnobGrid {
+        let knobs = &self.knobs;
+        if !self.method.spec().adaptation.turns_knobs() {
+            return KnobGrid::default();
+        }
+        let mut top_p = knobs.top_p.clone();
+        top_p.sort_by(f64::total_cmp);
+        top_p.dedup();
+        KnobGrid {
+            top_p,
+            samples: ascending(&knobs.k),
+            samples_tolerance: knobs.k_tolerance,
+            caps: ascending(&knobs.cap),
+            steps: ascending(&knobs.steps),
+            steps_queries: knobs.steps_queries,
+            steps_margin: knobs.steps_margin,
+        }
+    }
+}
+
+fn ascending<T: Ord + Clone>(values: &[T]) -> Vec<T> {
+    values.iter().cloned().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
 pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), Fault> {

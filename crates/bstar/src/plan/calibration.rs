@@ -143,7 +143,7 @@ impl Bench<'_> {
         Ok((per_prompt_token, drawn(own.max(0.5 * draw.time.as_secs_f64()))))
     }
 
-    /// Seconds to grade a response.
+    /// Seconds to grade a response and to check its steps, where the task can.
     fn time_grading(&self) -> Result<f64, Fault> {
         let requests: Vec<GradeRequest<'_>> = self
             .specimens
@@ -154,6 +154,9 @@ impl Bench<'_> {
         let (began, mut graded) = (Instant::now(), 0);
         for some in requests.chunks(4 * rayon::current_num_threads()) {
             self.task.grade_all(some, &mut |_| Ok(()))?;
+            for request in some {
+                self.task.check_steps(request.query, request.response);
+            }
             graded += some.len();
             if began.elapsed() > window {
                 break;
@@ -249,6 +252,7 @@ fn rollout(
         query_id: query.id.clone(),
         sample_index: count(sample),
         temperature: 1.0,
+        top_p: None,
         response: specimen.response.as_str().into(),
         answer: Some(specimen.query.gold_answer.clone()),
         verdict: if is_right { Verdict::Correct } else { Verdict::Incorrect },

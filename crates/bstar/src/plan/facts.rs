@@ -264,7 +264,7 @@ impl Gatherer<'_> {
         let size = self.size(Some(task));
         let settings = config.improve_settings(size.train);
         let learns = config.supervised.steps > 0 && size.supervised > 0;
-        let (can_sample, time) = (!config.model.folder.is_empty(), config.plan.calibration_seconds);
+        let (can_sample, time) = (!config.model.is_from_scratch(), config.plan.calibration_seconds);
         let sampled = (!learns && can_sample).then_some(16);
         let found = texts::look_at(task, &mut policy, &settings.decoding, sampled)?;
         let source = if sampled.is_some() { Source::Measured } else { Source::Counted };
@@ -286,7 +286,8 @@ impl Gatherer<'_> {
         let how = "specimens, every third a repeat";
         let what = "bytes of a stored response";
         let rollout_bytes = self.value(what, given, measured.rollout_bytes, Source::Measured, how);
-        let numbers = ModelNumbers::new(&policy.weights().config, &config.lora);
+        let head = config.reward_model.head;
+        let numbers = ModelNumbers::new(&policy.weights().config, &config.lora, head);
         self.tell("parameters", numbers.parameters, Source::Counted, "the model");
         let tokenizer = if config.lora.rank == 0 { policy.tokenizer().file_bytes() } else { 0.0 };
         let (memory, source) = match peak_memory() {
@@ -407,7 +408,9 @@ impl Gatherer<'_> {
         let rollout_bytes = self.value(what, plan.rollout_bytes, found, Source::Assumed, how);
         let numbers = match &plan.shape {
             None => ModelNumbers::of_count(plan.parameters),
-            Some(shape) => ModelNumbers::new(&model_config(shape)?, &config.lora),
+            Some(shape) => {
+                ModelNumbers::new(&model_config(shape)?, &config.lora, config.reward_model.head)
+            }
         };
         if config.lora.rank > 0 && plan.shape.is_none() {
             self.missing.push("plan.shape");

@@ -269,9 +269,10 @@ fn events(settings: &ImproveSettings, work: &[Work]) -> Result<Span, Fault> {
     let metrics = 2.0 * monitor(&[], &settings.evaluation.monitors(&[])).len() as f64;
     let controller = &settings.controller;
     let (candidates, thresholds) = (controller.candidates().len(), controller.thresholds().len());
+    let cells = thresholds * controller.knobs.settings();
     let probed = match settings.search {
-        Search::Exhaustive => candidates * thresholds,
-        Search::Racing => candidates.min(1) * (thresholds + candidates),
+        Search::Exhaustive => candidates * cells,
+        Search::Racing => candidates.min(1) * (cells + candidates),
     };
     let full = if controller.threshold_from == ThresholdSource::FullDraw { thresholds } else { 0 };
     let iteration = OTHER_BYTES + metrics * METRIC_BYTES + (probed + full) as f64 * CELL_BYTES;

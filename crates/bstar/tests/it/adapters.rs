@@ -66,6 +66,17 @@ fn a_run_refuses_another_base_than_it_began_with() {
     std::fs::remove_dir_all(bench.path("base")).expect("the base");
     std::fs::rename(bench.path("other/checkpoints/iter-0001"), bench.path("base")).expect("it");
     bench.bad(&format!("{LORA} --run-dir run"), 4, &["another base model", "hint:"]);
+    // Nor do its adapters go with another.
+    let words = ["was trained on another model", "hint:"];
+    bench.bad("merge base run -o merged", 3, &words);
+    bench.bad("eval run --task tiny.toml", 3, &words);
+    assert!(!bench.path("merged").exists());
+    // Without the state, or with that of another trainer, nobody can tell.
+    let state = "run/checkpoints/iter-0002/trainer_state.json";
+    bench.write(state, "{\"global_step\": 7, \"base\": null}");
+    bench.good("merge base run -o merged");
+    std::fs::remove_file(bench.path(state)).expect("a file");
+    bench.good("merge base run -o again");
 }
 
 #[test]

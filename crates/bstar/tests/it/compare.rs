@@ -88,8 +88,15 @@ fn a_comparison_killed_again_and_again_ends_with_the_same_tables() {
     }
     let killed = bench.good("compare c.toml --dir killed --workers 2 --quiet");
     assert_eq!(killed.stdout, whole.stdout);
-    for file in ["tables.md", "results.json"] {
+    for file in ["tables.md", "results.json", "results.csv", "iterations.csv", "runs.csv"] {
         assert_eq!(bench.read(&format!("killed/{file}")), bench.read(&format!("whole/{file}")));
+    }
+    for figure in ["greedy", "pass-4-2", "balance-score", "chosen-t", "differences"] {
+        for form in ["svg", "png"] {
+            let bytes =
+                |dir: &str| std::fs::read(bench.path(&format!("{dir}/plots/{figure}.{form}")));
+            assert_eq!(bytes("killed").expect(figure), bytes("whole").expect(figure));
+        }
     }
     assert_eq!(traces(&bench, "killed", &RUNS), traces(&bench, "whole", &RUNS));
     // What is finished is not made again, and the tables can be made without running anything.
@@ -155,6 +162,34 @@ fn a_search_is_paid_for_with_training_queries() {
     let words = ["entry `Adaptive`", "80 responses", "nothing to train on", "hint:"];
     bench.bad("compare dear.toml", 2, &words);
     assert!(!bench.path("comparisons/dear/runs").exists());
+}
+
+#[test]
+fn a_checkpoint_can_be_chosen_by_validation_queries() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY.replace("seeds = [1, 2]", "seeds = [1]\nvalidation_queries = 8"));
+    let results = bench.good("compare c.toml --dir c --json --quiet").json();
+    let entry = &results["entries"][1];
+    let chosen = entry["selected_iterations"]["1"].as_u64().expect("an iteration");
+    let found: serde_json::Value =
+        serde_json::from_str(&bench.read("c/validation/adaptive/seed-0001.json")).expect("JSON");
+    let accuracy = |iteration: u64| found["accuracy"][iteration.to_string()].as_f64();
+    assert!(accuracy(0).is_some(), "P_0 is measured too");
+    assert!((1..=2).contains(&chosen) && (1..=2).all(|i| accuracy(i) <= accuracy(chosen)));
+    // The same model on the same queries as `bstar eval` would take them.
+    let name = "eval/arithmetic/pass@1";
+    let events = bench.events("c/runs/adaptive/seed-0001");
+    let measured = events
+        .iter()
+        .find(|e| e["event"] == "measured" && e["stage"] == "eval" && e["iteration"] == chosen);
+    let metrics = measured.expect("an evaluation")["metrics"].as_array().expect("metrics");
+    let value = &metrics.iter().find(|m| m["name"] == name).expect("accuracy")["value"];
+    assert_eq!(&entry["selected"][name]["mean"], value, "of the checkpoint that was chosen");
+    let again = bench.good("compare c.toml --dir c --json --quiet").json();
+    assert_eq!(again, results);
+    bench.write("keep.toml", TINY.replace("seeds", "validation_queries = 8\nseeds"));
+    let words = ["validation_queries", "keep-all"];
+    bench.bad("compare keep.toml --set run.checkpoints=keep-last", 2, &words);
 }
 
 #[test]

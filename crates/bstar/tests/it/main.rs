@@ -8,6 +8,7 @@ mod compare;
 mod configs;
 mod house;
 mod hub;
+mod knobs;
 mod plan;
 mod programs;
 mod readme;

@@ -48,11 +48,27 @@ fn a_run_trains_its_reward_model_scores_with_it_and_saves_it() {
         assert!(config.contains("LlamaForTokenClassification"), "{config}");
     }
     // The model of a run is a reward model for another, as it is.
-    let given = "--set reward_model.folder=run/reward_models/iter-0002";
+    let given = "--set reward_model.folder=model";
+    std::fs::rename(bench.path("run/reward_models/iter-0002"), bench.path("model")).expect("it");
     bench.good(&format!("{run} {given} --run-dir given"));
     let events = bench.events("given");
     assert!(events.iter().all(|e| e["event"] != "reward_model_trained"));
+    assert_eq!(events[0]["reward_model"], trained[1]["version"]);
+    // Only with it can the run go on.
+    let log = bench.read("given/events.jsonl");
+    let cut = log.find("\"iteration_committed\"").expect("a commit");
+    bench.write("given/events.jsonl", &log[..cut]);
+    std::fs::rename(bench.path("model"), bench.path("other")).expect("it");
+    std::fs::rename(bench.path("run/reward_models/iter-0000"), bench.path("model")).expect("it");
+    let words = ["began with another reward model", "reward_model.folder"];
+    bench.bad(&format!("{run} {given} --run-dir given"), 4, &words);
     assert!(!bench.path("given/reward_models").exists());
+    let config = bench.read("other/config.json");
+    let context = "\"max_position_embeddings\": 96";
+    assert!(config.contains(context), "{config}");
+    bench.write("other/config.json", config.replace(context, "\"max_position_embeddings\": 16"));
+    let words = ["query ", "reward model's context of 16 tokens", "sample.max_tokens"];
+    bench.bad(&format!("{run} --set reward_model.folder=other --run-dir none"), 3, &words);
     let words = ["LlamaForCausalLM", "ForTokenClassification"];
     let policy = "--set reward_model.folder=run/checkpoints/iter-0000 --run-dir none";
     bench.bad(&format!("{run} {policy}"), 3, &words);
@@ -100,14 +116,19 @@ fn a_run_with_a_reward_model_killed_again_and_again_ends_like_one_that_was_not()
     bench.good(&format!("{run} --run-dir whole"));
     let whole = start.elapsed();
     for part in 1_u32..8 {
-        let mut child =
-            bench.command(&format!("{run} --run-dir killed")).spawn().expect("the binary runs");
+        // Pruned on the way: what is needed to go on stays.
+        let killed = format!("{run} --run-dir killed --set run.checkpoints=keep-last");
+        let mut child = bench.command(&killed).spawn().expect("the binary runs");
         std::thread::sleep(whole * part / 16 + Duration::from_millis(7));
         child.kill().expect("a child");
         child.wait().expect("a child");
     }
-    bench.good(&format!("{run} --run-dir killed --set run.threads=1"));
+    let last = "--set run.threads=1 --set run.checkpoints=keep-last";
+    bench.good(&format!("{run} --run-dir killed {last}"));
     assert_eq!(bench.trace("killed"), bench.trace("whole"));
+    assert!(bench.path("whole/reward_models/iter-0000").exists());
+    assert!(!bench.path("killed/reward_models/iter-0000").exists());
+    assert!(bench.path("killed/reward_models/iter-0002").exists());
 }
 
 #[test]

@@ -2,15 +2,16 @@
 
 use super::plan::{Plan, PlannedRun};
 use super::schedule::{Failures, is_finished};
+use super::validate::Validation;
 use crate::commands::run::load_task;
 use crate::config::comparison::Comparison;
 use crate::config::layers::{self, Loaded};
 use bstar_core::budget::{Spent, Tally};
-use bstar_core::evaluate::query_values;
+use bstar_core::evaluate::{QueryValues, query_values};
 use bstar_core::event::Event;
 use bstar_core::{Fault, Stage};
 use bstar_report::{ComparisonInput, EntryInput, RunInput, RunReport};
-use bstar_store::RunView;
+use bstar_store::{ComparisonStore, RunView};
 use bstar_tasks::LoadedTask;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 pub(super) fn measure(
     comparison: &Comparison,
     plan: &Plan,
+    store: &ComparisonStore,
     failures: &Failures,
 ) -> Result<ComparisonInput, Fault> {
     let mut tasks = BTreeMap::new();
@@ -28,10 +30,14 @@ pub(super) fn measure(
         if !tasks.contains_key(&name) {
             tasks.insert(name.clone(), load_task(loaded)?);
         }
-        runs.push(measure_run(run, &tasks[&name])?);
+        let entry = &comparison.entries[run.entry];
+        let queries = comparison.validation_queries;
+        let validation = Validation::read(store, entry, run.seed, queries);
+        runs.push(measure_run(run, &tasks[&name], validation.filter(|_| queries > 0))?);
     }
     let entry = |entry: &crate::config::comparison::Entry| EntryInput {
         name: entry.name.clone(),
+        group: entry.group.clone(),
         budget: entry.budget.name().into(),
         varied: entry.varied.clone(),
     };
@@ -50,7 +56,11 @@ pub(super) fn measure(
     })
 }
 
-fn measure_run(run: &PlannedRun, task: &LoadedTask) -> Result<RunInput, Fault> {
+fn measure_run(
+    run: &PlannedRun,
+    task: &LoadedTask,
+    validation: Option<Validation>,
+) -> Result<RunInput, Fault> {
     let view = RunView::open(&run.dir)?;
     let events: Vec<Event> = view.events()?.into_iter().map(|logged| logged.event).collect();
     let report = RunReport::from_events(&events);
@@ -58,7 +68,11 @@ fn measure_run(run: &PlannedRun, task: &LoadedTask) -> Result<RunInput, Fault> {
     let Loaded { config, .. } = layers::load_written(&view.config_toml()?, &[])?;
     let settings = config.improve_settings(run.training_queries);
     let last = report.planned_iterations;
-    let rollouts = view.read_rollouts(last, Stage::Eval)?;
+    let values = |iteration: u32| -> Result<QueryValues, Fault> {
+        let rollouts = view.read_rollouts(iteration, Stage::Eval)?;
+        Ok(query_values(&settings.evaluation, &rollouts, task))
+    };
+    let chosen = validation.map(|validation| validation.best());
     Ok(RunInput {
         entry: run.entry,
         seed: run.seed,
@@ -67,7 +81,8 @@ fn measure_run(run: &PlannedRun, task: &LoadedTask) -> Result<RunInput, Fault> {
             0 => 0,
             _ => settings.queries_per_iteration as u64,
         },
-        values: query_values(&settings.evaluation, &rollouts, task),
+        values: values(last)?,
+        selected: chosen.map(|best| Ok::<_, Fault>((best, values(best)?))).transpose()?,
         report,
     })
 }
@@ -81,7 +96,8 @@ fn spent(view: &RunView, events: &[Event]) -> Result<Spent, Fault> {
             continue;
         }
         let probes = view.read_rollouts(*iteration, Stage::Probe)?;
-        let taken = probes.iter().filter(|probe| probe.temperature == decision.temperature);
+        let configuration = decision.configuration();
+        let taken = probes.iter().filter(|probe| configuration.draws(probe));
         let Tally { responses, tokens } = taken.fold(Tally::default(), |mut sum, probe| {
             sum += Tally { responses: 1, tokens: probe.token_count.unwrap_or(0).into() };
             sum

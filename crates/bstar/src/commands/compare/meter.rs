@@ -5,13 +5,15 @@
 //! time left assumes that the rest goes as fast as what this process has done.
 
 use super::plan::Plan;
-use super::schedule::{Job, is_finished};
+use super::schedule::{Job, is_complete};
 use crate::config::Config;
+use crate::config::comparison::Comparison;
 use crate::output::Notes;
 use crate::progress::Watch;
 use bstar_core::event::{Activity, Event};
 use bstar_core::ports::Progress;
 use bstar_core::{Fault, FaultClass};
+use bstar_store::ComparisonStore;
 use indicatif::HumanDuration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,11 +54,16 @@ struct Units {
 
 impl Meter {
     /// Over what has to be made of a plan.
-    pub(super) fn of(plan: &Plan, notes: Notes) -> Self {
+    pub(super) fn of(
+        comparison: &Comparison,
+        plan: &Plan,
+        store: &ComparisonStore,
+        notes: Notes,
+    ) -> Self {
         let mut jobs = BTreeMap::new();
         let mut ended = 0;
         for (index, run) in plan.runs.iter().enumerate() {
-            if is_finished(run) {
+            if is_complete(comparison, store, run) {
                 ended += 1;
                 continue;
             }

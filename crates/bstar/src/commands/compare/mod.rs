@@ -5,6 +5,7 @@ mod measure;
 mod meter;
 mod plan;
 mod schedule;
+mod validate;
 
 pub(crate) use plan::Plan;
 
@@ -12,7 +13,7 @@ use crate::cli::CompareArgs;
 use crate::commands::run::catch_interrupts;
 use crate::config::comparison::Comparison;
 use crate::output::{self, Notes};
-use bstar_core::Fault;
+use bstar_core::{Fault, FaultClass};
 use bstar_report::ComparisonReport;
 use bstar_store::{ComparisonStore, RunError};
 use meter::Meter;
@@ -27,15 +28,16 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let version = env!("CARGO_PKG_VERSION");
     let store =
         ComparisonStore::open_or_create(&dir, &comparison.written, version).map_err(in_dir)?;
+    let plan = Plan::of(&comparison, &store.layout())?;
     if args.fresh {
         store.discard_runs()?;
     }
-    let plan = Plan::of(&comparison, &store.layout())?;
     plan.check_begun(&comparison)?;
     let schedule = Schedule {
         comparison: &comparison,
         plan: &plan,
-        meter: Meter::of(&plan, notes),
+        store: &store,
+        meter: Meter::of(&comparison, &plan, &store, notes),
         interrupted: catch_interrupts()?,
     };
     let failures = if args.tables {
@@ -43,12 +45,26 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     } else {
         schedule.carry_out(workers(args, &comparison))?
     };
-    let input = measure::measure(&comparison, &plan, &failures)?;
+    let input = measure::measure(&comparison, &plan, &store, &failures)?;
     let report = ComparisonReport::of(&input);
     let markdown = report.markdown();
     store.publish("tables.md", markdown.as_bytes())?;
     let json = serde_json::to_string_pretty(&report).expect("results are JSON");
     store.publish("results.json", (json.clone() + "\n").as_bytes())?;
+    for (name, text) in [
+        ("results.csv", report.results_csv()),
+        ("iterations.csv", report.iterations_csv()),
+        ("runs.csv", report.runs_csv()),
+    ] {
+        store.publish(name, text.as_bytes())?;
+    }
+    let plots = report.plots().map_err(|error| {
+        Fault::new(FaultClass::Bug, "the figures of the comparison").because(error)
+    })?;
+    for plot in plots {
+        store.publish(&format!("plots/{}.svg", plot.name), plot.svg.as_bytes())?;
+        store.publish(&format!("plots/{}.png", plot.name), &plot.png)?;
+    }
     let shown = if args.json { json + "\n" } else { markdown };
     output::print(&shown)?;
     notes.tell(&format!("comparison: {}", dir.display()));

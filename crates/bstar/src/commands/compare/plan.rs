@@ -294,7 +294,7 @@ fn task_name(loaded: &Loaded) -> String {
 }
 
 /// Keys that leave iteration 0 alone.
-const LATER: [&str; 11] = [
+const LATER: [&str; 12] = [
     "preset",
     "iterations",
     "method",
@@ -304,6 +304,7 @@ const LATER: [&str; 11] = [
     "run",
     "plan",
     "sample.queries",
+    "sample.query_order",
     "sample.k",
     "sample.target_samples",
 ];
@@ -324,6 +325,7 @@ const AFTER_SUPERVISED: [&str; 8] = [
 fn start_identity(config: &Config) -> Value {
     let mut identity = serde_json::to_value(config).expect("configs are JSON");
     let trains = config.improve_settings(0).reward_training.is_some();
+    let device = identity["run"]["device"].take();
     for key in LATER {
         remove(&mut identity, key);
     }
@@ -331,6 +333,7 @@ fn start_identity(config: &Config) -> Value {
         remove(&mut identity, "reward_model");
     }
     identity["trains_reward_model"] = trains.into();
+    identity["device"] = device;
     identity
 }
 

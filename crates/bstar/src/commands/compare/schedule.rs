@@ -5,6 +5,7 @@
 
 use super::meter::Meter;
 use super::plan::{Budget, Plan, PlannedRun, Start};
+use super::validate::{Validation, validate};
 use crate::commands::run::{Part, RunRequest, carry_out};
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
@@ -12,7 +13,7 @@ use crate::output::Notes;
 use bstar_core::budget::Spent;
 use bstar_core::event::{Event, Piece};
 use bstar_core::{Fault, FaultClass};
-use bstar_store::RunView;
+use bstar_store::{ComparisonStore, RunView};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,7 @@ pub(super) type Failures = BTreeMap<usize, Fault>;
 pub(super) struct Schedule<'a> {
     pub(super) comparison: &'a Comparison,
     pub(super) plan: &'a Plan,
+    pub(super) store: &'a ComparisonStore,
     pub(super) meter: Meter,
     pub(super) interrupted: Arc<AtomicBool>,
 }
@@ -77,7 +79,7 @@ impl Schedule<'_> {
     fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for (index, run) in self.plan.runs.iter().enumerate() {
-            if is_finished(run) {
+            if is_complete(self.comparison, self.store, run) {
                 continue;
             }
             let needed = self.needs(Job::Run(index));
@@ -210,9 +212,16 @@ impl Schedule<'_> {
             part: Part::Whole,
             interrupted: Arc::clone(&self.interrupted),
         };
-        match self.after_labels(run)? {
-            Some(loaded) => self.run(&loaded, &request, job),
-            None => self.run(&run.loaded, &request, job),
+        let counted = self.after_labels(run)?;
+        let loaded = counted.as_ref().unwrap_or(&run.loaded);
+        self.run(loaded, &request, job)?;
+        let entry = &self.comparison.entries[run.entry];
+        match self.comparison.validation_queries {
+            0 => Ok(()),
+            queries => {
+                let interrupted = &self.interrupted;
+                validate(self.store, entry, (run, loaded), queries, interrupted)
+            }
         }
     }
 
@@ -239,6 +248,18 @@ impl Schedule<'_> {
         let watch = Box::new(self.meter.watch(job));
         carry_out(loaded, request, watch, Notes { quiet: true }).map(drop)
     }
+}
+
+/// Whether a run is complete and validated, where that is asked.
+pub(super) fn is_complete(
+    comparison: &Comparison,
+    store: &ComparisonStore,
+    run: &PlannedRun,
+) -> bool {
+    let queries = comparison.validation_queries;
+    let entry = &comparison.entries[run.entry];
+    is_finished(run)
+        && (queries == 0 || Validation::read(store, entry, run.seed, queries).is_some())
 }
 
 /// Whether a run said that it is complete.
