@@ -35,7 +35,7 @@ pub struct ComputeSettings {
     /// limit (a pass has about 4096 tokens at most in any case).
     pub micro_batch_size: usize,
     /// Keep only the input of each layer for the backward pass and compute the rest again: less memory,
-    /// about a third more time, the same bits.
+    /// more time (a second forward pass), the same bits.
     pub checkpoint_activations: bool,
 }
 
