@@ -4,6 +4,7 @@
 //! the moments, step. Matrices decay, norms do not. The whole state is two buffers and a step
 //! count, so that a resumed run continues with the same bits.
 
+use crate::ops::vectors::vectorised;
 use crate::parameters::ParameterGroup;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -178,15 +179,27 @@ impl Factors {
         first: &mut [f32],
         second: &mut [f32],
     ) {
+        adam(self, parameters, gradient, first, second);
+    }
+}
+
+vectorised! {
+    fn adam<'a>(
+        factors: &'a Factors,
+        parameters: &'a mut [f32],
+        gradient: &'a [f32],
+        first: &'a mut [f32],
+        second: &'a mut [f32],
+    ) {
         let moments = first.iter_mut().zip(second);
         for ((parameter, gradient), (first, second)) in
             parameters.iter_mut().zip(gradient).zip(moments)
         {
-            let gradient = gradient * self.gradient_scale;
-            *first = self.beta1 * *first + self.rest1 * gradient;
-            *second = self.beta2 * *second + self.rest2 * (gradient * gradient);
-            let root = second.sqrt() * self.root_scale + self.epsilon;
-            *parameter = *parameter * self.keep - self.step_size * (*first / root);
+            let gradient = gradient * factors.gradient_scale;
+            *first = factors.beta1 * *first + factors.rest1 * gradient;
+            *second = factors.beta2 * *second + factors.rest2 * (gradient * gradient);
+            let root = second.sqrt() * factors.root_scale + factors.epsilon;
+            *parameter = *parameter * factors.keep - factors.step_size * (*first / root);
         }
     }
 }

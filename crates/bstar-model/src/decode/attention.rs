@@ -245,5 +245,8 @@ fn mix<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
             *sum = mul_add(simd, *weight, R::load(simd, *value), *sum);
         }
     }
-    sums.map(|sum| mul(simd, sum, scale))
+    for sum in &mut sums {
+        *sum = mul(simd, *sum, scale);
+    }
+    sums
 }

@@ -8,7 +8,7 @@
     reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
 )]
 
-use super::lanes::{Row, WithLanes, add, div, exp, mul, mul_add, rows, rows_mut, splat, sub};
+use super::lanes::{Row, WithLanes, add, div, exp, mul, mul_add, rows, rows_mut, splat, sqrt, sub};
 use pulp::Simd;
 
 /// `output = input / rms(input) · weight`, over the features of each lane.
@@ -92,8 +92,7 @@ fn inverse_rms<S: Simd, const V: usize>(simd: S, input: &[Row<S, V>], epsilon: f
     let square = add(simd, add(simd, sums[0], sums[1]), add(simd, sums[2], sums[3]));
     let share = splat(simd, 1.0 / input.len() as f32);
     let mean = mul_add(simd, square, share, splat(simd, epsilon));
-    let root = mean.map(|mean| simd.sqrt_f32s(mean));
-    div(simd, splat(simd, 1.0), root)
+    div(simd, splat(simd, 1.0), sqrt(simd, mean))
 }
 
 /// Rotates query and key heads by the angles of their positions, in place. The first half of a

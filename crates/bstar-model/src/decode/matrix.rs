@@ -15,6 +15,7 @@
 
 use super::lanes::{Buffer, Lanes, Row, Slab, WithLanes, add, rows, rows_mut, splat};
 use crate::compute::Precision;
+use crate::ops::vectors::vectorised;
 use crate::product::kernel::{TILE, Tile, Unit};
 use crate::product::pair::Pair;
 use pulp::{Arch, Simd, WithSimd};
@@ -164,23 +165,28 @@ impl HalfRoom {
         let (width, steps) = (lanes.count(), inputs.div_ceil(Pair::NUMBERS));
         self.0.resize(groups.len() * steps * width, Pair::default());
         let rooms = self.0.chunks_exact_mut(steps * width);
-        lanes.arch().dispatch(|| {
-            for (&group, room) in groups.iter().zip(rooms) {
-                let features = &input.group(group)[..inputs * width];
-                let features = features.chunks(Pair::NUMBERS * width);
-                for (room, features) in room.chunks_exact_mut(width).zip(features) {
-                    let (first, second) = features.split_at(width);
-                    if second.is_empty() {
-                        let last = room.iter_mut().zip(first);
-                        last.for_each(|(pair, first)| *pair = Pair::join(*first, 0.0));
-                    } else {
-                        for ((pair, first), second) in room.iter_mut().zip(first).zip(second) {
-                            *pair = Pair::join(*first, *second);
-                        }
-                    }
+        for (&group, room) in groups.iter().zip(rooms) {
+            round(&input.group(group)[..inputs * width], width, room);
+        }
+    }
+}
+
+vectorised! {
+    /// Joins neighbouring features `[feature][lane]` to pairs `[pair][lane]`.
+    fn round<'a>(features: &'a [f32], width: usize, pairs: &'a mut [Pair]) {
+        let features = features.chunks(Pair::NUMBERS * width);
+        for (pairs, features) in pairs.chunks_exact_mut(width).zip(features) {
+            let (first, second) = features.split_at(width);
+            if second.is_empty() {
+                for (pair, first) in pairs.iter_mut().zip(first) {
+                    *pair = Pair::join(*first, 0.0);
+                }
+            } else {
+                for ((pair, first), second) in pairs.iter_mut().zip(first).zip(second) {
+                    *pair = Pair::join(*first, *second);
                 }
             }
-        });
+        }
     }
 }
 

@@ -12,10 +12,9 @@
 
 use super::exponential::exp;
 use super::matmul::{Matrix, MatrixMut, Write, matmul};
-use super::rms_norm::dot;
 use super::rope::{RotaryTable, Turn};
+use super::vectors::{LANES, dot, fold, largest, vectorised};
 use crate::config::ModelConfig;
-use pulp::Arch;
 use std::ops::Range;
 
 /// What attention needs to know beside its input.
@@ -91,7 +90,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     fn fit(&mut self, attention: &Attention<'_>) {
         let longest = longest(attention.sequences);
-        let (head, tile) = (longest * attention.head_dim, longest * TILE.min(longest));
+        let (head, tile) = (longest * attention.head_dim, padded(longest) * TILE.min(longest));
         for buffer in
             [&mut self.queries, &mut self.keys, &mut self.grad_queries, &mut self.grad_keys]
         {
@@ -130,7 +129,7 @@ impl Attention<'_> {
                             out_width,
                         ),
                         Write::Replace,
-                        Matrix::new(&scratch.scores, rows.len(), seen.len()),
+                        tile_of(&scratch.scores, rows.len(), seen.len()),
                         Matrix::strided(&values[seen.start * width..], seen.len(), d, width),
                     );
                 }
@@ -174,19 +173,12 @@ impl Attention<'_> {
     fn probabilities(&self, tile: &Tile, scratch: &mut Scratch) {
         let (d, Tile { rows, seen, window }) = (self.head_dim, tile);
         matmul(
-            MatrixMut::new(&mut scratch.scores, rows.len(), seen.len()),
+            MatrixMut::strided(&mut scratch.scores, rows.len(), seen.len(), padded(seen.len())),
             Write::Replace,
             Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
             Matrix::new(&scratch.keys[seen.start * d..], seen.len(), d).transposed(),
         );
-        for (row, scores) in rows.clone().zip(scratch.scores.chunks_exact_mut(seen.len())) {
-            let (visible, hidden) = scores.split_at_mut(row + 1 - seen.start);
-            let (outside, visible) = visible
-                .split_at_mut((row + 1).saturating_sub(*window).max(seen.start) - seen.start);
-            outside.fill(0.0);
-            softmax(visible);
-            hidden.fill(0.0);
-        }
+        softmax(rows.clone(), seen.clone(), *window, &mut scratch.scores);
     }
 
     /// Adds Pᵀ dO to the gradient of the values.
@@ -201,7 +193,7 @@ impl Attention<'_> {
         matmul(
             MatrixMut::strided(grad_values, seen.len(), d, width),
             Write::Add,
-            Matrix::new(&scratch.scores, rows.len(), seen.len()).transposed(),
+            tile_of(&scratch.scores, rows.len(), seen.len()).transposed(),
             Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
         );
     }
@@ -217,26 +209,24 @@ impl Attention<'_> {
         let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
         let seen = seen.len();
         matmul(
-            MatrixMut::new(&mut scratch.grad_scores, rows.len(), seen),
+            MatrixMut::strided(&mut scratch.grad_scores, rows.len(), seen, padded(seen)),
             Write::Replace,
             Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
             Matrix::strided(values, seen, d, width).transposed(),
         );
-        let grads = scratch.grad_scores.chunks_exact_mut(seen);
-        for ((row, grads), scores) in rows.clone().zip(grads).zip(scratch.scores.chunks_exact(seen))
-        {
-            let at = row * out_width;
-            let mean = dot(&output[at..at + d], &grad_output[at..at + d]);
-            for (grad, probability) in grads.iter_mut().zip(scores) {
-                *grad = probability * (*grad - mean);
-            }
-        }
+        let outputs = [output, grad_output].map(|rows_of| Strided {
+            numbers: &rows_of[rows.start * out_width..],
+            rows: rows.len(),
+            stride: out_width,
+            width: d,
+        });
+        softmax_backward(outputs, seen, &scratch.scores, &mut scratch.grad_scores);
     }
 
     /// dq = dS k for these rows; dk += dSᵀ q.
     fn backward_queries_and_keys(&self, tile: &Tile, scratch: &mut Scratch) {
         let (d, Tile { rows, seen, .. }) = (self.head_dim, tile);
-        let grad_scores = Matrix::new(&scratch.grad_scores, rows.len(), seen.len());
+        let grad_scores = tile_of(&scratch.grad_scores, rows.len(), seen.len());
         matmul(
             MatrixMut::new(&mut scratch.grad_queries[rows.start * d..], rows.len(), d),
             Write::Replace,
@@ -254,19 +244,15 @@ impl Attention<'_> {
     /// Copies a head, turned by its positions: column `column` of packed rows to `(tokens, d)`.
     fn turn_head(&self, packed: &[f32], column: usize, scale: f32, to: &mut [f32]) {
         let d = self.head_dim;
-        let rows = packed.chunks_exact(self.packed_width()).zip(to.chunks_exact_mut(d));
-        for (position, (packed, to)) in rows.enumerate() {
-            self.rotary.turn(Turn::Forward, position, scale, &packed[column..column + d], to);
-        }
+        let from = (&packed[column..], self.packed_width());
+        self.rotary.turn(Turn::Forward, scale, 0, from, (to, d));
     }
 
     /// The reverse of [`Self::turn_head`].
     fn turn_back_head(&self, from: &[f32], scale: f32, column: usize, packed: &mut [f32]) {
         let d = self.head_dim;
-        let rows = packed.chunks_exact_mut(self.packed_width()).zip(from.chunks_exact(d));
-        for (position, (packed, from)) in rows.enumerate() {
-            self.rotary.turn(Turn::Back, position, scale, from, &mut packed[column..column + d]);
-        }
+        let to = (&mut packed[column..], self.packed_width());
+        self.rotary.turn(Turn::Back, scale, 0, (from, d), to);
     }
 
     fn scale(&self) -> f32 {
@@ -316,12 +302,76 @@ fn tiles(rows: usize, window: usize) -> impl Iterator<Item = Tile> {
     })
 }
 
-fn softmax(scores: &mut [f32]) {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    Arch::new().dispatch(|| scores.iter_mut().for_each(|score| *score = exp(*score - largest)));
-    let inverse = 1.0 / scores.iter().sum::<f32>();
-    for score in scores {
-        *score *= inverse;
+/// Rows of `width` numbers that begin `stride` apart.
+#[derive(Clone, Copy)]
+struct Strided<'a> {
+    numbers: &'a [f32],
+    rows: usize,
+    stride: usize,
+    width: usize,
+}
+
+/// Scores of a row take whole vectors, so that none is worked off number by number.
+fn padded(seen: usize) -> usize {
+    seen.next_multiple_of(LANES)
+}
+
+/// The scores of a tile without what they are padded with.
+fn tile_of(scores: &[f32], rows: usize, seen: usize) -> Matrix<'_> {
+    Matrix::strided(scores, rows, seen, padded(seen))
+}
+
+vectorised! {
+    /// The softmax of what each row sees, and zero for the rest of `scores (rows, seen)`.
+    fn softmax<'a>(rows: Range<usize>, seen: Range<usize>, window: usize, scores: &'a mut [f32]) {
+        for (row, scores) in rows.zip(scores.chunks_exact_mut(padded(seen.len()))) {
+            let (first, end) = ((row + 1).saturating_sub(window).max(seen.start), row + 1);
+            let (first, end) = (first - seen.start, end - seen.start);
+            // The vectors in which something is seen.
+            let vectors = first / LANES..end.div_ceil(LANES);
+            scores[vectors.start * LANES..first].fill(f32::NEG_INFINITY);
+            scores[end..vectors.end * LANES].fill(f32::NEG_INFINITY);
+            let visible = &mut scores.as_chunks_mut::<LANES>().0[vectors.clone()];
+            let largest = largest(visible.as_flattened());
+            let mut total = [0.0; LANES];
+            for vector in visible.iter_mut() {
+                for (score, total) in vector.iter_mut().zip(&mut total) {
+                    *score = exp(*score - largest);
+                    *total += *score;
+                }
+            }
+            let inverse = 1.0 / fold(total);
+            for vector in visible {
+                for score in vector {
+                    *score *= inverse;
+                }
+            }
+            scores[..first].fill(0.0);
+            scores[end..].fill(0.0);
+        }
+    }
+
+    /// `grads (rows, seen)` becomes P ∘ (grads − rowsum(O ∘ dO)), given O and dO.
+    fn softmax_backward<'a>(
+        outputs: [Strided<'a>; 2],
+        seen: usize,
+        probabilities: &'a [f32],
+        grads: &'a mut [f32],
+    ) {
+        let [output, grad_output] = outputs;
+        let rows = grads.chunks_exact_mut(padded(seen));
+        let rows = rows.zip(probabilities.chunks_exact(padded(seen)));
+        let outputs = output.numbers.chunks(output.stride);
+        let outputs = outputs.zip(grad_output.numbers.chunks(grad_output.stride));
+        for ((a, b), (grads, probabilities)) in outputs.take(output.rows).zip(rows) {
+            let mean = dot(&a[..output.width], &b[..output.width]);
+            let vectors = grads.as_chunks_mut::<LANES>().0.iter_mut();
+            for (grads, probabilities) in vectors.zip(probabilities.as_chunks::<LANES>().0) {
+                for (grad, probability) in grads.iter_mut().zip(probabilities) {
+                    *grad = probability * (*grad - mean);
+                }
+            }
+        }
     }
 }
 
@@ -370,7 +420,7 @@ mod tests {
                         let mut turned = vec![0.0; d];
                         let from = &qkv[token * width + column..][..d];
                         let position = token - sequence.start;
-                        attention.rotary.turn(Turn::Forward, position, 1.0, from, &mut turned);
+                        attention.rotary.turn_at(Turn::Forward, position, 1.0, from, &mut turned);
                         turned
                     };
                     let query = turned(row, head * d);

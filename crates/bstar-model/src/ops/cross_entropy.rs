@@ -5,28 +5,36 @@
 //! rows are a part.
 
 use super::exponential::exp;
-use pulp::Arch;
+use super::vectors::{largest, sum, vectorised};
 
-/// Returns the loss and replaces logits `(rows, vocabulary)` by their gradient.
-///
-/// # Panics
-/// If a target is not below the vocabulary.
-pub(crate) fn cross_entropy(logits: &mut [f32], targets: &[u32], scale: f32) -> f64 {
-    let vocabulary = logits.len() / targets.len().max(1);
-    let mut sum = 0.0_f64;
-    for (logits, &target) in logits.chunks_exact_mut(vocabulary.max(1)).zip(targets) {
-        let chosen = logits[target as usize];
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        Arch::new().dispatch(|| logits.iter_mut().for_each(|logit| *logit = exp(*logit - largest)));
-        let total: f32 = logits.iter().sum();
-        sum += f64::from(total.ln() + (largest - chosen));
-        let factor = scale / total;
-        for power in logits.iter_mut() {
-            *power *= factor;
+vectorised! {
+    /// Returns the loss and replaces logits `(rows, vocabulary)` by their gradient.
+    ///
+    /// # Panics
+    /// If a target is not below the vocabulary.
+    pub(crate) fn cross_entropy<'a>(
+        logits: &'a mut [f32],
+        targets: &'a [u32],
+        scale: f32,
+    ) -> f64 {
+        let vocabulary = logits.len() / targets.len().max(1);
+        let mut loss = 0.0_f64;
+        for (logits, &target) in logits.chunks_exact_mut(vocabulary.max(1)).zip(targets) {
+            let chosen = logits[target as usize];
+            let largest = largest(logits);
+            for logit in logits.iter_mut() {
+                *logit = exp(*logit - largest);
+            }
+            let total = sum(logits);
+            loss += f64::from(total.ln() + (largest - chosen));
+            let factor = scale / total;
+            for power in logits.iter_mut() {
+                *power *= factor;
+            }
+            logits[target as usize] -= scale;
         }
-        logits[target as usize] -= scale;
+        loss * f64::from(scale)
     }
-    sum * f64::from(scale)
 }
 
 #[cfg(test)]

@@ -3,71 +3,51 @@
 //! Backward, with r = 1 / rms(x), n = width and g = dy · w:
 //! dx = r · (g − x · r² · (g · x) / n), dw = Σ over rows of dy · x · r.
 
-/// Normalises each row of x `(rows, width)` and multiplies it by w `(width)`.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
-    let width = weight.len();
-    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-        let inverse = inverse_rms(x, epsilon);
-        for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
-            *y = x * inverse * weight;
+#![expect(
+    clippy::inline_always,
+    reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
+)]
+
+use super::vectors::{dot, dot3, vectorised};
+
+vectorised! {
+    /// Normalises each row of x `(rows, width)` and multiplies it by w `(width)`.
+    pub(crate) fn rms_norm<'a>(x: &'a [f32], weight: &'a [f32], epsilon: f32, y: &'a mut [f32]) {
+        let width = weight.len();
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let inverse = inverse_rms(x, epsilon);
+            for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * inverse * weight;
+            }
+        }
+    }
+
+    /// Adds dx to `grad_x` and dw to `grad_weight`.
+    pub(crate) fn rms_norm_backward<'a>(
+        x: &'a [f32],
+        weight: &'a [f32],
+        epsilon: f32,
+        grad_y: &'a [f32],
+        grad_x: &'a mut [f32],
+        grad_weight: &'a mut [f32],
+    ) {
+        let width = weight.len();
+        let rows = x.chunks_exact(width).zip(grad_y.chunks_exact(width));
+        for ((x, grad_y), grad_x) in rows.zip(grad_x.chunks_exact_mut(width)) {
+            let inverse = inverse_rms(x, epsilon);
+            let correction = inverse * inverse * dot3(grad_y, weight, x) / width as f32;
+            let inputs = grad_y.iter().zip(weight).zip(x);
+            for ((sum, weight_sum), ((grad_y, weight), x)) in
+                grad_x.iter_mut().zip(grad_weight.iter_mut()).zip(inputs)
+            {
+                *sum += inverse * (grad_y * weight - x * correction);
+                *weight_sum += grad_y * (x * inverse);
+            }
         }
     }
 }
 
-/// Adds dx to `grad_x` and dw to `grad_weight`.
-pub(crate) fn rms_norm_backward(
-    x: &[f32],
-    weight: &[f32],
-    epsilon: f32,
-    grad_y: &[f32],
-    grad_x: &mut [f32],
-    grad_weight: &mut [f32],
-) {
-    let width = weight.len();
-    let rows = x.chunks_exact(width).zip(grad_y.chunks_exact(width));
-    for ((x, grad_y), grad_x) in rows.zip(grad_x.chunks_exact_mut(width)) {
-        let inverse = inverse_rms(x, epsilon);
-        let correction = inverse * inverse * dot3(grad_y, weight, x) / width as f32;
-        let inputs = grad_y.iter().zip(weight).zip(x);
-        for ((sum, weight_sum), ((grad_y, weight), x)) in
-            grad_x.iter_mut().zip(grad_weight.iter_mut()).zip(inputs)
-        {
-            *sum += inverse * (grad_y * weight - x * correction);
-            *weight_sum += grad_y * (x * inverse);
-        }
-    }
-}
-
-/// The scalar product, summed in sixteen lanes so that it can be vectorised.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
-}
-
-const LANES: usize = 16;
-
-/// Σ a · b · c, in the manner of [`dot`].
-fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    let (c, c_rest) = c.as_chunks::<LANES>();
-    for ((a, b), c) in a.iter().zip(b).zip(c) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane] * c[lane];
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).zip(c_rest).map(|((a, b), c)| a * b * c);
-    lanes.iter().sum::<f32>() + rest.sum::<f32>()
-}
-
+#[inline(always)]
 fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (dot(x, x) / x.len() as f32 + epsilon).sqrt()
 }

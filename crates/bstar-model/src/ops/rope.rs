@@ -4,6 +4,12 @@
 //! Turning back (the transpose) is the backward pass. A config may scale the angles
 //! ([`crate::config::rope`]).
 
+#![expect(
+    clippy::inline_always,
+    reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
+)]
+
+use super::vectors::{Elementwise, elementwise, vectorised};
 use crate::config::ModelConfig;
 
 /// Cosines and sines for every position of a context.
@@ -51,8 +57,59 @@ impl RotaryTable {
         [&self.cosines, &self.sines]
     }
 
-    /// Turns one head vector at a position and multiplies it by `scale`.
+    /// Turns the vectors of a head, of positions from `first` on, and multiplies them by `scale`. Rows are
+    /// given with their stride; a vector begins each.
     pub(crate) fn turn(
+        &self,
+        turn: Turn,
+        scale: f32,
+        first: usize,
+        from: (&[f32], usize),
+        to: (&mut [f32], usize),
+    ) {
+        let direction = if turn == Turn::Forward { 1.0 } else { -1.0 };
+        let angles = [&self.cosines, &self.sines].map(|angles| &angles[first * self.half..]);
+        turn_rows(angles, self.half, [direction, scale], from, to);
+    }
+}
+
+struct Turned {
+    direction: f32,
+    scale: f32,
+}
+
+impl Elementwise<4, 2> for Turned {
+    #[inline(always)]
+    fn at(&self, [low, high, cosine, sine]: [f32; 4], _: [f32; 2]) -> [f32; 2] {
+        let sine = self.direction * sine;
+        [self.scale * (low * cosine - high * sine), self.scale * (high * cosine + low * sine)]
+    }
+}
+
+vectorised! {
+    fn turn_rows<'a>(
+        angles: [&'a [f32]; 2],
+        half: usize,
+        factors: [f32; 2],
+        from: (&'a [f32], usize),
+        to: (&'a mut [f32], usize),
+    ) {
+        let [direction, scale] = factors;
+        let rows = from.0.chunks(from.1).zip(to.0.chunks_mut(to.1));
+        let angles = angles[0].chunks_exact(half).zip(angles[1].chunks_exact(half));
+        for ((from, to), (cosines, sines)) in rows.zip(angles) {
+            let (from_low, from_high) = from[..2 * half].split_at(half);
+            let (to_low, to_high) = to[..2 * half].split_at_mut(half);
+            let inputs = [from_low, from_high, cosines, sines];
+            elementwise(&Turned { direction, scale }, inputs, [to_low, to_high]);
+        }
+    }
+}
+
+#[cfg(test)]
+impl RotaryTable {
+    /// Turns one vector at a position.
+    pub(crate) fn turn_at(
         &self,
         turn: Turn,
         position: usize,
@@ -60,17 +117,7 @@ impl RotaryTable {
         from: &[f32],
         to: &mut [f32],
     ) {
-        let half = self.half;
-        let cosines = &self.cosines[position * half..][..half];
-        let sines = &self.sines[position * half..][..half];
-        let (from_low, from_high) = from.split_at(half);
-        let (to_low, to_high) = to.split_at_mut(half);
-        let direction = if turn == Turn::Forward { 1.0 } else { -1.0 };
-        for pair in 0..half {
-            let (cosine, sine) = (cosines[pair], direction * sines[pair]);
-            to_low[pair] = scale * (from_low[pair] * cosine - from_high[pair] * sine);
-            to_high[pair] = scale * (from_high[pair] * cosine + from_low[pair] * sine);
-        }
+        self.turn(turn, scale, position, (from, from.len()), (to, from.len()));
     }
 }
 
@@ -87,10 +134,10 @@ mod tests {
     fn position_zero_changes_nothing_and_turning_back_undoes_a_turn() {
         let vector: Vec<f32> = (0..16).map(|i| i as f32 - 5.0).collect();
         let (mut turned, mut back) = (vec![0.0; 16], vec![0.0; 16]);
-        table().turn(Turn::Forward, 0, 1.0, &vector, &mut turned);
+        table().turn_at(Turn::Forward, 0, 1.0, &vector, &mut turned);
         assert_eq!(turned, vector);
-        table().turn(Turn::Forward, 41, 2.0, &vector, &mut turned);
-        table().turn(Turn::Back, 41, 0.5, &turned, &mut back);
+        table().turn_at(Turn::Forward, 41, 2.0, &vector, &mut turned);
+        table().turn_at(Turn::Back, 41, 0.5, &turned, &mut back);
         assert!(back.iter().zip(&vector).all(|(b, v)| (b - v).abs() < 1e-5), "{back:?}");
         assert_ne!(turned, vector);
     }
@@ -101,8 +148,8 @@ mod tests {
             (0..16).map(|i| ((i as f32).sin(), (i as f32 * 0.7).cos())).unzip();
         let dot = |p: usize, r: usize| -> f32 {
             let (mut a, mut b) = (vec![0.0; 16], vec![0.0; 16]);
-            table().turn(Turn::Forward, p, 1.0, &q, &mut a);
-            table().turn(Turn::Forward, r, 1.0, &k, &mut b);
+            table().turn_at(Turn::Forward, p, 1.0, &q, &mut a);
+            table().turn_at(Turn::Forward, r, 1.0, &k, &mut b);
             a.iter().zip(&b).map(|(x, y)| x * y).sum()
         };
         assert!((dot(9, 4) - dot(45, 40)).abs() < 1e-4);

@@ -3,38 +3,56 @@
 //! Gate and up come as the two halves of each row, as one product gives them. Backward:
 //! dup = dy · silu(gate), dgate = dy · up · σ(gate) · (1 + gate · (1 − σ(gate))).
 
-use super::exponential::sigmoid;
-use pulp::Arch;
+#![expect(
+    clippy::inline_always,
+    reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
+)]
 
-/// `(rows, 2 · inner)` to `(rows, inner)`.
-pub(crate) fn swiglu(gate_up: &[f32], inner: usize, y: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for (gate_up, y) in gate_up.chunks_exact(2 * inner).zip(y.chunks_exact_mut(inner)) {
-            let (gate, up) = gate_up.split_at(inner);
-            for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
-                *y = gate * sigmoid(*gate) * up;
-            }
-        }
-    });
+use super::exponential::sigmoid;
+use super::vectors::{Elementwise, elementwise, vectorised};
+
+struct Forward;
+
+impl Elementwise<2, 1> for Forward {
+    #[inline(always)]
+    fn at(&self, [gate, up]: [f32; 2], _: [f32; 1]) -> [f32; 1] {
+        [gate * sigmoid(gate) * up]
+    }
 }
 
-/// Writes the gradient of `gate_up`.
-pub(crate) fn swiglu_backward(gate_up: &[f32], inner: usize, grad_y: &[f32], grad: &mut [f32]) {
-    Arch::new().dispatch(|| {
+struct Backward;
+
+impl Elementwise<3, 2> for Backward {
+    #[inline(always)]
+    fn at(&self, [gate, up, grad_y]: [f32; 3], _: [f32; 2]) -> [f32; 2] {
+        let open = sigmoid(gate);
+        [grad_y * up * open * (1.0 + gate * (1.0 - open)), grad_y * gate * open]
+    }
+}
+
+vectorised! {
+    /// `(rows, 2 · inner)` to `(rows, inner)`.
+    pub(crate) fn swiglu<'a>(gate_up: &'a [f32], inner: usize, y: &'a mut [f32]) {
+        for (gate_up, y) in gate_up.chunks_exact(2 * inner).zip(y.chunks_exact_mut(inner)) {
+            let (gate, up) = gate_up.split_at(inner);
+            elementwise(&Forward, [gate, up], [y]);
+        }
+    }
+
+    /// Writes the gradient of `gate_up`.
+    pub(crate) fn swiglu_backward<'a>(
+        gate_up: &'a [f32],
+        inner: usize,
+        grad_y: &'a [f32],
+        grad: &'a mut [f32],
+    ) {
         let rows = gate_up.chunks_exact(2 * inner).zip(grad_y.chunks_exact(inner));
         for ((gate_up, grad_y), grad) in rows.zip(grad.chunks_exact_mut(2 * inner)) {
             let (gate, up) = gate_up.split_at(inner);
             let (grad_gate, grad_up) = grad.split_at_mut(inner);
-            let grads = grad_gate.iter_mut().zip(grad_up);
-            for ((grad_y, (gate, up)), (grad_gate, grad_up)) in
-                grad_y.iter().zip(gate.iter().zip(up)).zip(grads)
-            {
-                let open = sigmoid(*gate);
-                *grad_up = grad_y * gate * open;
-                *grad_gate = grad_y * up * open * (1.0 + gate * (1.0 - open));
-            }
+            elementwise(&Backward, [gate, up, grad_y], [grad_gate, grad_up]);
         }
-    });
+    }
 }
 
 #[cfg(test)]

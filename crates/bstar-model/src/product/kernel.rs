@@ -112,12 +112,14 @@ impl Portable<'_> {
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (step, columns) in self.columns.chunks_exact(self.width).enumerate() {
             let columns = &columns[column..][..V * S::F32_LANES];
-            let columns: [[S::f32s; 2]; V] =
-                std::array::from_fn(|v| Pair::load::<S>(&columns[v * S::F32_LANES..]));
+            let mut loaded = [[simd.splat_f32s(0.0); 2]; V];
+            for (vector, pairs) in loaded.iter_mut().zip(columns.chunks_exact(S::F32_LANES)) {
+                *vector = Pair::load::<S>(pairs);
+            }
             let tile = &steps[row * row_stride + step * step_stride..];
             for (r, sums) in sums.iter_mut().enumerate() {
                 let left = Pair::splat(simd, tile[r * row_stride]);
-                for (sum, column) in sums.iter_mut().zip(columns) {
+                for (sum, column) in sums.iter_mut().zip(loaded) {
                     *sum = Pair::mul_add(simd, left, column, *sum);
                 }
             }

@@ -15,9 +15,10 @@ pub(crate) mod kernel;
 pub(crate) mod pair;
 
 use crate::ops::matmul::{Matrix, MatrixMut, Write};
+use crate::ops::vectors::vectorised;
 use kernel::{TILE, Tile, Unit};
 use pair::Pair;
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use std::cell::RefCell;
 
 /// Columns of a panel; a last one with at most half of them is half as wide.
@@ -67,11 +68,7 @@ impl Left {
         self.data.resize(rows.next_multiple_of(TILE) * row_stride, Pair::default());
         let (full, rest) = self.data.split_at_mut(rows * row_stride);
         rest.fill(Pair::default());
-        Arch::new().dispatch(|| {
-            for (row, packed) in full.chunks_exact_mut(row_stride).enumerate() {
-                Pair::join_neighbours(matrix.line(row), &mut packed[..steps]);
-            }
-        });
+        pack_lines(matrix, steps, row_stride, full);
     }
 
     /// Packs a matrix whose columns are stretches of memory.
@@ -84,14 +81,10 @@ impl Left {
         }
         let columns = matrix.transposed();
         let tiles = self.data.chunks_exact_mut(steps * TILE);
-        Arch::new().dispatch(|| {
-            for (first, tile) in (0..rows).step_by(TILE).zip(tiles) {
-                let lines = Lines { matrix: columns, first, width: TILE.min(rows - first) };
-                for (step, packed) in tile.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
-                    lines.join(step, packed);
-                }
-            }
-        });
+        for (first, tile) in (0..rows).step_by(TILE).zip(tiles) {
+            let lines = Lines { matrix: columns, first, width: TILE.min(rows - first) };
+            lines.join_all(0, tile.as_chunks_mut::<TILE>().0);
+        }
     }
 
     /// What the kernel reads for a tile, from a step on.
@@ -113,9 +106,54 @@ struct Lines<'a> {
     width: usize,
 }
 
+vectorised! {
+    /// Packs the lines of a matrix, `row_stride` apart.
+    fn pack_lines<'a>(matrix: Matrix<'a>, steps: usize, row_stride: usize, packed: &'a mut [Pair]) {
+        for (row, packed) in packed.chunks_exact_mut(row_stride).enumerate() {
+            Pair::join_neighbours(matrix.line(row), &mut packed[..steps]);
+        }
+    }
+
+    /// Packs the lines of `matrix` from `start[0]` on, `steps` steps from number `start[1]` on.
+    fn join_square<'a>(
+        matrix: Matrix<'a>,
+        start: [usize; 2],
+        joined: &'a mut [[Pair; SQUARE]],
+        steps: usize,
+    ) {
+        for (line, joined) in (start[0]..).zip(joined) {
+            Pair::join_neighbours(&matrix.line(line)[start[1]..], &mut joined[..steps]);
+        }
+    }
+}
+
+/// [`Lines::join`] for all steps from one on.
+struct Join<'a, const N: usize> {
+    lines: Lines<'a>,
+    from: usize,
+    packed: &'a mut [[Pair; N]],
+}
+
+impl<const N: usize> NullaryFnOnce for Join<'_, N> {
+    type Output = ();
+
+    #[expect(clippy::inline_always, reason = "what is inlined has the instructions")]
+    #[inline(always)]
+    fn call(self) {
+        for (step, packed) in self.packed.iter_mut().enumerate() {
+            self.lines.join(self.from + step, packed);
+        }
+    }
+}
+
 impl Lines<'_> {
+    fn join_all<const N: usize>(self, from: usize, packed: &mut [[Pair; N]]) {
+        Arch::new().dispatch(Join { lines: self, from, packed });
+    }
+
     /// Joins the lines of a step; zeros stand for what is not there.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "what is inlined has the instructions")]
+    #[inline(always)]
     fn join<const N: usize>(self, step: usize, packed: &mut [Pair; N]) {
         let line = |number| -> &[f32] {
             if number < self.matrix.rows() {
@@ -197,28 +235,19 @@ fn pack_panel_of<const N: usize>(
     let panel = panel.as_chunks_mut::<N>().0;
     if matrix.cols_are_neighbours() {
         let lines = Lines { matrix, first, width };
-        Arch::new().dispatch(|| {
-            for (step, packed) in panel.iter_mut().enumerate() {
-                lines.join(from + step, packed);
-            }
-        });
+        lines.join_all(from, panel);
         return;
     }
     let columns = matrix.transposed();
     let mut joined = [[Pair::default(); SQUARE]; N];
     for (number, square) in panel.chunks_mut(SQUARE).enumerate() {
         let start = (from + number * SQUARE) * Pair::NUMBERS;
-        Arch::new().dispatch(|| {
-            for (column, joined) in joined.iter_mut().take(width).enumerate() {
-                let numbers = &columns.line(first + column)[start..];
-                Pair::join_neighbours(numbers, &mut joined[..square.len()]);
+        join_square(columns, [first, start], &mut joined[..width], square.len());
+        for (step, packed) in square.iter_mut().enumerate() {
+            for (packed, joined) in packed.iter_mut().zip(&joined) {
+                *packed = joined[step];
             }
-            for (step, packed) in square.iter_mut().enumerate() {
-                for (packed, joined) in packed.iter_mut().zip(&joined) {
-                    *packed = joined[step];
-                }
-            }
-        });
+        }
     }
 }
 
