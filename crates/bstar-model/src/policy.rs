@@ -257,6 +257,7 @@ impl EmbeddedPolicy {
                 DeviceTrainer::with_adapter(device, base, adapter.clone(), optimizer)?
             }
         };
+        let trainer = trainer.in_micro_batches(self.compute.micro_batch_size);
         Ok(Training::Device(Box::new(trainer)))
     }
 

@@ -37,6 +37,8 @@ pub struct DeviceTrainer {
     rotary: Rotary,
     rooms: Option<Rooms>,
     sums: Sums,
+    /// Most examples of a part; 0 sets no limit.
+    micro_batch_size: usize,
 }
 
 /// AdamW's state on the device.
@@ -148,6 +150,7 @@ impl DeviceTrainer {
             working,
             gradient,
             lora,
+            micro_batch_size: 0,
         })
     }
 
@@ -175,6 +178,12 @@ impl DeviceTrainer {
         self.optimizer.step = 0;
         self.optimizer.first_moment.clear()?;
         self.optimizer.second_moment.clear()
+    }
+
+    /// The same with at most so many examples in one forward and backward pass; 0 sets no limit.
+    #[must_use]
+    pub fn in_micro_batches(self, micro_batch_size: usize) -> Self {
+        Self { micro_batch_size, ..self }
     }
 
     /// Takes one step on a batch. Faults as those of [`crate::trainer::Trainer::step`], and those of
@@ -223,7 +232,7 @@ impl DeviceTrainer {
         self.rotary.reach(&self.device, &self.config, longest)?;
         self.gradient.clear()?;
         self.sums.totals.clear()?;
-        let parts = parts(&learned);
+        let parts = parts(&learned, self.micro_batch_size);
         let largest = parts.iter().map(|part| tokens_of(part)).max().unwrap_or(0);
         self.fit_rooms(largest)?;
         for part in parts {
@@ -467,13 +476,18 @@ fn tokens_of(part: &[&TokenizedExample]) -> usize {
     part.iter().map(|example| example.inputs().len()).sum()
 }
 
-/// Neighbours in parts of at most [`PART`] tokens; a longer example is a part of its own.
-fn parts<'a, 'b>(batch: &'a [&'b TokenizedExample]) -> Vec<&'a [&'b TokenizedExample]> {
+/// Neighbours in parts of at most [`PART`] tokens and, unless that is 0, `most` examples; a longer example
+/// is a part of its own.
+fn parts<'a, 'b>(
+    batch: &'a [&'b TokenizedExample],
+    most: usize,
+) -> Vec<&'a [&'b TokenizedExample]> {
     let mut parts = Vec::new();
     let (mut first, mut tokens) = (0, 0);
     for (index, example) in batch.iter().enumerate() {
         let more = example.inputs().len();
-        if index > first && tokens + more > PART {
+        let full = most > 0 && index - first >= most;
+        if index > first && (full || tokens + more > PART) {
             parts.push(&batch[first..index]);
             (first, tokens) = (index, 0);
         }
@@ -483,4 +497,22 @@ fn parts<'a, 'b>(batch: &'a [&'b TokenizedExample]) -> Vec<&'a [&'b TokenizedExa
         parts.push(&batch[first..]);
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_all_examples_in_order_and_no_more_than_may_be() {
+        let examples: Vec<_> = (0..7).map(|_| TokenizedExample::new(&[0, 1], &[3], 1)).collect();
+        let batch: Vec<_> = examples.iter().collect();
+        let sizes = |most| parts(&batch, most).iter().map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(0), [7]);
+        assert_eq!(sizes(1), [1; 7]);
+        assert_eq!(sizes(3), [3, 3, 1]);
+        let long = TokenizedExample::new(&[0; PART], &[3], 1);
+        assert_eq!(parts(&[&long, batch[0], &long], 0).len(), 3);
+        assert!(parts(&[], 2).is_empty());
+    }
 }
