@@ -4,6 +4,11 @@
 //! queries. So differences between cells are taken query by query, which removes what makes a query
 //! hard for every cell, and a resample draws queries with all their cells. Caps are taken as found.
 //!
+//! Where queries without a selection are skipped, each cell is a mean over queries of its own. The
+//! difference of two cells is then that of their means, as it is of the scores that are compared, and a
+//! query counts by how much it moves that difference (the influence of a query on a ratio of sums): one
+//! that only one of the cells counts moves it too.
+//!
 //! Nothing here decides; [`crate::controller`] asks [`Scores::difference`] for its hysteresis.
 
 use crate::balance::{BalanceRule, Cell, EmptyQueries, RankedPool};
@@ -11,6 +16,7 @@ use crate::controller::Configuration;
 use crate::knobs::Sampling;
 use crate::rng::{RngKey, below};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Resamples drawn for intervals and chances.
 const RESAMPLES: usize = 1000;
@@ -109,15 +115,10 @@ impl Scores {
         scores
     }
 
-    /// Cell `better` of the grid against cell `other`, on the queries that both count.
+    /// Cell `better` of the grid against cell `other`, query by query.
     pub fn difference(&self, grid: &[Cell], better: usize, other: usize) -> Difference {
-        let columns = [better, other].map(|cell| &self.values[self.column[cell]]);
-        let gains: Vec<f64> = columns[0]
-            .iter()
-            .zip(columns[1])
-            .map(|(a, b)| a - b)
-            .filter(|gain| !gain.is_nan())
-            .collect();
+        let [better, of_other] = [better, other].map(|cell| self.influences(cell));
+        let gains: Vec<f64> = better.iter().zip(of_other.iter()).map(|(a, b)| a - b).collect();
         let (gain, deviation) = mean_and_deviation(&gains);
         let queries = gains.len().max(1) as f64;
         let wanted = (DECIDED * deviation / gain).powi(2).ceil();
@@ -127,6 +128,22 @@ impl Scores {
             standard_error: deviation / queries.sqrt(),
             more_queries: (gain.abs() > TIE).then(|| count(wanted - queries)),
         }
+    }
+
+    /// For each query, in the order of the probe set, what its score of a cell stands for in the cell's
+    /// mean: the score itself, unless queries are skipped; then the mean, moved by as much as the query
+    /// moves it. Their mean is the cell's balance score.
+    fn influences(&self, cell: usize) -> Cow<'_, [f64]> {
+        let values = &self.values[self.column[cell]];
+        let counted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+        if counted.len() == values.len() {
+            return Cow::Borrowed(values);
+        }
+        let (mean, _) = mean_and_deviation(&counted);
+        let weight = values.len() as f64 / counted.len().max(1) as f64;
+        let influence =
+            |value: &f64| if value.is_nan() { mean } else { mean + weight * (value - mean) };
+        Cow::Owned(values.iter().map(influence).collect())
     }
 
     /// How much cell `better` of the grid leads cell `other`; the configuration is that of the
@@ -372,5 +389,23 @@ mod tests {
         assert_eq!(grid[0].balance_score, 1.0);
         let certain = CellConfidence { standard_error: 0.0, low: 1.0, high: 1.0 };
         assert_eq!(confidence.cells, [certain]);
+    }
+
+    #[test]
+    fn a_difference_of_cells_with_other_queries_is_that_of_their_scores() {
+        let rule = BalanceRule { empty_queries: EmptyQueries::Skip, ..RULE };
+        // The cold pool answers every third query only, and there as the hot one does.
+        let hot = |q| if q % 3 == 1 { 1 } else { 1 + q % 4 };
+        let pools = [pool(0.5, 300, |q| if q % 3 == 0 { hot(q) } else { 0 }), pool(1.0, 300, hot)];
+        let (grid, scores) = scored(&pools, &[0.0], &rule);
+        let found = scores.difference(&grid, 0, 1);
+        let gain = grid[0].balance_score - grid[1].balance_score;
+        assert!(gain > 0.05, "the cold pool is better on its own queries: {gain}");
+        assert!((found.gain - gain).abs() < 1e-12, "{found:?}");
+        // The bootstrap draws queries with both cells; it agrees on the spread of the difference.
+        let means = scores.resampled_means(RngKey::from_seed(1));
+        let resampled: Vec<f64> = means[0].iter().zip(&means[1]).map(|(a, b)| a - b).collect();
+        let (_, deviation) = mean_and_deviation(&resampled);
+        assert!((found.standard_error / deviation - 1.0).abs() < 0.1, "{found:?} {deviation}");
     }
 }
