@@ -121,9 +121,7 @@ pub fn query_values(
     rollouts: &[Rollout],
     task: &dyn Task,
 ) -> QueryValues {
-    let all = task.test().len();
-    let limit = if settings.queries == 0 { all } else { settings.queries.min(all) };
-    let (greedy, sampled) = rollouts.split_at(limit.min(rollouts.len()));
+    let (greedy, sampled) = rollouts.split_at(greedy_answers(rollouts));
     let mut values = QueryValues::new();
     for monitor in greedy_values(greedy, task.name()) {
         values.insert(monitor.name, monitor.values.into_iter().collect());
@@ -137,6 +135,14 @@ pub fn query_values(
         }
     }
     values
+}
+
+/// How many rollouts of an evaluation are greedy answers. They come first, one for each query, so the
+/// samples begin where a query appears again. The task could not tell: of a run that left out queries
+/// which did not fit, it knows more queries than were asked.
+fn greedy_answers(rollouts: &[Rollout]) -> usize {
+    let mut seen = BTreeSet::new();
+    rollouts.iter().take_while(|rollout| seen.insert(&rollout.query_id)).count()
 }
 
 /// Queries in order of first appearance.

@@ -201,6 +201,10 @@ pub enum Event {
         iteration: u32,
         /// Steps made.
         steps: u64,
+        /// Validation queries that were answered before the first stretch and after each of these; 0
+        /// in logs of older versions.
+        #[serde(default)]
+        queries: u64,
         /// What each stretch gained but the last one of all, which nothing is decided after.
         stretches: Vec<Stretch>,
     },

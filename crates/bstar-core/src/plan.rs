@@ -1,10 +1,11 @@
 //! What a run will draw and train, counted from its settings before anything runs.
 //!
 //! [`ImproveSettings::planned_work`] lists the work of [`crate::improve::improve`] piece by piece, by
-//! the same rules; [`Work::tokens`] multiplies by the lengths of texts. Three numbers are known
+//! the same rules; [`Work::tokens`] multiplies by the lengths of texts. Some numbers are known
 //! within bounds only, and are a [`Span`]: the steps until supervised fine-tuning reaches its
-//! accuracy goal, what a race costs, and how many beginnings of responses are told apart when steps
-//! are labelled. Time, bytes and money are the business of the caller.
+//! accuracy goal, what a race costs, how many beginnings of responses are told apart when steps
+//! are labelled, and where training ends whose steps are a knob. Time, bytes and money are the
+//! business of the caller.
 
 use crate::improve::ImproveSettings;
 use crate::race::Search;
@@ -90,13 +91,15 @@ pub enum Purpose {
     Draw,
     /// Training on the selection.
     Train,
+    /// Greedy validation between the stretches of that training, where steps are a knob.
+    Stretches,
     /// Responses to test queries.
     Evaluation,
 }
 
 impl Purpose {
     /// Every purpose, in the order in which a run comes to them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Supervised,
         Self::Validation,
         Self::Labels,
@@ -105,6 +108,7 @@ impl Purpose {
         Self::Probe,
         Self::Draw,
         Self::Train,
+        Self::Stretches,
         Self::Evaluation,
     ];
 
@@ -119,7 +123,34 @@ impl Purpose {
             Self::Probe => "probe",
             Self::Draw => "draw",
             Self::Train => "fine-tuning",
+            Self::Stretches => "validation of stretches",
             Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// How much of a run is meant, where several runs start from the same iteration 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything.
+    Whole,
+    /// P_0, its reward model and its evaluation; P_0 is made, or taken from elsewhere.
+    Start {
+        /// Whether it is made.
+        is_made: bool,
+    },
+    /// What comes after.
+    Iterations,
+}
+
+impl Part {
+    /// Whether what an iteration does for a purpose is in it.
+    pub fn holds(self, iteration: u32, purpose: Purpose) -> bool {
+        let is_supervised = matches!(purpose, Purpose::Supervised | Purpose::Validation);
+        match self {
+            Self::Whole => true,
+            Self::Start { is_made } => iteration == 0 && (is_made || !is_supervised),
+            Self::Iterations => iteration > 0,
         }
     }
 }
@@ -250,7 +281,7 @@ impl Work {
     pub fn tokens(&self, lengths: &TextLengths) -> Tokens {
         let Lengths { prompt, response } = match self.purpose {
             Purpose::Supervised => lengths.supervised,
-            Purpose::Validation => lengths.validation,
+            Purpose::Validation | Purpose::Stretches => lengths.validation,
             Purpose::Completions => lengths.completion,
             Purpose::Evaluation => lengths.test,
             Purpose::Labels
@@ -286,6 +317,7 @@ impl ImproveSettings {
             let steps = self.update_steps(known);
             let batch_size = self.batch_size;
             work.push(Work { steps, batch_size, ..Work::new(iteration, Purpose::Train) });
+            work.extend(self.stretches_work(iteration, known));
             work.extend(self.evaluation_work(iteration, known));
         }
         work
@@ -417,6 +449,23 @@ impl ImproveSettings {
             self.controller.knobs.steps.first().map_or(f64::INFINITY, |steps| *steps as f64);
         let least = if self.most_passes == 0 { expected.min(first) } else { 0.0 };
         Span { least, expected, most: most.max(expected) }
+    }
+
+    /// Validation before the first stretch of training and after each but the last of all. At least
+    /// one stretch is made and validated; all are expected.
+    fn stretches_work(&self, iteration: u32, known: &Known) -> Option<Work> {
+        let queries = self.controller.knobs.steps_queries.min(known.size.validation);
+        let most_selected = self.training_count(known.size.train) * self.samples_per_query;
+        let wanted = usize::try_from(self.target_samples).unwrap_or(usize::MAX);
+        let validations =
+            |examples: usize| Some(self.ends(examples).len()).filter(|ends| *ends > 1);
+        let most = validations(most_selected)?;
+        let expected = validations(wanted.min(most_selected)).unwrap_or(0);
+        let least = if self.most_passes == 0 { expected.min(2) } else { 0 };
+        let [least, expected, most] = [least, expected, most].map(|of| (of * queries) as f64);
+        let answered = Span { least, expected, most: most.max(expected) };
+        let work = Work::new(iteration, Purpose::Stretches);
+        Some(Work { prompts: answered, responses: answered, ..work })
     }
 
     /// Greedy responses, and samples where there are any.

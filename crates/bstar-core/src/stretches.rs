@@ -22,7 +22,7 @@ use crate::supervised::right_answers;
 
 impl ImproveSettings {
     /// The steps at which the training on so many examples may end, ascending.
-    fn ends(&self, examples: usize) -> Vec<usize> {
+    pub(crate) fn ends(&self, examples: usize) -> Vec<usize> {
         let most = self.steps_on(examples);
         let earlier = self.controller.knobs.steps.iter().copied().filter(|end| *end < most);
         earlier.chain([most]).collect()
@@ -78,6 +78,7 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
         let (schedule, first_step) = settings.schedule(updates);
         let fresh_optimizer = updates == 0 || !method.carries_optimizer;
         let mut before = if ends.len() > 1 { self.validate(key)? } else { Vec::new() };
+        let asked = before.len();
         let (mut done, mut stretches) = (0, Vec::new());
         for end in ends {
             let update = Update {
@@ -108,7 +109,8 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
         if stretches.is_empty() {
             return Ok(());
         }
-        self.ledger.record(Event::StepsChosen { iteration, steps: done as u64, stretches })
+        let (steps, queries) = (done as u64, asked as u64);
+        self.ledger.record(Event::StepsChosen { iteration, steps, queries, stretches })
     }
 
     /// Which validation queries the policy answers right.

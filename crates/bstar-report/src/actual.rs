@@ -2,11 +2,12 @@
 //!
 //! Counts and seconds come from the events, tokens of responses from the rollout files, bytes from
 //! the folder. `bstar plan --against` holds it beside what was planned. Seconds are those between
-//! events, so work that was interrupted and made again is not in them.
+//! events, so work that was interrupted and made again is not in them. Of runs that share their
+//! iteration 0, each adds its own part only.
 
 use bstar_core::controller::Configuration;
 use bstar_core::event::{Event, Piece};
-use bstar_core::plan::Purpose;
+use bstar_core::plan::{Part, Purpose};
 use bstar_core::{Rollout, Stage};
 use bstar_store::{Footprint, RunError, RunView};
 use serde::Serialize;
@@ -39,18 +40,23 @@ pub struct Actual {
 }
 
 impl Actual {
-    /// Reads events, rollout files and folder of a run.
-    pub fn of(run: &RunView) -> Result<Self, RunError> {
-        let mut spent = Self { disk: run.footprint()?, ..Self::default() };
+    /// Reads events, rollout files and folder of a run, as far as they are of this part. The event log
+    /// counts whole: a run that takes over iteration 0 writes its events again.
+    pub fn of(run: &RunView, part: Part) -> Result<Self, RunError> {
+        let kept =
+            |piece: Piece, iteration: u32| part.holds(iteration, purpose_of(piece, iteration));
+        let mut spent = Self { disk: run.footprint(&kept)?, ..Self::default() };
         // What won a race in an iteration: what it drew there belongs to the draw.
         let mut raced: BTreeMap<u32, Configuration> = BTreeMap::new();
         let mut drawn: BTreeSet<(u32, Stage)> = BTreeSet::new();
         let mut labelled: BTreeSet<u32> = BTreeSet::new();
         for line in run.events()? {
             spent.finished |= matches!(line.event, Event::RunFinished { .. });
-            if let Some(purpose) = timed_as(&line.event, &mut labelled) {
-                spent.on(purpose).seconds += line.elapsed_s;
+            let Some((iteration, purpose)) = timed_as(&line.event, &mut labelled) else { continue };
+            if !part.holds(iteration, purpose) {
+                continue;
             }
+            spent.on(purpose).seconds += line.elapsed_s;
             match &line.event {
                 Event::Decided { iteration, decision } if decision.race.is_some() => {
                     raced.insert(*iteration, decision.configuration());
@@ -64,11 +70,7 @@ impl Actual {
         for (iteration, stage) in drawn {
             let kept = raced.get(&iteration).filter(|_| stage == Stage::Probe);
             let rollouts = run.read_rollouts(iteration, stage)?;
-            let spent = spent.on(match stage {
-                Stage::Probe => Purpose::Probe,
-                Stage::Train => Purpose::Draw,
-                Stage::Eval => Purpose::Evaluation,
-            });
+            let spent = spent.on(purpose_of_stage(stage));
             let is_kept = |one: &&Rollout| kept.is_some_and(|of| of.draws(one));
             for rollout in rollouts.iter().filter(|one| !is_kept(one)) {
                 spent.responses += 1.0;
@@ -76,6 +78,23 @@ impl Actual {
             }
         }
         Ok(spent)
+    }
+
+    /// Adds what another run has spent; together they are finished if both are.
+    pub fn add(&mut self, other: &Self) {
+        self.finished &= other.finished;
+        for (purpose, spent) in &other.on {
+            let own = self.on(*purpose);
+            own.responses += spent.responses;
+            own.generated += spent.generated;
+            own.steps += spent.steps;
+            own.learned += spent.learned;
+            own.seconds += spent.seconds;
+        }
+        self.disk.checkpoints += other.disk.checkpoints;
+        self.disk.reward_models += other.disk.reward_models;
+        self.disk.rollouts += other.disk.rollouts;
+        self.disk.events += other.disk.events;
     }
 
     /// What was spent on several purposes together.
@@ -98,6 +117,10 @@ impl Actual {
             Event::Validated { queries, .. } => {
                 self.on(Purpose::Validation).responses += *queries as f64;
             }
+            Event::StepsChosen { queries, stretches, .. } => {
+                let validations = 1.0 + stretches.len() as f64;
+                self.on(Purpose::Stretches).responses += *queries as f64 * validations;
+            }
             Event::RewardModelStep { step, .. } => {
                 let on = self.on(Purpose::RewardModel);
                 on.steps += 1.0;
@@ -115,37 +138,52 @@ impl Actual {
     }
 }
 
-/// What the time before an event was spent on. `labelled` holds the iterations whose reward model
-/// began to learn: what comes before its first step is labelling.
-fn timed_as(event: &Event, labelled: &mut BTreeSet<u32>) -> Option<Purpose> {
-    match event {
-        Event::RunStarted { .. } => None,
-        Event::Step { iteration: 0, .. }
-        | Event::Published { iteration: 0, piece: Piece::Train } => Some(Purpose::Supervised),
-        Event::Validated { .. } => Some(Purpose::Validation),
+/// The iteration of an event, and what the time before it was spent on. `labelled` holds the iterations
+/// whose reward model began to learn: what comes before its first step is labelling. Validation of
+/// stretches is timed together with the training that it interrupts.
+fn timed_as(event: &Event, labelled: &mut BTreeSet<u32>) -> Option<(u32, Purpose)> {
+    Some(match event {
+        Event::RunStarted { .. } => return None,
+        Event::Step { iteration: 0, .. } => (0, Purpose::Supervised),
+        Event::Validated { .. } => (0, Purpose::Validation),
         Event::RewardModelStep { iteration, .. } if labelled.insert(*iteration) => {
-            Some(Purpose::Labels)
+            (*iteration, Purpose::Labels)
         }
-        Event::RewardModelStep { .. }
-        | Event::RewardModelTrained { .. }
-        | Event::Published { piece: Piece::RewardModel, .. } => Some(Purpose::RewardModel),
-        Event::Graded { stage: Stage::Probe, .. }
-        | Event::Published { piece: Piece::Probe, .. } => Some(Purpose::Probe),
-        Event::Decided { .. }
-        | Event::Selected { .. }
-        | Event::QueriesRenewed { .. }
-        | Event::Graded { stage: Stage::Train, .. }
-        | Event::Measured { stage: Stage::Train, .. }
-        | Event::Published { piece: Piece::Draw, .. } => Some(Purpose::Draw),
-        Event::Step { .. }
-        | Event::StepsChosen { .. }
-        | Event::NothingSelected { .. }
-        | Event::Published { piece: Piece::Train, .. } => Some(Purpose::Train),
-        Event::Graded { stage: Stage::Eval, .. }
-        | Event::Measured { .. }
-        | Event::Published { piece: Piece::Evaluate, .. }
-        | Event::IterationCommitted { .. }
-        | Event::RunFinished { .. } => Some(Purpose::Evaluation),
+        Event::RewardModelStep { iteration, .. } | Event::RewardModelTrained { iteration, .. } => {
+            (*iteration, Purpose::RewardModel)
+        }
+        Event::Published { iteration, piece } => (*iteration, purpose_of(*piece, *iteration)),
+        Event::Graded { iteration, stage, .. } | Event::Measured { iteration, stage, .. } => {
+            (*iteration, purpose_of_stage(*stage))
+        }
+        Event::Decided { iteration, .. }
+        | Event::Selected { iteration, .. }
+        | Event::QueriesRenewed { iteration, .. } => (*iteration, Purpose::Draw),
+        Event::Step { iteration, .. }
+        | Event::StepsChosen { iteration, .. }
+        | Event::NothingSelected { iteration, .. } => (*iteration, Purpose::Train),
+        Event::IterationCommitted { iteration, .. }
+        | Event::RunFinished { iterations: iteration } => (*iteration, Purpose::Evaluation),
+    })
+}
+
+/// What a piece of an iteration is made for.
+fn purpose_of(piece: Piece, iteration: u32) -> Purpose {
+    match piece {
+        Piece::Train if iteration == 0 => Purpose::Supervised,
+        Piece::Train => Purpose::Train,
+        Piece::RewardModel => Purpose::RewardModel,
+        Piece::Probe => Purpose::Probe,
+        Piece::Draw => Purpose::Draw,
+        Piece::Evaluate => Purpose::Evaluation,
+    }
+}
+
+fn purpose_of_stage(stage: Stage) -> Purpose {
+    match stage {
+        Stage::Probe => Purpose::Probe,
+        Stage::Train => Purpose::Draw,
+        Stage::Eval => Purpose::Evaluation,
     }
 }
 

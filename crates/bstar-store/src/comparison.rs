@@ -3,7 +3,7 @@
 //! ```text
 //! comparisons/<name>/
 //!   comparison.json                  format version, version of bstar      (makes it a comparison)
-//!   config.toml                      the comparison as written
+//!   config.toml                      the comparison as written, once what was begun agrees with it
 //!   runs/<entry>/seed-0001/          a run folder
 //!   starts/<fingerprint>/seed-0001/  a run folder that holds iteration 0 only: what runs share
 //!   validation/<entry>/seed-0001.json   accuracy of its checkpoints on validation queries
@@ -47,6 +47,13 @@ impl ComparisonLayout {
     pub fn start_dir(&self, start: &str, seed: u64) -> PathBuf {
         self.dir.join(STARTS).join(start).join(seed_name(seed))
     }
+
+    /// The starts of a seed that are there.
+    pub fn starts(&self, seed: u64) -> Result<Vec<PathBuf>, RunError> {
+        let folders = disk::entries(&self.dir.join(STARTS))?.into_iter();
+        let of_seed = folders.map(|folder| folder.join(seed_name(seed)));
+        Ok(of_seed.filter(|dir| dir.is_dir()).collect())
+    }
 }
 
 /// The folder of a comparison, held by this process.
@@ -57,13 +64,8 @@ pub struct ComparisonStore {
 }
 
 impl ComparisonStore {
-    /// Opens the comparison in `dir`, or makes one in a folder that is missing or empty. The config
-    /// as written is put beside it.
-    pub fn open_or_create(
-        dir: &Path,
-        config_toml: &str,
-        bstar_version: &str,
-    ) -> Result<Self, RunError> {
+    /// Opens the comparison in `dir`, or makes one in a folder that is missing or empty.
+    pub fn open_or_create(dir: &Path, bstar_version: &str) -> Result<Self, RunError> {
         disk::create_folder(dir)?;
         let manifest = dir.join(MANIFEST);
         if manifest.exists() {
@@ -81,9 +83,12 @@ impl ComparisonStore {
             let text = format!("{fields:#}\n");
             disk::publish(&manifest, |sink| sink.write_all(text.as_bytes()))?;
         }
-        let store = Self { dir: dir.to_owned(), _lock: lock };
-        store.publish("config.toml", config_toml.as_bytes())?;
-        Ok(store)
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Puts the config as written beside the runs. What was begun should agree with it by then.
+    pub fn keep_config(&self, config_toml: &str) -> Result<(), RunError> {
+        self.publish("config.toml", config_toml.as_bytes()).map(drop)
     }
 
     /// The folder.

@@ -2,7 +2,7 @@
 //!
 //! Keys are dotted paths into nested objects; an array is one value. Some keys do not change what a
 //! run computes (threads, how it is shown): the caller names them, and they are left out together
-//! with everything below them.
+//! with everything below them. A key that an older build did not know counts as its default.
 
 use serde_json::Value;
 use std::fmt;
@@ -29,18 +29,29 @@ impl fmt::Display for ConfigChange {
 
 /// The keys that differ, in the order of the stored configuration, added keys last.
 pub fn config_diff(stored: &Value, given: &Value, unimportant: &[&str]) -> Vec<ConfigChange> {
+    config_diff_from(stored, given, unimportant, &Value::Null)
+}
+
+/// The same, where a key that is missing in `stored` has the value that `defaults` gives it.
+pub fn config_diff_from(
+    stored: &Value,
+    given: &Value,
+    unimportant: &[&str],
+    defaults: &Value,
+) -> Vec<ConfigChange> {
     let mut changes = Vec::new();
-    compare("", Some(stored), Some(given), unimportant, &mut changes);
+    compare("", [Some(stored), Some(given), Some(defaults)], unimportant, &mut changes);
     changes
 }
 
+/// Compares what is stored, given and the default under a key.
 fn compare(
     key: &str,
-    stored: Option<&Value>,
-    given: Option<&Value>,
+    [stored, given, default]: [Option<&Value>; 3],
     unimportant: &[&str],
     changes: &mut Vec<ConfigChange>,
 ) {
+    let stored = stored.or(default);
     if stored == given || unimportant.contains(&key) {
         return;
     }
@@ -54,11 +65,13 @@ fn compare(
         return;
     };
     let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    let default = |name: &str| default.and_then(|of| of.get(name));
     for (name, value) in stored {
-        compare(&below(name), Some(value), given.get(name), unimportant, changes);
+        let values = [Some(value), given.get(name), default(name)];
+        compare(&below(name), values, unimportant, changes);
     }
     for (name, value) in given.iter().filter(|(name, _)| !stored.contains_key(*name)) {
-        compare(&below(name), None, Some(value), unimportant, changes);
+        compare(&below(name), [None, Some(value), default(name)], unimportant, changes);
     }
 }
 
@@ -95,5 +108,23 @@ mod tests {
         let stored = json!({"threads": 2, "show": {"colour": true}, "a": {"threads": 1}});
         let given = json!({"show": {"colour": false, "bar": 1}, "a": {"threads": 2}, "threads": 1});
         check(&stored, &given, &["a.threads: 1 → 2"]);
+    }
+
+    #[test]
+    fn a_key_that_was_not_known_counts_as_its_default() {
+        let stored = json!({"seed": 1, "balance": {"k": 16}});
+        let defaults =
+            json!({"seed": 0, "balance": {"k": 64, "top_p": []}, "new": {"a": 1, "b": 2}});
+        let check = |given: &Value, expected: &[&str]| {
+            let changes = config_diff_from(&stored, given, &[], &defaults);
+            let shown: Vec<_> = changes.iter().map(ToString::to_string).collect();
+            assert_eq!(shown, expected);
+        };
+        let same = json!({"seed": 1, "balance": {"k": 16, "top_p": []}, "new": {"a": 1, "b": 2}});
+        check(&same, &[]);
+        let other =
+            json!({"seed": 1, "balance": {"k": 64, "top_p": [0.9]}, "new": {"a": 1, "b": 3}});
+        check(&other, &["balance.k: 16 → 64", "balance.top_p: [] → [0.9]", "new.b: 2 → 3"]);
+        check(&json!({"seed": 1, "balance": {"k": 16}, "more": 1}), &["more: (absent) → 1"]);
     }
 }

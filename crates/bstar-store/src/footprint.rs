@@ -7,7 +7,7 @@ use crate::layout;
 use crate::rollout_file;
 use crate::view::RunView;
 use bstar_core::Rollout;
-use bstar_core::event::Event;
+use bstar_core::event::{Event, Piece};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::Path;
@@ -33,14 +33,22 @@ impl Footprint {
 }
 
 impl RunView {
-    /// Bytes that the run has on disk; a few kilobytes of configuration are left out.
-    pub fn footprint(&self) -> Result<Footprint, DiskError> {
-        let of = |name: &str| size(&self.dir().join(name));
+    /// Bytes that the run has on disk of the pieces of iterations that count; a few kilobytes of
+    /// configuration are left out.
+    pub fn footprint(&self, counts: &dyn Fn(Piece, u32) -> bool) -> Result<Footprint, DiskError> {
+        let of = |folder: &str, piece: Piece| -> Result<f64, DiskError> {
+            let paths = disk::entries(&self.dir().join(folder))?;
+            let counted = paths.iter().filter(|path| {
+                layout::iteration_of(path).is_some_and(|iteration| counts(piece, iteration))
+            });
+            counted.map(|path| size(path)).sum()
+        };
+        // What is evaluated is all that an iteration 0 has of rollouts.
         Ok(Footprint {
-            checkpoints: of(layout::CHECKPOINTS)?,
-            reward_models: of(layout::REWARD_MODELS)?,
-            rollouts: of(layout::ROLLOUTS)?,
-            events: of(layout::EVENTS)?,
+            checkpoints: of(layout::CHECKPOINTS, Piece::Train)?,
+            reward_models: of(layout::REWARD_MODELS, Piece::RewardModel)?,
+            rollouts: of(layout::ROLLOUTS, Piece::Evaluate)?,
+            events: size(&self.dir().join(layout::EVENTS))?,
         })
     }
 }
@@ -90,7 +98,7 @@ mod tests {
     use crate::rollout_file::tests::rollout;
     use crate::{RunIdentity, RunStore};
     use bstar_core::Stage;
-    use bstar_core::event::{Piece, TrainStep};
+    use bstar_core::event::TrainStep;
 
     #[test]
     fn what_is_foretold_is_what_a_run_has() {
@@ -100,6 +108,7 @@ mod tests {
         let identity = RunIdentity {
             config_toml: String::new(),
             resolved,
+            defaults: serde_json::json!({}),
             bstar_version: env!("CARGO_PKG_VERSION").into(),
         };
         let mut store = RunStore::create(&dir, &identity).unwrap();
@@ -114,7 +123,8 @@ mod tests {
         std::fs::write(checkpoint.join("deep/weights"), [0; 1000]).unwrap();
         store.finish_checkpoint(1).unwrap();
 
-        let found = RunView::open(&dir).unwrap().footprint().unwrap();
+        let view = RunView::open(&dir).unwrap();
+        let found = view.footprint(&|_, _| true).unwrap();
         assert_eq!(found.rollouts, rollout_file_bytes(&rollouts).unwrap() as f64);
         assert_eq!((found.checkpoints, found.reward_models), (1000.0, 0.0));
         let published = |piece| Event::Published { iteration: 1, piece };
@@ -123,5 +133,7 @@ mod tests {
         // Numbers of events and seconds have fewer or more digits.
         assert!((found.events - foretold as f64).abs() <= 24.0, "{} {foretold}", found.events);
         assert_eq!(found.total(), found.rollouts + found.events + 1000.0);
+        let none = view.footprint(&|_, iteration| iteration == 0).unwrap();
+        assert_eq!((none.checkpoints, none.rollouts, none.events), (0.0, 0.0, found.events));
     }
 }

@@ -36,7 +36,7 @@ mod run;
 mod view;
 
 pub use comparison::{ComparisonLayout, ComparisonStore};
-pub use config_diff::{ConfigChange, config_diff};
+pub use config_diff::{ConfigChange, config_diff, config_diff_from};
 pub use disk::DiskError;
 pub use event_log::{EventLogError, LoggedEvent};
 pub use footprint::{Footprint, event_bytes, rollout_file_bytes};

@@ -12,7 +12,7 @@
 //!
 //! Nothing here knows what a checkpoint contains.
 
-use crate::config_diff::{ConfigChange, config_diff};
+use crate::config_diff::{ConfigChange, config_diff_from};
 use crate::disk::{self, DiskError};
 use crate::event_log::{EventLog, EventLogError, LoggedEvent, read_events};
 use crate::layout;
@@ -36,6 +36,9 @@ pub struct RunIdentity {
     pub config_toml: String,
     /// The configuration as understood; compared when a run is continued.
     pub resolved: Value,
+    /// What its keys are where nobody sets them: a run that an older build made lacks those that came
+    /// later.
+    pub defaults: Value,
     /// Version of bstar.
     pub bstar_version: String,
 }
@@ -239,7 +242,9 @@ impl RunStore {
             return Ok((Self::create(dir, identity)?, Opened::Created));
         }
         let manifest = view::read_manifest(dir)?;
-        let changes = config_diff(&view::read_resolved(dir)?, &identity.resolved, unimportant);
+        let stored = view::read_resolved(dir)?;
+        let RunIdentity { resolved, defaults, .. } = identity;
+        let changes = config_diff_from(&stored, resolved, unimportant, defaults);
         if !changes.is_empty() {
             return Err(RunError::ConfigDiffers { dir: dir.to_owned(), changes });
         }

@@ -57,6 +57,7 @@ fn fill_and_recover(disk: &Path) {
     let identity = RunIdentity {
         config_toml: String::new(),
         resolved: serde_json::json!({}),
+        defaults: serde_json::json!({}),
         bstar_version: "0.1.0".to_owned(),
     };
     let mut run = RunStore::create(&dir, &identity).unwrap();

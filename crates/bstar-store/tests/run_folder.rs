@@ -25,6 +25,7 @@ fn identity(k: u32) -> RunIdentity {
     RunIdentity {
         config_toml: format!("[balance]\nk = {k} # as written\n"),
         resolved: json!({"seed": 1, "balance": {"k": k}, "threads": k}),
+        defaults: json!({"balance": {"k": 16, "later": [1]}}),
         bstar_version: "0.1.0".to_owned(),
     }
 }
@@ -253,8 +254,14 @@ fn another_configuration_is_refused_key_by_key() {
     check_fault(error, FaultClass::Run, "\n  balance.k: 16 → 32", "`--fresh`");
     let mut same = identity(16);
     same.resolved["threads"] = json!(1);
+    // The key came after the run: it did what is now the default.
+    same.resolved["balance"]["later"] = json!([1]);
     let (run, opened) = RunStore::open_or_create(&dir, &same, &["threads"]).unwrap();
     assert_eq!((opened, run.last_committed()), (Opened::Continued, Some(1)));
+    drop(run);
+    same.resolved["balance"]["later"] = json!([2]);
+    let error = RunStore::open_or_create(&dir, &same, &["threads"]).unwrap_err();
+    check_fault(error, FaultClass::Run, "\n  balance.later: [1] → [2]", "`--fresh`");
 }
 
 #[test]

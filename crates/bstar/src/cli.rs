@@ -113,8 +113,8 @@ pub(crate) struct PlanArgs {
     /// directory.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
-    /// Show the plan beside what this run took.
-    #[arg(long, value_name = "RUN")]
+    /// Show the plan beside what this run took, or this folder of a comparison.
+    #[arg(long, value_name = "DIR")]
     pub(crate) against: Option<PathBuf>,
     /// Take the plan from this file, which `--json` printed, instead of measuring again.
     #[arg(long, value_name = "FILE", requires = "against")]

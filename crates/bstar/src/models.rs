@@ -33,6 +33,26 @@ pub(crate) fn of_config(loaded: &Loaded, notes: Notes) -> Result<Option<FoundMod
     Ok(Some(FoundModel { folder, commit: None }))
 }
 
+/// The same, if it can be told without opening a connection.
+pub(crate) fn at_hand(loaded: &Loaded) -> Option<FoundModel> {
+    let name = &loaded.config.model.name;
+    if name.is_empty() {
+        return of_config(loaded, Notes { quiet: true }).ok().flatten();
+    }
+    let hub = Hub { offline: true, ..hub() };
+    let found = hub.find(&ModelName::parse(name).ok()?, &mut Downloads::new(Notes { quiet: true }));
+    let Snapshot { folder, commit } = found.ok()?;
+    Some(FoundModel { folder, commit: Some(commit) })
+}
+
+/// Fetches what a config needs from the hub and the cache lacks.
+pub(crate) fn fetch(loaded: &Loaded, notes: Notes) -> Result<(), Fault> {
+    if let Some(FoundModel { folder, .. }) = of_config(loaded, notes)? {
+        hub_base(&folder, notes)?;
+    }
+    Ok(())
+}
+
 /// The folder of a model on the command line: what is there, or would lie in a folder that is there,
 /// wins over a name of the same letters.
 pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Fault> {
@@ -76,6 +96,9 @@ fn checkpoint(path: &Path) -> Result<PathBuf, Fault> {
 }
 
 fn on_the_hub(name: &ModelName, notes: Notes) -> Result<Snapshot, Fault> {
-    let hub = Hub::from_environment(|name| std::env::var(name).ok(), std::env::home_dir());
-    Ok(hub.find(name, &mut Downloads::new(notes))?)
+    Ok(hub().find(name, &mut Downloads::new(notes))?)
+}
+
+fn hub() -> Hub {
+    Hub::from_environment(|name| std::env::var(name).ok(), std::env::home_dir())
 }

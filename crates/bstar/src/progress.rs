@@ -106,7 +106,7 @@ impl View {
             Event::Decided { iteration, decision } => {
                 Some(self.place(*iteration) + &decided(decision))
             }
-            Event::StepsChosen { iteration, steps, stretches } => {
+            Event::StepsChosen { iteration, steps, stretches, .. } => {
                 let last = stretches.last()?;
                 Some(format!(
                     "{}{steps} steps; at step {} validation accuracy was {:.1} %, {:+.1} ± {:.1} points",

@@ -152,10 +152,11 @@ fn training_goes_on_while_it_gains_and_no_longer() {
     assert_eq!(policy.skill, 1.0);
     let mut chosen: Vec<(u64, Vec<Stretch>)> = Vec::new();
     for event in events(&ledger) {
-        if let Event::StepsChosen { iteration, steps, stretches } = event {
+        if let Event::StepsChosen { iteration, steps, queries, stretches } = event {
             let of_iteration =
                 |e: &&Event| matches!(e, Event::Step { iteration: of, .. } if *of == iteration);
             assert_eq!(events(&ledger).iter().filter(of_iteration).count() as u64, steps);
+            assert_eq!(queries, 40, "all validation queries of the task");
             chosen.push((steps, stretches));
         }
     }

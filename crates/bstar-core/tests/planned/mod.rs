@@ -78,7 +78,12 @@ fn check(settings: &ImproveSettings, name: &str) {
         events.iter().filter(is_step).count()
     };
     assert_within(sum(&work, Purpose::Supervised, |work| work.steps), steps(true), name);
-    assert_eq!(sum(&work, Purpose::Train, |work| work.steps), Span::exact(steps(false)), "{name}");
+    let planned = sum(&work, Purpose::Train, |work| work.steps);
+    if settings.controller.knobs.steps.is_empty() {
+        assert_eq!(planned, Span::exact(steps(false)), "{name}");
+    } else {
+        assert_within(planned, steps(false), name);
+    }
     let validated: usize = events
         .iter()
         .map(|event| match event {
@@ -87,6 +92,14 @@ fn check(settings: &ImproveSettings, name: &str) {
         })
         .sum();
     assert_within(sum(&work, Purpose::Validation, |work| work.responses), validated, name);
+    let between = events.iter().map(|event| match event {
+        Event::StepsChosen { queries, stretches, .. } => {
+            usize::try_from(*queries).expect("a count") * (1 + stretches.len())
+        }
+        _ => 0,
+    });
+    let planned = sum(&work, Purpose::Stretches, |work| work.responses);
+    assert_within(planned, between.sum(), &format!("{name}, between stretches"));
     let (mut drawn, mut completed, mut learned) = (0, 0, 0);
     for event in &events {
         match event {
@@ -141,6 +154,22 @@ fn reward_models_are_trained_as_planned() {
     let mut sft = settings(Method::Sft);
     sft.reward_training = None;
     check(&sft, "sft");
+}
+
+#[test]
+fn the_validation_of_stretches_is_planned() {
+    // The margins: never go on, go on while something is gained, always go on.
+    for margin in [1e9, 0.0, -1e9] {
+        let mut settings = settings(Method::OnlineRft);
+        settings.controller.knobs.steps = vec![2, 4, 6];
+        settings.controller.knobs.steps_queries = 7;
+        settings.controller.knobs.steps_margin = margin;
+        check(&settings, &format!("stretches with margin {margin}"));
+        let work = settings.planned_work(&known(&settings));
+        let answered = sum(&work, Purpose::Stretches, |work| work.responses);
+        // Three iterations; before the first stretch, after it, and after the second.
+        assert_eq!(answered, Span { least: 42.0, expected: 63.0, most: 63.0 });
+    }
 }
 
 #[test]

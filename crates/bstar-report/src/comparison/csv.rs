@@ -5,7 +5,8 @@ use bstar_core::statistics::Estimate;
 use csv::Writer;
 
 impl ComparisonReport {
-    /// `results.csv`: every metric after the last iteration, with its difference to the reference.
+    /// `results.csv`: every metric after the last iteration, with its difference to the reference; an
+    /// entry with several references has a row for each.
     pub fn results_csv(&self) -> String {
         let mut rows = vec![heads(&[
             "entry",
@@ -15,6 +16,7 @@ impl ComparisonReport {
             "high",
             "seeds",
             "values",
+            "reference",
             "difference",
             "difference_low",
             "difference_high",
@@ -23,16 +25,20 @@ impl ComparisonReport {
         ])];
         for entry in &self.entries {
             for (name, metric) in &entry.metrics {
-                let paired = metric.difference;
-                let difference = paired.map(|paired| paired.difference);
-                let mut row = vec![entry.name.clone(), name.clone()];
-                row.extend(interval(Some(metric.estimate)));
-                row.push(metric.estimate.seeds.to_string());
-                row.push(metric.estimate.values.to_string());
-                row.extend(interval(difference));
-                row.push(number(paired.and_then(|paired| paired.p_seeds)));
-                row.push(number(paired.and_then(|paired| paired.p_queries)));
-                rows.push(row);
+                let all = metric.differences.iter().map(Some);
+                let none = metric.differences.is_empty().then_some(None);
+                for against in all.chain(none) {
+                    let paired = against.map(|against| against.paired);
+                    let mut row = vec![entry.name.clone(), name.clone()];
+                    row.extend(interval(Some(metric.estimate)));
+                    row.push(metric.estimate.seeds.to_string());
+                    row.push(metric.estimate.values.to_string());
+                    row.push(against.map_or_else(String::new, |against| against.reference.clone()));
+                    row.extend(interval(paired.map(|paired| paired.difference)));
+                    row.push(number(paired.and_then(|paired| paired.p_seeds)));
+                    row.push(number(paired.and_then(|paired| paired.p_queries)));
+                    rows.push(row);
+                }
             }
         }
         text(rows)

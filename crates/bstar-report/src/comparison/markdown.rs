@@ -194,23 +194,25 @@ impl ComparisonReport {
         let columns = self.columns();
         let Some(first) = columns.first() else { return String::new() };
         let heads = columns.iter().map(|column| format!("Δ {}", column.head));
-        let mut heads: Vec<String> = std::iter::once("entry".to_owned()).chain(heads).collect();
-        let tests = ["p (seeds)".to_owned(), "p (queries)".to_owned()];
-        drop(heads.splice(2..2, tests.map(|test| format!("{test} of {}", first.head))));
-        let row = |entry: &EntryReport| {
-            let paired = |column: &Column| {
-                metrics(entry).get(&column.name).and_then(|metric| metric.difference)
-            };
-            let cells = columns.iter().map(|column| column.difference(paired(column).as_ref()));
-            let mut cells: Vec<String> = std::iter::once(entry.name.clone()).chain(cells).collect();
+        let own = self.has_own_references();
+        let names = if own { vec!["entry", "compared with"] } else { vec!["entry"] };
+        let tests = ["p (seeds)", "p (queries)"].map(|test| format!("{test} of {}", first.head));
+        let mut heads: Vec<String> =
+            names.iter().map(|name| (*name).to_owned()).chain(heads).collect();
+        let place = names.len() + 1;
+        drop(heads.splice(place..place, tests));
+        let row = |(entry, reference): (&EntryReport, &String)| {
+            let paired = |column: &Column| metrics(entry).get(&column.name)?.against(reference);
+            let names = [entry.name.clone(), reference.clone()].into_iter().take(names.len());
+            let cells = columns.iter().map(|column| column.difference(paired(column)));
+            let mut cells: Vec<String> = names.chain(cells).collect();
             let tested = paired(first);
-            let p = |p: Option<f64>| number(p, 4);
             let tests = [tested.and_then(|d| d.p_seeds), tested.and_then(|d| d.p_queries)];
-            drop(cells.splice(2..2, tests.map(p)));
+            drop(cells.splice(place..place, tests.map(|p| number(p, 4))));
             cells
         };
-        let others = self.entries.iter().filter(|entry| entry.name != self.reference);
-        let rows: Vec<_> = others.map(row).collect();
+        let pairs = self.entries.iter().flat_map(|e| e.references.iter().map(move |r| (e, r)));
+        let rows: Vec<_> = pairs.map(row).collect();
         if rows.is_empty() { String::new() } else { render(heads, rows) }
     }
 

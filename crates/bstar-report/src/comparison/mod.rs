@@ -2,10 +2,11 @@
 //! what each chose.
 //!
 //! Values per query come from the evaluation after the last iteration of each run, everything else
-//! from events. Only complete runs count; an entry is compared with the reference over the seeds that
+//! from events. Only complete runs count; an entry is compared with its references over the seeds that
 //! both have completed.
 
 mod csv;
+mod lines;
 mod markdown;
 mod plots;
 
@@ -26,7 +27,7 @@ pub struct ComparisonInput {
     pub title: String,
     /// The entries by name, with the keys that they vary and the name of their budget.
     pub entries: Vec<EntryInput>,
-    /// Index of the entry that the others are compared with.
+    /// Index of the entry that the others are compared with, unless they name another.
     pub reference: usize,
     /// Seeds asked for.
     pub seeds: Vec<u64>,
@@ -43,6 +44,8 @@ pub struct ComparisonInput {
 pub struct EntryInput {
     /// Its name.
     pub name: String,
+    /// Indices of the entries that it is compared with.
+    pub references: Vec<usize>,
     /// The name that it shares with its siblings.
     pub group: String,
     /// Its budget rule.
@@ -93,7 +96,7 @@ pub struct ComparisonReport {
     pub title: String,
     /// The task's name in metrics.
     pub task: String,
-    /// Name of the entry that the others are compared with.
+    /// Name of the entry that the others are compared with, unless they name another.
     pub reference: String,
     /// How intervals and tests are made.
     pub method: String,
@@ -125,6 +128,8 @@ pub struct EntryReport {
     pub group: String,
     /// Its budget rule.
     pub budget: String,
+    /// Names of the entries that it is compared with.
+    pub references: Vec<String>,
     /// Keys and values that tell it from its siblings.
     pub varied: Vec<(String, String)>,
     /// Seeds whose run is complete.
@@ -149,8 +154,26 @@ pub struct MetricReport {
     pub estimate: Estimate,
     /// The mean of each seed.
     pub by_seed: BTreeMap<u64, f64>,
-    /// The entry minus the reference; none for the reference and without a common seed.
-    pub difference: Option<PairedDifference>,
+    /// The entry minus each of its references with which it has a seed in common.
+    pub differences: Vec<Against>,
+}
+
+/// An entry minus one of its references.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Against {
+    /// Name of the reference.
+    pub reference: String,
+    /// The difference, with its tests.
+    #[serde(flatten)]
+    pub paired: PairedDifference,
+}
+
+impl MetricReport {
+    /// The entry minus the reference of this name.
+    pub fn against(&self, reference: &str) -> Option<&PairedDifference> {
+        let found = self.differences.iter().find(|against| against.reference == reference);
+        found.map(|against| &against.paired)
+    }
 }
 
 /// Means over runs of what was generated.
@@ -209,6 +232,12 @@ impl ComparisonReport {
             failures: input.failures.iter().map(failure).collect(),
         }
     }
+
+    /// Whether an entry is compared with another than the reference of the whole.
+    fn has_own_references(&self) -> bool {
+        let is_other = |name: &String| *name != self.reference;
+        self.entries.iter().any(|entry| entry.references.iter().any(is_other))
+    }
 }
 
 /// How intervals and tests are made, in words.
@@ -260,6 +289,7 @@ impl ComparisonInput {
             name: entry.name.clone(),
             group: entry.group.clone(),
             budget: entry.budget.clone(),
+            references: entry.references.iter().map(|i| self.entries[*i].name.clone()).collect(),
             varied: entry.varied.clone(),
             seeds: runs.iter().map(|run| run.seed).collect(),
             metrics: self.metrics(index, Which::Last),
@@ -285,20 +315,26 @@ impl ComparisonInput {
             };
             self.runs_of(entry).filter_map(sample).collect()
         };
-        let (own, reference) = (samples_of(entry), samples_of(self.reference));
+        let own = samples_of(entry);
         let samples: Vec<&Sample> = own.values().collect();
         let estimate = estimate(&samples, self.shared_queries)?;
-        let pairs: Vec<(&Sample, &Sample)> =
-            own.iter().filter_map(|(seed, sample)| Some((sample, reference.get(seed)?))).collect();
         let key = RngKey::from_seed(0).child("comparison").child(&self.entries[entry].name);
-        let difference = (entry != self.reference)
-            .then(|| paired(&pairs, self.shared_queries, key.child(name)))
-            .flatten();
+        let against = |&reference: &usize| -> Option<Against> {
+            let (other, named) = (samples_of(reference), &self.entries[reference].name);
+            let pairs: Vec<(&Sample, &Sample)> =
+                own.iter().filter_map(|(seed, sample)| Some((sample, other.get(seed)?))).collect();
+            let key = key.child(name);
+            let key = if reference == self.reference { key } else { key.child(named) };
+            let paired = paired(&pairs, self.shared_queries, key)?;
+            Some(Against { reference: named.clone(), paired })
+        };
+        let differences = self.entries[entry].references.iter().filter_map(against).collect();
         let mean = |(seed, sample): (&u64, &Sample)| {
             let sum: f64 = sample.values().sum();
             (!sample.is_empty()).then(|| (*seed, sum / sample.len() as f64))
         };
-        Some(MetricReport { estimate, by_seed: own.iter().filter_map(mean).collect(), difference })
+        let by_seed = own.iter().filter_map(mean).collect();
+        Some(MetricReport { estimate, by_seed, differences })
     }
 }
 

@@ -1,16 +1,18 @@
-//! The figures of a comparison: what is measured against iterations, and differences to the reference.
+//! The figures of a comparison: what is measured against iterations ([`super::lines`]), and differences
+//! to the reference.
 //!
 //! One description of a figure is drawn twice, as SVG and as PNG. The PNG carries a font of its own
 //! (DejaVu Sans), so that it looks alike on every machine.
 
-use super::{ComparisonReport, EntryReport};
+use super::lines::{Line, without_outliers};
+use super::{Against, ComparisonReport, EntryReport};
 use bstar_core::statistics::Estimate;
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::{
-    BLACK, BitMapBackend, Cartesian2d, ChartBuilder, ChartContext, Circle, Color as _, Cross,
-    DrawingArea, DrawingAreaErrorKind, DrawingBackend, IntoDrawingArea as _, IntoFont as _,
-    LineSeries, PathElement, Polygon, RGBColor, SVGBackend, Text, TriangleMarker, WHITE,
+    BLACK, BitMapBackend, Cartesian2d, ChartBuilder, ChartContext, Circle, Color as _, DrawingArea,
+    DrawingAreaErrorKind, DrawingBackend, IntoDrawingArea as _, IntoFont as _, LineSeries,
+    RGBColor, SVGBackend, Text, WHITE,
 };
 use plotters::style::{FontStyle, register_font};
 use std::ops::Range;
@@ -18,15 +20,18 @@ use thiserror::Error;
 
 /// Size in pixels at scale 1.
 const SIZE: (u32, u32) = (960, 540);
-/// Width of a figure without its legend.
-const PLOT_WIDTH: i32 = 660;
+/// Of a figure of intervals: names on the left, then the intervals; numbers take the rest.
+const NAMES_WIDTH: i32 = 300;
+const INTERVALS_WIDTH: i32 = 550;
+/// Intervals up to which long names have several lines.
+const MOST_WRAPPED: f64 = 14.0;
 /// A PNG has so many pixels for one of the SVG.
 const PNG_SCALE: i32 = 2;
-/// Letters of a line of the legend.
-const LEGEND_LETTERS: usize = 34;
+/// Letters of a line of a label.
+const LABEL_LETTERS: usize = 38;
 
 /// Colours that people with any colour vision can tell apart (Okabe and Ito).
-const COLORS: [RGBColor; 8] = [
+pub(super) const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -37,7 +42,7 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(150, 120, 60),
 ];
 /// Siblings of a large grid are drawn alike.
-const MUTED: RGBColor = RGBColor(170, 170, 170);
+pub(super) const MUTED: RGBColor = RGBColor(170, 170, 170);
 /// Entries that may differ in nothing but varied keys before they are drawn alike.
 const MOST_SIBLINGS: usize = 6;
 
@@ -60,15 +65,6 @@ pub struct Plot {
     pub png: Vec<u8>,
 }
 
-/// One entry in a figure of lines.
-#[derive(Clone, Debug)]
-struct Line {
-    name: String,
-    /// Place on the horizontal axis, with mean and interval.
-    points: Vec<(u32, Estimate)>,
-    muted: bool,
-}
-
 #[derive(Clone, Debug)]
 enum Content {
     /// Against iterations.
@@ -77,11 +73,17 @@ enum Content {
     Intervals(Vec<(String, Estimate)>),
 }
 
+/// A chart of numbers on a backend.
+pub(super) type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// A figure before it is drawn.
 #[derive(Clone, Debug)]
-struct Figure {
+pub(super) struct Figure {
     name: String,
-    title: String,
-    unit: String,
+    /// Above it.
+    pub(super) title: String,
+    /// Of the values.
+    pub(super) unit: String,
     /// What values are multiplied with for display.
     factor: f64,
     content: Content,
@@ -163,15 +165,28 @@ impl ComparisonReport {
 
     fn differences_figure(&self) -> Option<Figure> {
         let column = self.columns().into_iter().next()?;
-        let interval = |entry: &EntryReport| {
-            let difference = entry.metrics.get(&column.name)?.difference?;
-            Some((entry.name.clone(), difference.difference))
+        let own = self.has_own_references();
+        let of_entry = |entry: &EntryReport| -> Vec<(String, Estimate)> {
+            let Some(metric) = entry.metrics.get(&column.name) else { return Vec::new() };
+            let interval = |against: &Against| {
+                let name = if own {
+                    format!("{} − {}", entry.name, against.reference)
+                } else {
+                    entry.name.clone()
+                };
+                (name, against.paired.difference)
+            };
+            metric.differences.iter().map(interval).collect()
         };
-        let intervals: Vec<_> = self.entries.iter().filter_map(interval).collect();
+        let intervals: Vec<_> = self.entries.iter().flat_map(of_entry).collect();
         let head = column.head.trim_end_matches(" %").to_owned();
         (!intervals.is_empty()).then(|| Figure {
             name: "differences".into(),
-            title: format!("{head}: difference to {}", self.reference),
+            title: if own {
+                format!("{head}: differences of pairs")
+            } else {
+                format!("{head}: difference to {}", self.reference)
+            },
             unit: "points".into(),
             factor: 100.0,
             content: Content::Intervals(intervals),
@@ -224,89 +239,23 @@ impl Figure {
         }
     }
 
-    fn draw_lines<B: DrawingBackend>(
-        &self,
-        root: &DrawingArea<B, Shift>,
-        scale: i32,
-        lines: &[Line],
-    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let (area, legend) = root.split_horizontally(PLOT_WIDTH * scale);
-        let scaled = |estimate: &Estimate| self.scaled(estimate);
-        let points = || lines.iter().flat_map(|line| &line.points);
-        let last = points().map(|(iteration, _)| *iteration).max().unwrap_or(0).max(1);
-        let heights = range(points().flat_map(|(_, estimate)| scaled(estimate)));
-        let mut chart = ChartBuilder::on(&area)
-            .caption(&self.title, ("sans-serif", 17 * scale).into_font())
-            .margin(10 * scale)
-            .x_label_area_size(38 * scale)
-            .y_label_area_size(58 * scale)
-            .build_cartesian_2d(-0.1..f64::from(last) + 0.1, heights)?;
-        chart
-            .configure_mesh()
-            .x_desc("iteration")
-            .y_desc(self.unit.as_str())
-            .x_labels(last as usize + 1)
-            .x_label_formatter(&|x| whole(*x))
-            .light_line_style(WHITE)
-            .bold_line_style(BLACK.mix(0.1))
-            .label_style(("sans-serif", 13 * scale).into_font())
-            .axis_desc_style(("sans-serif", 14 * scale).into_font())
-            .draw()?;
-        let coloured = lines.iter().filter(|line| line.muted).count();
-        for (place, line) in lines.iter().enumerate() {
-            let style = place.checked_sub(coloured);
-            self.draw_line(&mut chart, line, style, scale)?;
-        }
-        draw_legend(&legend, lines, scale)
-    }
-
-    fn draw_line<B: DrawingBackend>(
-        &self,
-        chart: &mut ChartContext<'_, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
-        line: &Line,
-        style: Option<usize>,
-        scale: i32,
-    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let color = style.map_or(MUTED, |style| COLORS[style % COLORS.len()]);
-        let values: Vec<(f64, [f64; 3])> =
-            line.points.iter().map(|(x, e)| (f64::from(*x), self.scaled(e))).collect();
-        if style.is_some() && values.len() > 1 {
-            let lower = values.iter().map(|(x, [_, low, _])| (*x, *low));
-            let upper = values.iter().rev().map(|(x, [_, _, high])| (*x, *high));
-            let band: Vec<(f64, f64)> = lower.chain(upper).collect();
-            chart.draw_series(std::iter::once(Polygon::new(band, color.mix(0.1).filled())))?;
-        }
-        let means: Vec<(f64, f64)> = values.iter().map(|(x, [mean, ..])| (*x, *mean)).collect();
-        let width = if style.is_some() { 2 * scale } else { scale };
-        chart.draw_series(LineSeries::new(
-            means.clone(),
-            color.stroke_width(width.unsigned_abs()),
-        ))?;
-        let Some(style) = style else { return Ok(()) };
-        let (size, fill) = (4 * scale, color.filled());
-        match style / COLORS.len() {
-            0 => chart.draw_series(means.iter().map(|at| Circle::new(*at, size, fill)))?,
-            1 => chart.draw_series(means.iter().map(|at| TriangleMarker::new(*at, size, fill)))?,
-            _ => chart.draw_series(means.iter().map(|at| Cross::new(*at, size, color)))?,
-        };
-        Ok(())
-    }
-
     fn draw_intervals<B: DrawingBackend>(
         &self,
         root: &DrawingArea<B, Shift>,
         scale: i32,
         intervals: &[(String, Estimate)],
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let (labels, area) = root.split_horizontally(300 * scale);
-        let values = intervals.iter().flat_map(|(_, estimate)| self.scaled(estimate));
-        let widths = range(values.chain([0.0]));
+        let (labels, rest) = root.split_horizontally(NAMES_WIDTH * scale);
+        let (area, _) = rest.split_horizontally(INTERVALS_WIDTH * scale);
+        let values = intervals.iter().map(|(_, e)| self.scaled(e).to_vec());
+        let widths =
+            range(without_outliers(&values.collect::<Vec<_>>()).concat().into_iter().chain([0.0]));
         let count = intervals.len() as f64;
         let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, ("sans-serif", 16 * scale).into_font())
             .margin(10 * scale)
             .x_label_area_size(38 * scale)
-            .build_cartesian_2d(widths, -0.5..count - 0.5)?;
+            .build_cartesian_2d(widths.clone(), -0.5..count - 0.5)?;
         chart
             .configure_mesh()
             .disable_y_mesh()
@@ -318,60 +267,77 @@ impl Figure {
             .draw()?;
         let zero = [(0.0, -0.5), (0.0, count - 0.5)];
         chart.draw_series(LineSeries::new(zero, BLACK.stroke_width(scale.unsigned_abs())))?;
-        let font = ("sans-serif", 13 * scale).into_font();
         for (place, (name, estimate)) in intervals.iter().enumerate() {
-            let height = count - 1.0 - place as f64;
-            let [mean, low, high] = self.scaled(estimate);
-            let style = COLORS[0].stroke_width(2 * scale.unsigned_abs());
-            chart.draw_series(LineSeries::new([(low, height), (high, height)], style))?;
-            let dot = Circle::new((mean, height), 5 * scale, COLORS[0].filled());
-            chart.draw_series(std::iter::once(dot))?;
-            let (_, at) = chart.backend_coord(&(mean, height));
-            let shown: String = name.chars().take(LEGEND_LETTERS + 6).collect();
-            let at = (10 * scale, at - 7 * scale);
-            labels.draw(&Text::new(shown, at, font.clone()))?;
+            let row = (count - 1.0 - place as f64, &widths);
+            draw_interval(&mut chart, row, self.scaled(estimate), scale)?;
+            let (_, at) = chart.backend_coord(&(0.0, row.0));
+            let font = ("sans-serif", 13 * scale).into_font();
+            let parts = if count > MOST_WRAPPED { vec![cut(name)] } else { wrapped(name) };
+            let above = 7 * i32::try_from(parts.len()).unwrap_or(1);
+            for (line, part) in (0_i32..).zip(parts) {
+                let at = (10 * scale, at + (14 * line - above) * scale);
+                labels.draw(&Text::new(part, at, font.clone()))?;
+            }
+            let number = self.with_interval(self.scaled(estimate), &widths);
+            let at = ((NAMES_WIDTH + INTERVALS_WIDTH + 6) * scale, at - 7 * scale);
+            root.draw(&Text::new(number, at, font.clone()))?;
         }
         Ok(())
     }
 
+    /// A value as it is told beside a line.
+    pub(super) fn shown(&self, value: f64) -> String {
+        if self.factor > 1.0 { format!("{value:.1}") } else { format!("{value:.2}") }
+    }
+
+    /// A value with its interval, and where it lies if that is not within `widths`.
+    fn with_interval(&self, [mean, _, high]: [f64; 3], widths: &Range<f64>) -> String {
+        let sign = if mean > 0.0 { "+" } else { "" };
+        let outside = match mean {
+            mean if mean < widths.start => "← ",
+            mean if mean > widths.end => "→ ",
+            _ => "",
+        };
+        format!("{outside}{sign}{} ± {}", self.shown(mean), self.shown(high - mean))
+    }
+
     /// Mean, low and high as they are shown.
-    fn scaled(&self, estimate: &Estimate) -> [f64; 3] {
+    pub(super) fn scaled(&self, estimate: &Estimate) -> [f64; 3] {
         let Estimate { mean, low, high, .. } = *estimate;
         [mean, low.unwrap_or(mean), high.unwrap_or(mean)].map(|value| self.factor * value)
     }
 }
 
-/// Names with their colours, long ones on two lines.
-fn draw_legend<B: DrawingBackend>(
-    legend: &DrawingArea<B, Shift>,
-    lines: &[Line],
+/// An interval with its mean, cut where it leaves the figure.
+fn draw_interval<B: DrawingBackend>(
+    chart: &mut Chart<'_, B>,
+    (height, widths): (f64, &Range<f64>),
+    [mean, low, high]: [f64; 3],
     scale: i32,
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-    let font = ("sans-serif", 13 * scale).into_font();
-    let at = |pixels: i32| pixels * scale;
-    let mut y = 46;
-    let muted = lines.iter().filter(|line| line.muted).count();
-    let alike = (muted > 0).then(|| (MUTED, format!("{muted} others")));
-    let named = lines.iter().filter(|line| !line.muted).enumerate();
-    let named = named.map(|(place, line)| (COLORS[place % COLORS.len()], line.name.clone()));
-    for (color, name) in named.chain(alike) {
-        let style = color.stroke_width(3 * scale.unsigned_abs());
-        legend.draw(&PathElement::new([(at(4), at(y)), (at(26), at(y))], style))?;
-        for part in wrapped(&name) {
-            legend.draw(&Text::new(part, (at(34), at(y - 8)), font.clone()))?;
-            y += 17;
-        }
-        y += 5;
+    let [low, high] = [low, high].map(|end| end.clamp(widths.start, widths.end));
+    if low < high {
+        let style = COLORS[0].stroke_width(2 * scale.unsigned_abs());
+        chart.draw_series(LineSeries::new([(low, height), (high, height)], style))?;
+    }
+    if widths.contains(&mean) {
+        let dot = Circle::new((mean, height), 5 * scale, COLORS[0].filled());
+        chart.draw_series(std::iter::once(dot))?;
     }
     Ok(())
 }
 
+/// The beginning of a name, as much as one line holds.
+fn cut(name: &str) -> String {
+    name.chars().take(LABEL_LETTERS + 4).collect()
+}
+
 /// A name in lines of a legible length.
-fn wrapped(name: &str) -> Vec<String> {
+pub(super) fn wrapped(name: &str) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in name.split(' ') {
         let line = lines.last_mut().expect("one at least");
-        if !line.is_empty() && line.chars().count() + word.chars().count() >= LEGEND_LETTERS {
+        if !line.is_empty() && line.chars().count() + word.chars().count() >= LABEL_LETTERS {
             lines.push(word.to_owned());
         } else {
             *line += if line.is_empty() { "" } else { " " };
@@ -382,12 +348,12 @@ fn wrapped(name: &str) -> Vec<String> {
 }
 
 /// A whole number; nothing for places between two.
-fn whole(x: f64) -> String {
+pub(super) fn whole(x: f64) -> String {
     if (x - x.round()).abs() < 0.01 { format!("{x:.0}") } else { String::new() }
 }
 
 /// A range that holds all values, with some air.
-fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
+pub(super) fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) =
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
     if low > high {

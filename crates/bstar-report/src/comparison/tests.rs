@@ -50,6 +50,7 @@ fn run(entry: usize, seed: u64, right: &[f64]) -> RunInput {
 fn input() -> ComparisonInput {
     let entry = |name: &str| EntryInput {
         name: name.into(),
+        references: if name == "fixed" { vec![] } else { vec![0] },
         group: name.into(),
         budget: "equal-generations".into(),
         varied: Vec::new(),
@@ -76,8 +77,8 @@ fn an_entry_is_compared_over_the_seeds_that_both_have() {
     let report = ComparisonReport::of(&input());
     let [fixed, adaptive, nothing] = &report.entries[..] else { panic!("three entries") };
     assert_eq!(fixed.metrics[ACCURACY].estimate.mean, 0.25);
-    assert_eq!(fixed.metrics[ACCURACY].difference, None);
-    let difference = adaptive.metrics[ACCURACY].difference.expect("two common seeds");
+    assert!(fixed.metrics[ACCURACY].differences.is_empty());
+    let difference = adaptive.metrics[ACCURACY].against("fixed").expect("two common seeds");
     assert_eq!((difference.difference.mean, difference.difference.seeds), (0.25, 2));
     assert_eq!(difference.p_seeds, Some(0.5));
     assert!(nothing.metrics.is_empty() && nothing.seeds.is_empty());
@@ -99,6 +100,34 @@ fn the_tables_show_results_differences_spending_and_choices() {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
     assert!(!text.contains("| fixed    | t "), "only entries that choose have choices");
+}
+
+#[test]
+fn an_entry_may_be_compared_with_any_others() {
+    let mut input = input();
+    input.runs.push(run(2, 1, &[0.0, 0.0, 0.0, 0.0]));
+    input.entries[1].references = vec![0, 2];
+    let report = ComparisonReport::of(&input);
+    let metric = &report.entries[1].metrics[ACCURACY];
+    let mean = |reference: &str| metric.against(reference).map(|found| found.difference.mean);
+    assert_eq!((mean("fixed"), mean("nothing"), mean("adaptive")), (Some(0.25), Some(0.5), None));
+    // The test against the reference of all is the same as when it is the only one.
+    let alone = ComparisonReport::of(&self::input());
+    assert_eq!(metric.differences[..1], alone.entries[1].metrics[ACCURACY].differences[..]);
+    let text = report.markdown();
+    for line in [
+        "| entry    | compared with | Δ greedy % ",
+        "| adaptive | fixed         | +25.0 ± 0.0 ",
+        "| adaptive | nothing       | +50.0 ",
+        "| nothing  | fixed         | -25.0 ",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+    let rows = report.results_csv();
+    assert!(rows.contains(",2,8,fixed,0.25,") && rows.contains(",2,8,nothing,0.5,"), "{rows}");
+    let figure =
+        report.plots().expect("figures").into_iter().find(|plot| plot.name == "differences");
+    assert!(figure.expect("differences").svg.contains("adaptive − nothing"));
 }
 
 #[test]

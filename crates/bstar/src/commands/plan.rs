@@ -4,17 +4,19 @@ use crate::cli::PlanArgs;
 use crate::commands::run::use_threads;
 use crate::config::layers;
 use crate::output::{self, Notes};
-use crate::plan::{Part, Plan, against, compared, facts, table};
+use crate::plan::{Plan, against, compared, facts, table};
+use bstar_core::plan::Part;
 use bstar_core::{Fault, FaultClass};
 use bstar_report::Actual;
 use bstar_store::RunView;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// A plan and what a run spent.
+/// A plan and what was spent.
 #[derive(Debug, Serialize)]
-struct Comparison {
-    plan: Plan,
+struct Comparison<P> {
+    plan: P,
     spent: Actual,
     lines: Vec<against::Line>,
 }
@@ -41,7 +43,7 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
             output::print(&table::render(&plan))
         };
     };
-    let spent = Actual::of(&run)?;
+    let spent = Actual::of(&run, Part::Whole)?;
     if !spent.finished {
         notes.tell("note: the run is not finished; the plan is of all of it");
     }
@@ -49,22 +51,38 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     if args.json {
         return output::print_json(&Comparison { plan, spent, lines });
     }
-    let shown = against::shown(&spent, config.supervised.stop_at_accuracy > 0.0);
+    let shown = against::shown(&spent, (config.supervised.stop_at_accuracy > 0.0).then_some(1));
     output::print(&format!("{}{shown}", against::render(&lines)))
 }
 
 fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
-    if args.against.is_some() {
-        let message = "`--against` takes the plan of a run, and the file is a comparison";
-        return Err(Fault::new(FaultClass::Usage, message)
-            .hint("plan an entry by its own config to set it beside one of the runs"));
+    let (config, settings) = (&args.config, &args.settings);
+    let spent = args.against.as_deref().map(|dir| compared::spent(config, settings, dir, notes));
+    let spent = spent.transpose()?;
+    let plan: compared::ComparisonPlan = match &args.planned {
+        Some(path) => read(path)?,
+        None => compared::plan(config, settings, notes)?,
+    };
+    let Some(compared::Spent { all: spent, open, starts }) = spent else {
+        return if args.json {
+            output::print_json(&plan)
+        } else {
+            output::print(&compared::render(&plan))
+        };
+    };
+    if open > 0 {
+        notes.tell(&format!("note: {open} runs are not finished; the plan is of all of them"));
     }
-    let plan = compared::plan(&args.config, &args.settings, notes)?;
-    if args.json { output::print_json(&plan) } else { output::print(&compared::render(&plan)) }
+    let lines = against::lines(&plan.total, &spent);
+    if args.json {
+        return output::print_json(&Comparison { plan, spent, lines });
+    }
+    let shown = against::shown(&spent, starts);
+    output::print(&format!("{}{shown}", against::render(&lines)))
 }
 
 /// A plan that `--json` printed.
-fn read(path: &Path) -> Result<Plan, Fault> {
+fn read<P: DeserializeOwned>(path: &Path) -> Result<P, Fault> {
     let text = std::fs::read(path).map_err(|error| {
         Fault::new(FaultClass::Usage, format!("cannot read {}", path.display())).because(error)
     })?;

@@ -20,7 +20,9 @@ use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_model::tokenizer::Tokenizer;
 use bstar_report::{RunReport, diagnose, foot};
-use bstar_store::{Opened, RunError, RunIdentity, RunStore, RunView};
+use bstar_store::{
+    ConfigChange, Opened, RunError, RunIdentity, RunStore, RunView, config_diff_from,
+};
 use bstar_tasks::{Host, LoadedTask, PromptStyle};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -77,12 +79,41 @@ pub(crate) enum Part {
     Whole,
 }
 
+/// What makes a run the run it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// The keys that it depends on.
+    pub(crate) keys: Value,
+    /// What these are where nobody sets them.
+    pub(crate) defaults: Value,
+    /// Keys that do not change what it is.
+    pub(crate) unimportant: Vec<&'static str>,
+}
+
+impl Identity {
+    /// Of a run of a whole config.
+    pub(crate) fn of(config: &Config) -> Self {
+        let value = |config: &Config| serde_json::to_value(config).expect("configs are JSON");
+        Self {
+            keys: value(config),
+            defaults: value(&layers::defaults(config.preset)),
+            unimportant: UNIMPORTANT_KEYS.to_vec(),
+        }
+    }
+
+    /// The keys in which a run with this stored identity is another one.
+    pub(crate) fn changes(&self, stored: &Value, also_unimportant: &[&str]) -> Vec<ConfigChange> {
+        let unimportant = [self.unimportant.as_slice(), also_unimportant].concat();
+        config_diff_from(stored, &self.keys, &unimportant, &self.defaults)
+    }
+}
+
 /// Where a run is made, and from what.
 pub(crate) struct RunRequest<'a> {
     /// The folder of the run.
     pub(crate) dir: &'a Path,
     /// What makes the run the run it is, if not its whole config.
-    pub(crate) identity: Option<Value>,
+    pub(crate) identity: Option<Identity>,
     /// Pieces of iteration 0 that other runs made.
     pub(crate) start: &'a [(PathBuf, Piece)],
     /// How much of it.
@@ -267,7 +298,7 @@ fn as_configured(
 }
 
 /// The reward model of a folder, where the config names one.
-fn given_reward_model(
+pub(crate) fn given_reward_model(
     loaded: &Loaded,
     policy: &EmbeddedPolicy,
 ) -> Result<Option<EmbeddedRewardModel>, Fault> {
@@ -286,8 +317,8 @@ fn open_store(
     task: &LoadedTask,
     notes: Notes,
 ) -> Result<RunStore, Fault> {
-    let whole = || serde_json::to_value(&loaded.config).expect("configs are JSON");
-    let mut resolved = request.identity.clone().unwrap_or_else(whole);
+    let identity = request.identity.clone().unwrap_or_else(|| Identity::of(&loaded.config));
+    let Identity { keys: mut resolved, defaults, unimportant } = identity;
     resolved[DATA_FINGERPRINT] = task.fingerprint().into();
     if let Some(commit) = model.and_then(|model| model.commit.as_deref()) {
         resolved[MODEL_COMMIT] = commit.into();
@@ -295,9 +326,10 @@ fn open_store(
     let identity = RunIdentity {
         config_toml: loaded.written.clone(),
         resolved,
+        defaults,
         bstar_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let opened = RunStore::open_or_create(request.dir, &identity, &UNIMPORTANT_KEYS);
+    let opened = RunStore::open_or_create(request.dir, &identity, &unimportant);
     let (store, opened) = opened.map_err(changed_data)?;
     if opened == Opened::Continued && !store.is_finished() {
         notes.tell(&format!("continuing the run in {}", request.dir.display()));

@@ -28,7 +28,7 @@ const KEYS: [&str; 10] = [
 ];
 
 /// Keys of an entry that are not keys of a run.
-const ENTRY_KEYS: [&str; 3] = ["name", "budget", "vary"];
+const ENTRY_KEYS: [&str; 4] = ["name", "budget", "reference", "vary"];
 
 /// Whether entries generate as much as the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub(crate) struct Entry {
     pub(crate) group: String,
     /// Its budget.
     pub(crate) budget: BudgetRule,
+    /// Names of the entries that it is compared with; none for the table's reference.
+    named_references: Vec<String>,
     /// Values of the keys that its `vary` gave, by key.
     pub(crate) varied: Vec<(String, String)>,
     /// `key=value` over the base: those of all entries, then its own.
@@ -79,10 +81,10 @@ pub(crate) struct Comparison {
     pub(crate) title: String,
     /// Seeds, each a run of every entry.
     pub(crate) seeds: Vec<u64>,
-    /// Index of the entry that the others are compared with.
+    /// Index of the entry that the others are compared with, and that sets the budget.
     pub(crate) reference: usize,
     /// Runs side by side; 0 is one per core.
-    pub(crate) workers: usize,
+    workers: usize,
     /// Threads of each run.
     pub(crate) threads: usize,
     /// Validation queries that choose a checkpoint; 0 chooses none.
@@ -151,6 +153,7 @@ impl Comparison {
         };
         comparison.check_seeds(&reader)?;
         comparison.reference = comparison.find_reference(head.reference.as_deref(), &reader)?;
+        comparison.check_references(&table, &reader)?;
         comparison.check_entries()?;
         Ok(comparison)
     }
@@ -171,6 +174,29 @@ impl Comparison {
         layers::load_set_by(self.base.as_deref(), &settings, &origin)
     }
 
+    /// Runs side by side: so many as `over` says, else as the file does.
+    pub(crate) fn workers(&self, over: Option<usize>) -> usize {
+        match over.unwrap_or(self.workers) {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
+    /// Indices of the entries that an entry is compared with; itself is none of them.
+    pub(crate) fn references(&self, entry: usize) -> Vec<usize> {
+        let named = &self.entries[entry].named_references;
+        let all: Vec<usize> = if named.is_empty() {
+            vec![self.reference]
+        } else {
+            named.iter().filter_map(|name| self.position(name)).collect()
+        };
+        all.into_iter().filter(|reference| *reference != entry).collect()
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.name == name)
+    }
+
     /// Every entry with every seed, seed by seed.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, u64)> {
         let entries = self.entries.len();
@@ -188,14 +214,7 @@ impl Comparison {
 
     fn find_reference(&self, name: Option<&str>, reader: &Reader<'_>) -> Result<usize, Fault> {
         if let Some(name) = name {
-            let found = self.entries.iter().position(|entry| entry.name == name);
-            return found.ok_or_else(|| {
-                let names: Vec<&str> = self.entries.iter().map(|e| e.name.as_str()).collect();
-                let why = format!("there is no entry `{name}` to refer to");
-                reader
-                    .fault(&why, &["reference"])
-                    .hint(format!("the entries are {}", names.join("; ")))
-            });
+            return self.position(name).ok_or_else(|| self.no_reference(name, reader, &[]));
         }
         let seed = self.seeds[0];
         for (index, entry) in self.entries.iter().enumerate() {
@@ -204,6 +223,29 @@ impl Comparison {
             }
         }
         Ok(0)
+    }
+
+    fn no_reference(&self, name: &str, reader: &Reader<'_>, inside: &[String]) -> Fault {
+        let names: Vec<&str> = self.entries.iter().map(|e| e.name.as_str()).collect();
+        let source = reader.source(inside);
+        let place = source.place(source.line_of_path(&["reference"]));
+        let why = format!("{place}: there is no entry `{name}` to refer to");
+        Fault::new(FaultClass::Usage, why).hint(format!("the entries are {}", names.join("; ")))
+    }
+
+    /// Refuses references of entries that are no entries.
+    fn check_references(&self, table: &Table, reader: &Reader<'_>) -> Result<(), Fault> {
+        let list = table.get("entry").and_then(Value::as_array).into_iter().flatten();
+        for (index, entry) in list.enumerate() {
+            let Some(value) = entry.get("reference") else { continue };
+            let inside = ["entry".to_owned(), index.to_string()];
+            for name in names_in(value).unwrap_or_default() {
+                if self.position(&name).is_none() {
+                    return Err(self.no_reference(&name, reader, &inside));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A fault with the name of the entry that it is about.
@@ -261,7 +303,8 @@ impl Comparison {
 
 const HEAD_HINT: &str = "a comparison has `seeds`, [[entry]] tables with `name` and run keys, and may have \
      `title`, `base`, `reference`, `budget` (equal-generations | equal-without-labels | \
-     as-configured), `workers`, `threads` and [common]";
+     as-configured), `workers`, `threads` and [common]; an entry may have a `budget` and a \
+     `reference` of its own";
 
 /// What all entries must be alike in.
 fn evaluation_of(config: &super::Config) -> serde_json::Value {
@@ -373,6 +416,13 @@ impl Reader<'_> {
                 wrong("budget", &format!("`budget`: {}", error.to_string().trim())).hint(HEAD_HINT)
             })?,
         };
+        let named_references = match table.get("reference") {
+            None => Vec::new(),
+            Some(value) => names_in(value).ok_or_else(|| {
+                wrong("reference", "`reference` is the name of an entry, or a list of names")
+                    .hint("reference = [\"Online RFT\", \"Iterative RFT\"]")
+            })?,
+        };
         let mut keys = table.clone();
         for key in ENTRY_KEYS {
             keys.remove(key);
@@ -386,7 +436,17 @@ impl Reader<'_> {
             let group = name.to_owned();
             let name = format!("{name}{}", shown.collect::<String>());
             let (folder, common) = (folder_name(&name), common.to_vec());
-            entries.push(Entry { name, folder, group, budget, varied, common, own });
+            let named_references = named_references.clone();
+            entries.push(Entry {
+                name,
+                folder,
+                group,
+                budget,
+                named_references,
+                varied,
+                common,
+                own,
+            });
         }
         Ok(entries)
     }
@@ -426,6 +486,15 @@ impl Reader<'_> {
         }
         Ok(all)
     }
+}
+
+/// A name, or a list of names that is not empty.
+fn names_in(value: &Value) -> Option<Vec<String>> {
+    let names = match value {
+        Value::Array(values) => values.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
+        value => value.as_str().map(|name| vec![name.to_owned()]),
+    };
+    names.filter(|names: &Vec<String>| !names.is_empty())
 }
 
 /// The leaves of a table with their keys.

@@ -7,6 +7,8 @@
 use super::{Config, DEFAULTS, schema};
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::{Fault, FaultClass};
+use bstar_tasks::programs::ProgramsConfig;
+use bstar_tasks::{ArithmeticConfig, FilesConfig};
 use serde::Deserialize as _;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -101,6 +103,17 @@ fn load_text(
     let written =
         settings.iter().fold(text.to_owned(), |text, set| text + "\n# --set " + set + "\n");
     Ok(Loaded { config, base_dir, written })
+}
+
+/// The defaults under a preset, with those of every table that a task may have: what a key was for a
+/// build that did not know it yet.
+pub(crate) fn defaults(preset: Preset) -> Config {
+    let preset = format!("preset={}", preset.name());
+    let mut config = load(None, &[preset]).expect("the embedded defaults are whole").config;
+    config.task.arithmetic = Some(ArithmeticConfig::default());
+    config.task.files = Some(FilesConfig::default());
+    config.task.programs = Some(ProgramsConfig::default());
+    config
 }
 
 /// Makes the path under a key absolute, if the key is set; an empty text stays empty.

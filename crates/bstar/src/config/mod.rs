@@ -426,6 +426,13 @@ impl RunConfig {
     }
 }
 
+impl PlanConfig {
+    /// Whether the model is not on this machine.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.parameters > 0.0 || self.shape.is_some()
+    }
+}
+
 /// Which checkpoints and reward models of earlier iterations stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -1,4 +1,5 @@
-//! Planned against actual: the same lines of a plan and of what a run has spent.
+//! Planned against actual: the same lines of a plan and of what a run has spent, or all runs of a
+//! comparison together.
 
 use super::table::{bytes, duration, quantity};
 use super::{Plan, TIMED};
@@ -55,8 +56,9 @@ pub(crate) fn lines(plan: &Plan, spent: &Actual) -> Vec<Line> {
     let mut lines = Vec::new();
     let all = Purpose::ALL.as_slice();
     // What validations generate is not on record.
-    let recorded: Vec<Purpose> =
-        all.iter().copied().filter(|purpose| *purpose != Purpose::Validation).collect();
+    let is_recorded =
+        |purpose: &Purpose| !matches!(purpose, Purpose::Validation | Purpose::Stretches);
+    let recorded: Vec<Purpose> = all.iter().copied().filter(is_recorded).collect();
     let mut add = |what: String, purposes: &[Purpose], recorded: &[Purpose]| {
         let mut push =
             |unit, of: &dyn Fn(&super::PurposePlan) -> Span, on: fn(&ActualFor) -> f64| {
@@ -75,7 +77,12 @@ pub(crate) fn lines(plan: &Plan, spent: &Actual) -> Vec<Line> {
         push(Unit::Seconds, &|row| row.seconds, |on| on.seconds);
     };
     for purposes in TIMED {
-        let names: Vec<&str> = purposes.iter().map(|purpose| purpose.name()).collect();
+        let is_there = |purpose: &&Purpose| {
+            let planned = plan.purposes.iter().any(|row| row.purpose == **purpose);
+            planned || spent.on.contains_key(*purpose)
+        };
+        let names: Vec<&str> =
+            purposes.iter().filter(is_there).map(|purpose| purpose.name()).collect();
         let known: Vec<Purpose> =
             purposes.iter().copied().filter(|purpose| recorded.contains(purpose)).collect();
         add(names.join(", "), purposes, &known);
@@ -124,14 +131,15 @@ pub(crate) fn render(lines: &[Line]) -> String {
     table.render()
 }
 
-/// What the next plan of such a run can be given, as flags; `stops` says whether supervised fine-tuning
-/// has an accuracy goal.
-pub(crate) fn shown(spent: &Actual, stops: bool) -> String {
+/// What the next plan of such a run can be given, as flags. With an accuracy goal, P_0 was made
+/// `starts` times; without one its steps are no question.
+pub(crate) fn shown(spent: &Actual, starts: Option<usize>) -> String {
     let of = |purpose| spent.on.get(&purpose).copied().unwrap_or_default();
     let (start, draw) = (of(Purpose::Supervised), of(Purpose::Draw));
     let mut flags = String::new();
-    if stops && start.steps > 0.0 {
-        write!(flags, " --set plan.supervised_steps={}", start.steps).expect("text");
+    if let Some(starts) = starts.filter(|starts| *starts > 0 && start.steps > 0.0) {
+        let steps = start.steps / starts as f64;
+        write!(flags, " --set plan.supervised_steps={steps:.0}").expect("text");
     }
     if draw.responses > 0.0 {
         let tokens = draw.generated / draw.responses;

@@ -1,28 +1,30 @@
-//! The plan of a comparison: the sum of its runs, what they share counted once.
+//! The plan of a comparison: the sum of its runs, what they share counted once, and how long they take
+//! side by side.
 
+use super::Plan;
 use super::facts::{self, Facts};
 use super::table::{self, duration, quantity, span};
-use super::{Part, Plan};
-use crate::commands::compare;
+use crate::commands::compare::{self, Job};
 use crate::commands::run::use_threads;
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
 use crate::output::Notes;
-use bstar_core::Fault;
-use bstar_core::plan::Span;
+use bstar_core::plan::{Part, Purpose, Span};
 use bstar_core::reward::RewardKind;
-use bstar_report::{Align, Table};
-use bstar_store::ComparisonLayout;
-use serde::Serialize;
+use bstar_core::{Fault, FaultClass};
+use bstar_report::{Actual, Align, Table};
+use bstar_store::{ComparisonLayout, RunView};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// What a comparison will take.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ComparisonPlan {
-    /// All of it, one run after the other.
+    /// All of it, one run after the other; the memory is that of those that work side by side.
     pub(crate) total: Plan,
     /// What several runs start from.
     pub(crate) starts: Share,
@@ -30,12 +32,12 @@ pub(crate) struct ComparisonPlan {
     pub(crate) entries: Vec<Share>,
     /// Runs side by side.
     pub(crate) workers: usize,
-    /// Time with so many runs side by side.
+    /// Time with so many runs side by side, each after the start that it needs.
     pub(crate) wall_seconds: Span,
 }
 
 /// What a part of a comparison takes.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Share {
     /// Its name.
     pub(crate) name: String,
@@ -77,31 +79,107 @@ pub(crate) fn is_comparison(path: &Path) -> bool {
 /// Plans a comparison.
 pub(crate) fn plan(path: &Path, over: &[String], notes: Notes) -> Result<ComparisonPlan, Fault> {
     let comparison = Comparison::load(path, over)?;
-    let plan = compare::Plan::of(&comparison, &ComparisonLayout::new(Path::new("")))?;
+    let plan = compare::Plan::of(&comparison, &ComparisonLayout::new(Path::new("")), notes)?;
     use_threads(comparison.threads)?;
     let mut measured = Measured { groups: Vec::new(), notes };
     let all: Vec<&Loaded> = plan.runs.iter().map(|run| &run.loaded).collect();
+    let mut planned: BTreeMap<Job, Plan> = BTreeMap::new();
+    for (index, start) in plan.starts.iter().enumerate() {
+        let made = measured.plan(&start.loaded, &all, part_of(start))?;
+        planned.insert(Job::Start(index), made);
+    }
+    for (index, run) in plan.runs.iter().enumerate() {
+        let labels = |start: usize| Ok(Some(labels_of(&planned[&Job::Start(start)])));
+        let counted = compare::Plan::after_labels(&comparison, run, &labels)?;
+        let loaded = counted.as_ref().unwrap_or(&run.loaded);
+        let made = measured.plan(loaded, &all, Part::Iterations)?;
+        planned.insert(Job::Run(index), made);
+    }
+    let workers = comparison.workers(None);
+    let seconds =
+        |of: fn(&Span) -> f64| plan.seconds_with(workers, &|job| of(&planned[&job].seconds()));
+    let wall_seconds = Span {
+        least: seconds(|span| span.least),
+        expected: seconds(|span| span.expected),
+        most: seconds(|span| span.most),
+    };
+    let memory = memory_of(&planned, workers.min(plan.runs.len()));
     let (mut starts, mut total) = (Share::named("what they start from"), None);
     let entries = comparison.entries.iter().map(|entry| Share::named(&entry.name));
     let mut entries: Vec<Share> = entries.collect();
-    for start in &plan.starts {
-        let part = Part::Start { is_made: start.supervised_from.is_none() };
-        let planned = measured.plan(&start.loaded, &all, part)?;
-        starts.add(&planned);
+    for (job, planned) in planned {
+        match job {
+            Job::Start(_) => starts.add(&planned),
+            Job::Run(index) => entries[plan.runs[index].entry].add(&planned),
+        }
         add(&mut total, planned);
+    }
+    let total = Plan { memory_bytes: memory, ..total.expect("a comparison has runs") };
+    Ok(ComparisonPlan { total, starts, entries, workers, wall_seconds })
+}
+
+fn part_of(start: &compare::Start) -> Part {
+    Part::Start { is_made: start.supervised_from.is_none() }
+}
+
+/// Responses and completions that label steps in a start.
+fn labels_of(start: &Plan) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean count")]
+    let labels = start.responses(&[Purpose::Labels, Purpose::Completions]).round() as u64;
+    labels
+}
+
+/// Memory of the so many largest jobs together.
+fn memory_of(planned: &BTreeMap<Job, Plan>, at_once: usize) -> f64 {
+    let mut each: Vec<f64> = planned.values().map(|plan| plan.memory_bytes).collect();
+    each.sort_by(|a, b| b.total_cmp(a));
+    each.iter().take(at_once.max(1)).sum()
+}
+
+/// What a comparison has spent.
+#[derive(Clone, Debug)]
+pub(crate) struct Spent {
+    /// By all its runs, and by what they start from.
+    pub(crate) all: Actual,
+    /// Runs that are not finished.
+    pub(crate) open: usize,
+    /// How often P_0 was made, where it has an accuracy goal.
+    pub(crate) starts: Option<usize>,
+}
+
+/// What the runs of a comparison in a folder, and what they start from, have spent together.
+pub(crate) fn spent(
+    path: &Path,
+    over: &[String],
+    dir: &Path,
+    notes: Notes,
+) -> Result<Spent, Fault> {
+    if !dir.join("comparison.json").is_file() {
+        let message = format!("{} holds no comparison", dir.display());
+        return Err(Fault::new(FaultClass::Run, message)
+            .hint("name the folder that `bstar compare` told at its end"));
+    }
+    let comparison = Comparison::load(path, over)?;
+    let plan = compare::Plan::of(&comparison, &ComparisonLayout::new(dir), notes)?;
+    let (mut all, mut open, mut starts) = (Actual::default(), 0, None);
+    for start in plan.starts.iter().filter(|start| start.dir.is_dir()) {
+        let stops = start.loaded.config.supervised.stop_at_accuracy > 0.0;
+        if stops && start.supervised_from.is_none() {
+            starts = Some(starts.unwrap_or(0) + 1);
+        }
+        all.add(&Actual::of(&RunView::open(&start.dir)?, part_of(start))?);
     }
     for run in &plan.runs {
-        let planned = measured.plan(&run.loaded, &all, Part::Iterations)?;
-        entries[run.entry].add(&planned);
-        add(&mut total, planned);
+        let spent = if run.dir.is_dir() {
+            Actual::of(&RunView::open(&run.dir)?, Part::Iterations)?
+        } else {
+            Actual::default()
+        };
+        open += usize::from(!spent.finished);
+        all.add(&spent);
     }
-    let total = total.expect("a comparison has runs");
-    let workers = match comparison.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    let wall_seconds = total.seconds() * (1.0 / workers as f64);
-    Ok(ComparisonPlan { total, starts, entries, workers, wall_seconds })
+    all.finished = open == 0;
+    Ok(Spent { all, open, starts })
 }
 
 fn add(total: &mut Option<Plan>, plan: Plan) {
@@ -149,6 +227,7 @@ fn group_of(config: &Config) -> Value {
         config.task,
         config.model,
         config.lora,
+        config.compute,
         config.sample.max_tokens,
         config.supervised.batch_size,
         config.train.batch_size,

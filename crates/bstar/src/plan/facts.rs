@@ -106,7 +106,7 @@ const BYTES_OF_FILE: f64 = 6000.0;
 pub(crate) fn gather(loaded: &Loaded, notes: Notes) -> Result<Facts, Fault> {
     let config = &loaded.config;
     let plan = &config.plan;
-    let is_here = plan.parameters == 0.0 && plan.shape.is_none();
+    let is_here = !plan.is_elsewhere();
     let task = if plan.train_queries > 0 { None } else { Some(load_task(loaded)?) };
     let mut gatherer = Gatherer { config, told: Vec::new(), missing: Vec::new() };
     match (task, is_here) {

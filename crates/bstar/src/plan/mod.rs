@@ -16,7 +16,7 @@ use bstar_core::controller::ThresholdSource;
 use bstar_core::event::{Event, TrainStep};
 use bstar_core::improve::ImproveSettings;
 use bstar_core::monitor::monitor;
-use bstar_core::plan::{Purpose, Span, Tokens, Work};
+use bstar_core::plan::{Part, Purpose, Span, Tokens, Work};
 use bstar_core::race::Search;
 use bstar_core::{Fault, Rollout};
 use bstar_store::event_bytes;
@@ -100,42 +100,14 @@ impl DiskPlan {
     }
 }
 
-/// How much of a run is planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Everything.
-    Whole,
-    /// P_0, its reward model and its evaluation; P_0 is made, or taken from elsewhere.
-    Start {
-        /// Whether it is made.
-        is_made: bool,
-    },
-    /// What comes after.
-    Iterations,
-}
-
-impl Part {
-    fn holds(self, work: &Work) -> bool {
-        let is_supervised = matches!(work.purpose, Purpose::Supervised | Purpose::Validation);
-        match self {
-            Self::Whole => true,
-            Self::Start { is_made } => work.iteration == 0 && (is_made || !is_supervised),
-            Self::Iterations => work.iteration > 0,
-        }
-    }
-
-    /// Checkpoints that stay of a run of so many iterations, and those that are there at once.
-    fn checkpoints(self, retention: Retention, iterations: usize) -> (usize, usize) {
-        let start = match self {
-            Self::Whole | Self::Start { is_made: true } => 1,
-            Self::Start { is_made: false } | Self::Iterations => 0,
-        };
-        let iterations = if matches!(self, Self::Start { .. }) { 0 } else { iterations };
-        match retention {
-            Retention::KeepAll => (start + iterations, start + iterations),
-            // The last two; while the next is made, three.
-            Retention::KeepLast => (start + iterations.min(2), start + iterations.min(3)),
-        }
+/// Checkpoints that stay of so many iterations, and those that are there at once.
+fn checkpoints(part: Part, retention: Retention, iterations: usize) -> (usize, usize) {
+    let start = usize::from(part.holds(0, Purpose::Supervised));
+    let iterations = if part.holds(1, Purpose::Train) { iterations } else { 0 };
+    match retention {
+        Retention::KeepAll => (start + iterations, start + iterations),
+        // The last two; while the next is made, three.
+        Retention::KeepLast => (start + iterations.min(2), start + iterations.min(3)),
     }
 }
 
@@ -143,10 +115,14 @@ impl Plan {
     /// Plans a run, or a part of it.
     pub(crate) fn new(config: &Config, facts: Facts, part: Part) -> Result<Self, Fault> {
         let settings = config.improve_settings(facts.known.size.train);
-        let mut work = settings.planned_work(&facts.known);
-        work.retain(|work| part.holds(work));
+        let all = settings.planned_work(&facts.known);
+        let held = all.iter().filter(|work| part.holds(work.iteration, work.purpose));
+        let work: Vec<Work> = held.copied().collect();
         let purposes = purposes(&settings, &facts, &work);
-        let disk = disk(config, &settings, &facts, (&work, part))?;
+        let mut disk = disk(config, &settings, &facts, (&work, part));
+        // A run that takes over iteration 0 writes its events again.
+        let told = |work: &&Work| work.iteration == 0 || part.holds(work.iteration, work.purpose);
+        disk.events = events(&settings, &all.iter().filter(told).copied().collect::<Vec<_>>())?;
         let seconds: Span = purposes.iter().map(|row| row.seconds).sum();
         let accelerator_hours = seconds * (config.plan.accelerators / 3600.0);
         let price = config.plan.price_per_hour;
@@ -160,7 +136,8 @@ impl Plan {
         })
     }
 
-    /// Adds what another run takes; what both rest on is told once.
+    /// Adds what another run takes; what both rest on is told once. The memory is that of the larger
+    /// of both.
     pub(crate) fn add(&mut self, other: Self) {
         for row in other.purposes {
             match self.purposes.iter_mut().find(|own| own.purpose == row.purpose) {
@@ -181,6 +158,12 @@ impl Plan {
                 self.facts.push(fact);
             }
         }
+    }
+
+    /// Responses for some purposes, as expected.
+    pub(crate) fn responses(&self, purposes: &[Purpose]) -> f64 {
+        let held = self.purposes.iter().filter(|row| purposes.contains(&row.purpose));
+        held.map(|row| row.responses.expected).sum()
     }
 
     /// Time in all, one piece after the other.
@@ -211,43 +194,50 @@ fn purposes(settings: &ImproveSettings, facts: &Facts, work: &[Work]) -> Vec<Pur
     Purpose::ALL.into_iter().filter_map(of).collect()
 }
 
-/// How often training begins anew: once a piece, but after each validation in supervised fine-tuning.
+/// How often training begins anew: once a piece, but after each validation in supervised fine-tuning
+/// and between stretches.
 fn updates(settings: &ImproveSettings, facts: &Facts, work: &Work) -> Span {
     let validates = facts.known.size.validation > 0 && settings.supervised.validate_every > 0;
     match work.purpose {
         Purpose::Supervised if validates => {
             work.steps * (1.0 / settings.supervised.validate_every as f64)
         }
-        Purpose::Supervised | Purpose::Train | Purpose::RewardModel => Span::exact(1),
+        Purpose::Train => Span::exact(settings.controller.knobs.steps.len().max(1)),
+        Purpose::Supervised | Purpose::RewardModel => Span::exact(1),
         _ => Span::default(),
     }
 }
 
+/// Bytes on disk, the event log apart.
 fn disk(
     config: &Config,
     settings: &ImproveSettings,
     facts: &Facts,
     (work, part): (&[Work], Part),
-) -> Result<DiskPlan, Fault> {
+) -> DiskPlan {
     let iterations = settings.planned_iterations() as usize;
-    let (kept, at_once) = part.checkpoints(config.run.checkpoints, iterations);
+    let (kept, at_once) = checkpoints(part, config.run.checkpoints, iterations);
     let checkpoint = facts.numbers.checkpoint(facts.bytes, facts.stored.tokenizer);
     let moments = 2.0 * facts.numbers.trained * facts.bytes.moment;
-    let count = |purpose| work.iter().filter(|work| work.purpose == purpose).count();
+    let trained = work.iter().filter(|work| work.purpose == Purpose::RewardModel).count();
+    let reward_models = match config.run.checkpoints {
+        Retention::KeepAll => trained,
+        Retention::KeepLast => trained.min(1),
+    };
     let reward_model = facts.numbers.saved_reward_model(facts.bytes, facts.stored.tokenizer);
     let rollouts: Span = work.iter().map(|work| work.stored).sum();
     let is_stored = |work: &&Work| work.stored.most > 0.0;
     let files: BTreeSet<(u32, Purpose)> =
         work.iter().filter(is_stored).map(|work| (work.iteration, work.purpose)).collect();
     let files = Span::exact(files.len()) * facts.stored.file;
-    Ok(DiskPlan {
+    DiskPlan {
         checkpoints: checkpoint * kept as f64,
         optimizer: moments * kept as f64,
         checkpoints_at_once: checkpoint * at_once as f64,
-        reward_models: reward_model * count(Purpose::RewardModel) as f64,
+        reward_models: reward_model * reward_models as f64,
         rollouts: rollouts * facts.stored.rollout + files,
-        events: events(settings, work)?,
-    })
+        events: Span::default(),
+    }
 }
 
 /// About what a scored cell, a monitor and everything else of an iteration take in the event log.
@@ -299,7 +289,7 @@ fn held_responses(settings: &ImproveSettings, facts: &Facts, work: &[Work]) -> f
 }
 
 /// The purposes whose time is told apart by the events of a run: completions are timed with the
-/// responses that they label.
+/// responses that they label, and the validation of stretches with the training that it interrupts.
 pub(crate) const TIMED: [&[Purpose]; 8] = [
     &[Purpose::Supervised],
     &[Purpose::Validation],
@@ -307,6 +297,6 @@ pub(crate) const TIMED: [&[Purpose]; 8] = [
     &[Purpose::RewardModel],
     &[Purpose::Probe],
     &[Purpose::Draw],
-    &[Purpose::Train],
+    &[Purpose::Train, Purpose::Stretches],
     &[Purpose::Evaluation],
 ];

@@ -165,6 +165,29 @@ fn a_search_is_paid_for_with_training_queries() {
 }
 
 #[test]
+fn an_entry_names_what_it_is_compared_with() {
+    let bench = Bench::new();
+    let third = "reference = [\"Fixed\", \"Third\"]\n[[entry]]\nname = \"Third\"\nreference = \"Adaptive\"\n\
+        method = \"rest-em\"\n";
+    bench.write("c.toml", TINY.to_owned() + third);
+    let results = bench.good("compare c.toml --json --quiet").json();
+    let metric = |entry: usize| &results["entries"][entry]["metrics"]["eval/arithmetic/pass@1"];
+    let names = |entry: usize| -> Vec<&str> {
+        let differences = metric(entry)["differences"].as_array().expect("a list");
+        differences.iter().filter_map(|found| found["reference"].as_str()).collect()
+    };
+    assert_eq!([names(0), names(1), names(2)], [vec![], vec!["Fixed", "Third"], vec!["Adaptive"]]);
+    let difference = |entry: usize, place: usize| {
+        metric(entry)["differences"][place]["difference"]["mean"].as_f64().expect("a mean")
+    };
+    let mean = |entry: usize| metric(entry)["mean"].as_f64().expect("a mean");
+    assert!((difference(1, 1) - (mean(1) - mean(2))).abs() < 1e-12);
+    assert_eq!(difference(1, 1), -difference(2, 0));
+    let table = bench.read("comparisons/c/tables.md");
+    assert!(table.contains("| Adaptive | Third         |"), "{table}");
+}
+
+#[test]
 fn a_checkpoint_can_be_chosen_by_validation_queries() {
     let bench = Bench::new();
     bench.write("c.toml", TINY.replace("seeds = [1, 2]", "seeds = [1]\nvalidation_queries = 8"));
@@ -206,8 +229,10 @@ fn entries_and_seeds_may_be_added_but_not_changed() {
     let more = bench.good("compare c.toml").stdout;
     assert!(more.contains("| Fixed | 2/2"), "{more}");
     bench.write("c.toml", one.to_owned() + "sample.k = 3\n");
+    let kept = bench.read("comparisons/c/config.toml");
     let words = ["`Fixed` with seed 1", "sample.k: 4 → 3", "another `--dir`", "--fresh"];
     bench.bad("compare c.toml --quiet", 4, &words);
+    assert_eq!(bench.read("comparisons/c/config.toml"), kept, "what it was made by is not lost");
     bench.good("compare c.toml --quiet --fresh");
     bench.write("other/mine.txt", "mine");
     bench.bad("compare c.toml --dir other", 4, &["mine.txt", "--dir"]);
@@ -221,6 +246,8 @@ fn a_run_that_fails_is_named_and_the_others_go_on() {
     bench.write("c.toml", TINY.to_owned() + entry);
     let words = ["2 of 6 runs failed", "Never, seed 2: nothing was selected"];
     let outcome = bench.bad("compare c.toml --dir c", 6, &words);
+    assert!(outcome.stderr.contains("another --dir"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("--run-dir"), "there is none: {}", outcome.stderr);
     assert!(outcome.stdout.contains("**Never, seed 1 failed:**"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("| Adaptive | 2/2"), "{}", outcome.stdout);
 }
@@ -267,6 +294,10 @@ fn what_is_wrong_with_a_comparison_is_said_with_its_line() {
     refuse(TINY.replace("\"Adaptive\"", "\"fixed\""), &["too much alike", "own name"]);
     refuse(TINY.replace("[1, 2]", "[1, 1]"), &["c.toml:3", "none twice"]);
     refuse(format!("reference = \"No\"\n{TINY}"), &["c.toml:1", "`No`", "Fixed; Adaptive"]);
+    let named = |name: &str| TINY.to_owned() + "reference = " + name + "\n";
+    refuse(named("\"No\""), &["c.toml:20", "`No`", "Fixed; Adaptive"]);
+    refuse(named("[\"Fixed\", \"Not\"]"), &["c.toml:20", "`Not`", "Fixed; Adaptive"]);
+    refuse(named("[3]"), &["c.toml:20", "`reference`", "list of names"]);
     refuse(format!("budget = \"free\"\n{TINY}"), &["c.toml", "free", "as-configured"]);
     refuse(TINY.replace("tiny.toml", "none.toml"), &["none.toml"]);
     refuse("seeds = [1]\n".into(), &["nothing to compare", "[[entry]]"]);

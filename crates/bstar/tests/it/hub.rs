@@ -91,6 +91,43 @@ fn a_run_does_not_go_on_with_another_commit() {
     bad(&offline(&bench, run), 4, &["model.name", "another commit", "name@commit"]);
 }
 
+/// Two entries with two seeds that start from the model of the hub.
+const COMPARED: &str = "base = \"tiny.toml\"\nseeds = [1, 2]\n[common]\nmodel.name = \"org/tiny\"\n\
+    supervised.steps = 0\n[[entry]]\nname = \"Fixed\"\nmethod = \"online-rft\"\n\
+    [[entry]]\nname = \"Adaptive\"\nmethod = \"b-star\"\n";
+
+#[test]
+fn a_comparison_fetches_its_model_once_before_its_workers_begin() {
+    let (bench, model) = trained();
+    let files = files(&bench, &model);
+    let offered: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let server = Server::start(&offered);
+    bench.write("c.toml", COMPARED);
+    let online = [("HF_ENDPOINT", server.endpoint.as_str())];
+    good(with(&bench, "compare c.toml --workers 2", &online));
+    let asked = server.asked();
+    for (name, _) in &files {
+        let whole = |(path, range, _): &&(String, Option<String>, bool)| {
+            path.ends_with(&format!("/{name}")) && range.as_deref() != Some("0-0")
+        };
+        assert_eq!(asked.iter().filter(whole).count(), 1, "{name}: {asked:?}");
+    }
+    let revisions = asked.iter().filter(|(path, ..)| path.ends_with("/revision/main")).count();
+    assert_eq!(revisions, 1, "{asked:?}");
+}
+
+#[test]
+fn a_comparison_notices_another_commit_in_finished_runs() {
+    let (bench, model) = trained();
+    put_into_cache(&bench, &model, COMMIT);
+    bench.write("c.toml", COMPARED);
+    good(offline(&bench, "compare c.toml --quiet"));
+    put_into_cache(&bench, &model, "fedcba9876543210");
+    let words = ["`Fixed` with seed 1", "`model.name` is another commit", COMMIT, "fedcba"];
+    bad(&offline(&bench, "compare c.toml --quiet"), 4, &words);
+}
+
 #[test]
 fn offline_names_what_is_missing() {
     let (bench, model) = trained();

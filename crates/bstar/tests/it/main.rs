@@ -2,6 +2,7 @@
 
 mod adapters;
 mod bad_input;
+mod begun;
 mod binary;
 mod code_tasks;
 mod compare;

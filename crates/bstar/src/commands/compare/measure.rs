@@ -35,8 +35,9 @@ pub(super) fn measure(
         let validation = Validation::read(store, entry, run.seed, queries);
         runs.push(measure_run(run, &tasks[&name], validation.filter(|_| queries > 0))?);
     }
-    let entry = |entry: &crate::config::comparison::Entry| EntryInput {
+    let entry = |(index, entry): (usize, &crate::config::comparison::Entry)| EntryInput {
         name: entry.name.clone(),
+        references: comparison.references(index),
         group: entry.group.clone(),
         budget: entry.budget.name().into(),
         varied: entry.varied.clone(),
@@ -47,7 +48,7 @@ pub(super) fn measure(
     };
     Ok(ComparisonInput {
         title: comparison.title.clone(),
-        entries: comparison.entries.iter().map(entry).collect(),
+        entries: comparison.entries.iter().enumerate().map(entry).collect(),
         reference: comparison.reference,
         seeds: comparison.seeds.clone(),
         shared_queries: plan.shared_queries,

@@ -4,8 +4,9 @@
 //! The unit is the response: responses drawn, and sequences trained on, which cost about as much. The
 //! time left assumes that the rest goes as fast as what this process has done.
 
+use super::jobs::Job;
 use super::plan::Plan;
-use super::schedule::{Job, is_complete};
+use super::schedule::is_complete;
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::output::Notes;

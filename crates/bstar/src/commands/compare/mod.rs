@@ -1,13 +1,16 @@
 //! `bstar compare`: several methods with several seeds from the same P_0, on the same budget and
 //! under the same evaluation, and the tables that come of it.
 
+mod begun;
+mod jobs;
 mod measure;
 mod meter;
 mod plan;
 mod schedule;
 mod validate;
 
-pub(crate) use plan::Plan;
+pub(crate) use jobs::Job;
+pub(crate) use plan::{Plan, Start};
 
 use crate::cli::CompareArgs;
 use crate::commands::run::catch_interrupts;
@@ -15,24 +18,28 @@ use crate::config::comparison::Comparison;
 use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
 use bstar_report::ComparisonReport;
-use bstar_store::{ComparisonStore, RunError};
+use bstar_store::ComparisonStore;
 use meter::Meter;
-use schedule::{Failures, Job, Schedule};
+use schedule::{Failures, Schedule, in_comparison};
 use std::path::PathBuf;
 
 /// Compares.
 pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
+    make_tables(args, notes).map_err(in_comparison)
+}
+
+fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let comparison = Comparison::load(&args.config, &args.settings)?;
     let stem = args.config.file_stem().unwrap_or_default();
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("comparisons").join(stem));
     let version = env!("CARGO_PKG_VERSION");
-    let store =
-        ComparisonStore::open_or_create(&dir, &comparison.written, version).map_err(in_dir)?;
-    let plan = Plan::of(&comparison, &store.layout())?;
+    let store = ComparisonStore::open_or_create(&dir, version)?;
+    let plan = Plan::of(&comparison, &store.layout(), notes)?;
     if args.fresh {
         store.discard_runs()?;
     }
     plan.check_begun(&comparison)?;
+    store.keep_config(&comparison.written)?;
     let schedule = Schedule {
         comparison: &comparison,
         plan: &plan,
@@ -43,15 +50,28 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let failures = if args.tables {
         Failures::new()
     } else {
-        schedule.carry_out(workers(args, &comparison))?
+        schedule.fetch_models(notes)?;
+        schedule.carry_out(comparison.workers(args.workers))?
     };
     let input = measure::measure(&comparison, &plan, &store, &failures)?;
     let report = ComparisonReport::of(&input);
-    let markdown = report.markdown();
-    store.publish("tables.md", markdown.as_bytes())?;
-    let json = serde_json::to_string_pretty(&report).expect("results are JSON");
-    store.publish("results.json", (json.clone() + "\n").as_bytes())?;
+    publish(&store, &report)?;
+    let shown = if args.json { json(&report) } else { report.markdown() };
+    output::print(&shown)?;
+    notes.tell(&format!("comparison: {}", dir.display()));
+    told(&schedule, &failures)
+}
+
+/// Everything, for programs.
+fn json(report: &ComparisonReport) -> String {
+    serde_json::to_string_pretty(report).expect("results are JSON") + "\n"
+}
+
+/// Tables, numbers and figures.
+fn publish(store: &ComparisonStore, report: &ComparisonReport) -> Result<(), Fault> {
     for (name, text) in [
+        ("tables.md", report.markdown()),
+        ("results.json", json(report)),
         ("results.csv", report.results_csv()),
         ("iterations.csv", report.iterations_csv()),
         ("runs.csv", report.runs_csv()),
@@ -65,29 +85,7 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
         store.publish(&format!("plots/{}.svg", plot.name), plot.svg.as_bytes())?;
         store.publish(&format!("plots/{}.png", plot.name), &plot.png)?;
     }
-    let shown = if args.json { json + "\n" } else { markdown };
-    output::print(&shown)?;
-    notes.tell(&format!("comparison: {}", dir.display()));
-    told(&schedule, &failures)
-}
-
-fn workers(args: &CompareArgs, comparison: &Comparison) -> usize {
-    match args.workers.unwrap_or(comparison.workers) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    }
-}
-
-/// The folder of a comparison is named with `--dir`.
-fn in_dir(error: RunError) -> Fault {
-    let fault = Fault::from(error);
-    match &fault.hint {
-        Some(hint) => {
-            let hint = hint.replace("--run-dir", "--dir");
-            fault.hint(hint)
-        }
-        None => fault,
-    }
+    Ok(())
 }
 
 /// Runs that failed are an error in the end, of the class of the first.

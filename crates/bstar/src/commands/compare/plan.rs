@@ -6,15 +6,21 @@
 //! is not known to leave iteration 0 alone counts as part of it, so an unknown key costs time, never
 //! a wrong start.
 
-use crate::commands::run::{DATA_FINGERPRINT, MODEL_COMMIT, UNIMPORTANT_KEYS, load_task};
+use crate::commands::preflight;
+use crate::commands::run::{
+    DATA_FINGERPRINT, Identity, MODEL_COMMIT, UNIMPORTANT_KEYS, base_policy, load_task,
+};
 use crate::config::Config;
 use crate::config::comparison::{BudgetRule, Comparison};
-use crate::config::layers::Loaded;
+use crate::config::layers::{self, Loaded};
+use crate::models;
+use crate::output::Notes;
 use bstar_core::ports::Task as _;
 use bstar_core::reward::RewardKind;
 use bstar_core::rng::{RngKey, below};
 use bstar_core::{Fault, FaultClass};
-use bstar_store::{ComparisonLayout, RunView, config_diff};
+use bstar_store::{ComparisonLayout, RunView};
+use bstar_tasks::{LoadedTask, LongQueries};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,6 +57,8 @@ pub(crate) struct PlannedRun {
     pub(crate) labels_from: Option<usize>,
     /// Training queries of its task.
     pub(crate) training_queries: usize,
+    /// Fingerprint of the data.
+    pub(crate) data: String,
 }
 
 /// Every start and every run.
@@ -66,8 +74,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Plans a comparison whose runs lie, or will lie, in `layout`.
-    pub(crate) fn of(comparison: &Comparison, layout: &ComparisonLayout) -> Result<Self, Fault> {
-        let tasks = Tasks::load(comparison)?;
+    pub(crate) fn of(
+        comparison: &Comparison,
+        layout: &ComparisonLayout,
+        notes: Notes,
+    ) -> Result<Self, Fault> {
+        let tasks = Tasks::load(comparison, notes)?;
         let mut plan = Self { starts: Vec::new(), runs: Vec::new(), shared_queries: false };
         plan.shared_queries = tasks.are_shared(comparison)?;
         let reference = &comparison.entries[comparison.reference];
@@ -93,9 +105,9 @@ impl Plan {
                 Some(_) => comparison.run_config(entry, seed, queries)?,
                 None => configured,
             };
-            let start = plan.start_of(&loaded, seed, layout);
+            let start = plan.start_of(&loaded, seed, layout)?;
             let labels_from =
-                if counts_labels { Some(plan.start_of(&reference, seed, layout)) } else { None };
+                if counts_labels { Some(plan.start_of(&reference, seed, layout)?) } else { None };
             plan.runs.push(PlannedRun {
                 entry: index,
                 seed,
@@ -104,46 +116,42 @@ impl Plan {
                 start,
                 labels_from,
                 training_queries: task.training_queries,
+                data: task.fingerprint.clone(),
             });
         }
         Ok(plan)
     }
 
-    /// Refuses runs that were begun with another config.
-    pub(crate) fn check_begun(&self, comparison: &Comparison) -> Result<(), Fault> {
-        for run in &self.runs {
-            let Ok(view) = RunView::open(&run.dir) else { continue };
-            let given = serde_json::to_value(&run.loaded.config).expect("configs are JSON");
-            let counted = run.labels_from.map(|_| "sample.queries");
-            let unimportant: Vec<&str> = [DATA_FINGERPRINT, MODEL_COMMIT]
-                .into_iter()
-                .chain(UNIMPORTANT_KEYS)
-                .chain(counted)
-                .collect();
-            let changes = config_diff(&view.resolved_config()?, &given, &unimportant);
-            if changes.is_empty() {
-                continue;
-            }
-            let name = &comparison.entries[run.entry].name;
-            let lines: Vec<String> = changes.iter().map(|change| format!("\n  {change}")).collect();
-            let changes = lines.concat();
-            let message = format!(
-                "`{name}` with seed {} was begun with another configuration:{changes}",
-                run.seed
-            );
-            return Err(Fault::new(FaultClass::Run, message).hint(
-                "put the keys back, give the entry another name, choose another `--dir`, or start \
-                 over with `--fresh`; entries and seeds may be added at any time",
-            ));
-        }
-        Ok(())
+    /// The config of a run whose budget depends on labels, once they are counted; `labels` are those of
+    /// a start, if they are known. None leaves the planned config as it is.
+    pub(crate) fn after_labels(
+        comparison: &Comparison,
+        run: &PlannedRun,
+        labels: &dyn Fn(usize) -> Result<Option<u64>, Fault>,
+    ) -> Result<Option<Loaded>, Fault> {
+        let Some(labels_from) = run.labels_from else { return Ok(None) };
+        let [entry, reference] = [run.entry, comparison.reference].map(|i| &comparison.entries[i]);
+        let reference = comparison.run_config(reference, run.seed, None)?.config;
+        let training_queries = run.training_queries;
+        let budget = Budget { rule: entry.budget, reference: &reference, training_queries };
+        let counted = labels(labels_from)?.zip(labels(run.start)?);
+        let Some((of_reference, own)) = counted else { return Ok(None) };
+        let queries = budget
+            .queries(&run.loaded.config, of_reference, own)
+            .map_err(|fault| comparison.of_entry(entry, fault))?;
+        comparison.run_config(entry, run.seed, queries).map(Some)
     }
 
     /// The start of a run, made up if it is new.
-    fn start_of(&mut self, loaded: &Loaded, seed: u64, layout: &ComparisonLayout) -> usize {
+    fn start_of(
+        &mut self,
+        loaded: &Loaded,
+        seed: u64,
+        layout: &ComparisonLayout,
+    ) -> Result<usize, Fault> {
         let identity = start_identity(&loaded.config);
         if let Some(known) = self.starts.iter().position(|start| start.identity == identity) {
-            return known;
+            return Ok(known);
         }
         let supervised = supervised_identity(&identity);
         let same = |start: &Start| supervised_identity(&start.identity) == supervised;
@@ -152,9 +160,41 @@ impl Plan {
         unseeded["seed"] = Value::Null;
         let mut rng = RngKey::from_seed(0).child(&unseeded.to_string()).rng();
         let name = below(&mut rng, usize::MAX);
-        let dir = layout.start_dir(&format!("{name:016x}"), seed);
-        self.starts.push(Start { loaded: loaded.clone(), identity, dir, supervised_from, seed });
-        self.starts.len() - 1
+        let mut start = Start {
+            loaded: loaded.clone(),
+            identity,
+            dir: layout.start_dir(&format!("{name:016x}"), seed),
+            supervised_from,
+            seed,
+        };
+        if !start.dir.exists() {
+            start.dir = start.made_before(layout)?.unwrap_or(start.dir);
+        }
+        self.starts.push(start);
+        Ok(self.starts.len() - 1)
+    }
+}
+
+impl Start {
+    /// What makes it the start that it is.
+    pub(crate) fn identity(&self) -> Identity {
+        let config = &self.loaded.config;
+        let mut defaults = layers::defaults(config.preset);
+        defaults.reward.kind = config.reward.kind;
+        let defaults = start_identity(&defaults);
+        let unimportant = UNIMPORTANT_KEYS.into_iter().chain(LATER).collect();
+        Identity { keys: self.identity.clone(), defaults, unimportant }
+    }
+
+    /// The same start under another name: an older build, which knew fewer keys, gave it one.
+    fn made_before(&self, layout: &ComparisonLayout) -> Result<Option<PathBuf>, Fault> {
+        let identity = self.identity();
+        let contents = [DATA_FINGERPRINT, MODEL_COMMIT];
+        let is_same = |dir: &PathBuf| {
+            let stored = RunView::open(dir).and_then(|view| view.resolved_config());
+            stored.is_ok_and(|stored| identity.changes(&stored, &contents).is_empty())
+        };
+        Ok(layout.starts(self.seed)?.into_iter().find(is_same))
     }
 }
 
@@ -231,6 +271,7 @@ impl Budget<'_> {
 /// What the plan knows of a task.
 struct TaskFacts {
     training_queries: usize,
+    fingerprint: String,
     /// What a policy is tested on.
     test: String,
 }
@@ -239,7 +280,7 @@ struct TaskFacts {
 struct Tasks(BTreeMap<String, TaskFacts>);
 
 impl Tasks {
-    fn load(comparison: &Comparison) -> Result<Self, Fault> {
+    fn load(comparison: &Comparison, notes: Notes) -> Result<Self, Fault> {
         let mut tasks = BTreeMap::new();
         for (entry, seed) in comparison.runs() {
             let entry = &comparison.entries[entry];
@@ -248,10 +289,11 @@ impl Tasks {
             if tasks.contains_key(&name) {
                 continue;
             }
-            let task = load_task(&loaded)?;
+            let task = readable(&loaded, load_task(&loaded)?, notes)?;
             let tested = task.test().iter().map(|query| (&query.prompt, &query.gold_answer));
             let test = format!("{:?}", tested.collect::<Vec<_>>());
-            tasks.insert(name, TaskFacts { training_queries: task.train().len(), test });
+            let (training_queries, fingerprint) = (task.train().len(), task.fingerprint());
+            tasks.insert(name, TaskFacts { training_queries, fingerprint, test });
         }
         Ok(Self(tasks))
     }
@@ -288,17 +330,31 @@ impl Tasks {
     }
 }
 
+/// The task as the policy can read it, where queries that it cannot read are left out.
+fn readable(loaded: &Loaded, task: LoadedTask, notes: Notes) -> Result<LoadedTask, Fault> {
+    let config = &loaded.config;
+    if config.task.long_queries == LongQueries::Refuse || config.plan.is_elsewhere() {
+        return Ok(task);
+    }
+    let model = models::of_config(loaded, notes)?;
+    let policy = base_policy(loaded, model.as_ref(), &task, notes)?;
+    Ok(preflight::readable(config, &policy, task, Notes { quiet: true }))
+}
+
+/// What queries depend on: the task, the seed, and the model where it decides which of them are read.
 fn task_name(loaded: &Loaded) -> String {
     let config = &loaded.config;
-    serde_json::json!([config.task, config.seed]).to_string()
+    let reader = (config.task.long_queries == LongQueries::LeaveOut).then_some(&config.model);
+    serde_json::json!([config.task, config.seed, reader]).to_string()
 }
 
 /// Keys that leave iteration 0 alone.
-const LATER: [&str; 12] = [
+const LATER: [&str; 13] = [
     "preset",
     "iterations",
     "method",
     "balance",
+    "knobs",
     "selection",
     "train",
     "run",

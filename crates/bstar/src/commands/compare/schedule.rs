@@ -3,30 +3,22 @@
 //! A run that fails is remembered and the others go on; an interrupt ends them all, each at its last
 //! published piece. What is finished is not made again.
 
+use super::jobs::Job;
 use super::meter::Meter;
-use super::plan::{Budget, Plan, PlannedRun, Start};
+use super::plan::{Plan, PlannedRun, Start};
 use super::validate::{Validation, validate};
 use crate::commands::run::{Part, RunRequest, carry_out};
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
+use crate::models;
 use crate::output::Notes;
-use bstar_core::budget::Spent;
 use bstar_core::event::{Event, Piece};
 use bstar_core::{Fault, FaultClass};
 use bstar_store::{ComparisonStore, RunView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-
-/// A piece of work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Job {
-    /// A start, by its index.
-    Start(usize),
-    /// A run, by its index.
-    Run(usize),
-}
 
 /// Why runs failed, by their index.
 pub(super) type Failures = BTreeMap<usize, Fault>;
@@ -75,35 +67,24 @@ impl Schedule<'_> {
         Ok(failed.collect())
     }
 
-    /// What is to be made, seed by seed, starts first.
     fn jobs(&self) -> Vec<Job> {
-        let mut jobs = Vec::new();
-        for (index, run) in self.plan.runs.iter().enumerate() {
-            if is_complete(self.comparison, self.store, run) {
-                continue;
-            }
-            let needed = self.needs(Job::Run(index));
-            for job in needed.iter().flat_map(|job| self.needs(*job)).chain(needed.clone()) {
-                if !jobs.contains(&job) {
-                    jobs.push(job);
-                }
-            }
-            jobs.push(Job::Run(index));
-        }
-        jobs
+        self.plan.jobs(|run| is_complete(self.comparison, self.store, run))
     }
 
-    fn needs(&self, job: Job) -> Vec<Job> {
-        match job {
-            Job::Start(index) => {
-                self.plan.starts[index].supervised_from.map(Job::Start).into_iter().collect()
-            }
-            Job::Run(index) => {
-                let run = &self.plan.runs[index];
-                let labels = run.labels_from.filter(|start| *start != run.start);
-                std::iter::once(run.start).chain(labels).map(Job::Start).collect()
+    /// Fetches the models that jobs need and this machine lacks: workers would fetch them twice.
+    pub(super) fn fetch_models(&self, notes: Notes) -> Result<(), Fault> {
+        let mut names = BTreeSet::new();
+        for job in self.jobs() {
+            let loaded = match job {
+                Job::Start(index) => &self.plan.starts[index].loaded,
+                Job::Run(index) => &self.plan.runs[index].loaded,
+            };
+            let model = &loaded.config.model;
+            if !model.is_from_scratch() && names.insert((&model.name, &model.folder)) {
+                models::fetch(loaded, notes)?;
             }
         }
+        Ok(())
     }
 
     /// Takes jobs until none is left.
@@ -121,7 +102,7 @@ impl Schedule<'_> {
             }
             if let Some(job) = self.next(&mut guard) {
                 drop(guard);
-                let result = survive(|| pool.install(|| self.make(job)));
+                let result = survive(|| pool.install(|| self.make(job))).map_err(in_comparison);
                 guard = lock(board);
                 self.told(job, result.as_ref().err());
                 guard.ended.insert(job, result.err());
@@ -138,7 +119,7 @@ impl Schedule<'_> {
     fn next(&self, board: &mut Board) -> Option<Job> {
         let mut place = 0;
         while let Some(&job) = board.waiting.get(place) {
-            let needs = self.needs(job);
+            let needs = self.plan.needs(job);
             let failed = needs.iter().find_map(|need| board.ended.get(need)?.as_ref());
             if let Some(fault) = failed {
                 let fault = again(fault);
@@ -187,7 +168,7 @@ impl Schedule<'_> {
         });
         let request = RunRequest {
             dir: &start.dir,
-            identity: Some(start.identity.clone()),
+            identity: Some(start.identity()),
             start: &pieces.unwrap_or_default(),
             part: Part::Start,
             interrupted: Arc::clone(&self.interrupted),
@@ -212,7 +193,8 @@ impl Schedule<'_> {
             part: Part::Whole,
             interrupted: Arc::clone(&self.interrupted),
         };
-        let counted = self.after_labels(run)?;
+        let labels = |start: usize| self.plan.starts[start].labels();
+        let counted = Plan::after_labels(self.comparison, run, &labels)?;
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
         self.run(loaded, &request, job)?;
         let entry = &self.comparison.entries[run.entry];
@@ -223,24 +205,6 @@ impl Schedule<'_> {
                 validate(self.store, entry, (run, loaded), queries, interrupted)
             }
         }
-    }
-
-    /// The config of a run whose budget depends on labels, which are counted by now.
-    fn after_labels(&self, run: &PlannedRun) -> Result<Option<Loaded>, Fault> {
-        let Some(labels_from) = run.labels_from else { return Ok(None) };
-        let comparison = self.comparison;
-        let [entry, reference] = [run.entry, comparison.reference].map(|i| &comparison.entries[i]);
-        let reference = comparison.run_config(reference, run.seed, None)?.config;
-        let labels = |start: usize| -> Result<u64, Fault> {
-            let events = RunView::open(&self.plan.starts[start].dir)?.events()?;
-            let spent = Spent::from_events(events.iter().map(|logged| &logged.event));
-            Ok(spent.labels.responses)
-        };
-        let training_queries = run.training_queries;
-        let budget = Budget { rule: entry.budget, reference: &reference, training_queries };
-        let (of_reference, own) = (labels(labels_from)?, labels(run.start)?);
-        let queries = budget.queries(&run.loaded.config, of_reference, own)?;
-        comparison.run_config(entry, run.seed, queries).map(Some)
     }
 
     fn run(&self, loaded: &Loaded, request: &RunRequest<'_>, job: Job) -> Result<(), Fault> {
@@ -267,6 +231,17 @@ pub(super) fn is_finished(run: &PlannedRun) -> bool {
     let events = RunView::open(&run.dir).and_then(|view| view.events());
     let is_end = |event: &Event| matches!(event, Event::RunFinished { .. });
     events.is_ok_and(|events| events.iter().any(|logged| is_end(&logged.event)))
+}
+
+/// A fault as a comparison tells it: its runs have no `--run-dir`, and `--fresh` starts all of it over.
+pub(super) fn in_comparison(fault: Fault) -> Fault {
+    match &fault.hint {
+        Some(hint) => {
+            let hint = hint.replace("--run-dir", "--dir");
+            fault.hint(hint)
+        }
+        None => fault,
+    }
 }
 
 /// A panic is a bug of one run and must not keep the others waiting.

@@ -4,6 +4,7 @@
 //! varies most. What is found lies beside the runs, and is found once.
 
 use super::plan::PlannedRun;
+use crate::commands::preflight;
 use crate::commands::run::{load_task, loaded_policy};
 use crate::config::comparison::Entry;
 use crate::config::layers::Loaded;
@@ -78,12 +79,14 @@ pub(super) fn validate(
     for iteration in view.checkpoints()? {
         let Some(dir) = view.checkpoint_dir(iteration) else { continue };
         let mut policy = loaded_policy(&dir, config, &task, Notes { quiet: true })?;
+        // As the run could read it.
+        let readable = preflight::readable(config, &policy, task.clone(), Notes { quiet: true });
         let found = evaluate(
             &settings,
-            task.validation(),
+            readable.validation(),
             iteration,
             &mut policy,
-            &task,
+            &readable,
             None,
             &mut |_, _| {
                 if interrupted.load(Ordering::Relaxed) {
