@@ -511,7 +511,7 @@ mod tests {
         assert_eq!(sizes(0), [7]);
         assert_eq!(sizes(1), [1; 7]);
         assert_eq!(sizes(3), [3, 3, 1]);
-        let long = TokenizedExample::new(&[0; PART], &[3], 1);
+        let long = TokenizedExample::new(&vec![0; PART], &[3], 1);
         assert_eq!(parts(&[&long, batch[0], &long], 0).len(), 3);
         assert!(parts(&[], 2).is_empty());
     }
