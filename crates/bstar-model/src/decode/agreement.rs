@@ -1,6 +1,7 @@
 //! Tests of the sampler as a whole: agreement with the reference, independence of the batch, ends
 //! of responses, progress and faults.
 
+use super::batch::GROUP_STEPS;
 use super::lanes::Lanes;
 use super::reference::{draw, log_probabilities, model};
 use super::{DecodeRequest, Decoder, Ends, Generation};
@@ -293,6 +294,24 @@ fn a_response_ends_at_the_first_end_token_or_at_its_limit() {
         seen[usize::from(*last)] += 1;
     }
     assert!(seen[0] > 5 && seen[1] > 5, "both ends occur: {seen:?}");
+}
+
+/// Were lanes not filled again, every batch would take as many steps as its longest response.
+#[test]
+fn lanes_that_end_are_filled_again() {
+    let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));
+    let requests: Vec<_> = (0..400).map(|i| (prompt(i, 6), keys(i, 1))).collect();
+    let (lengths, steps) = on_threads(1, || {
+        let before = GROUP_STEPS.get();
+        let lengths = run(&decoder, &requests, &sampling(40));
+        let lengths = lengths.into_iter().flatten().map(|response| response.tokens.len());
+        (lengths.collect::<Vec<_>>(), GROUP_STEPS.get() - before)
+    });
+    let lanes = Lanes::wide(Arch::new()).count();
+    let least = lengths.iter().sum::<usize>() / lanes;
+    let in_batches: usize = lengths.chunks(lanes).filter_map(|batch| batch.iter().max()).sum();
+    assert!(in_batches > least * 3 / 2, "lengths differ: {in_batches} {least}");
+    assert!(steps >= least && steps < least * 5 / 4, "{steps} steps for {least} at least");
 }
 
 #[test]

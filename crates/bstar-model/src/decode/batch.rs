@@ -23,6 +23,12 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+#[cfg(test)]
+thread_local! {
+    /// Steps of one group of lanes that this thread has made.
+    pub(super) static GROUP_STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A response with its place: request, sample.
 pub(super) type Placed = (usize, usize, Generation);
 
@@ -332,6 +338,8 @@ impl<'a> Worker<'a> {
 
     /// Runs one token of every lane of `groups` and draws the next.
     fn step(&mut self, groups: &[usize]) -> Result<(), Fault> {
+        #[cfg(test)]
+        GROUP_STEPS.set(GROUP_STEPS.get() + groups.len());
         let inputs = self.numbers.tokens.iter_mut().zip(&mut self.numbers.positions);
         for (lane, (token, position)) in self.lanes.iter().zip(inputs) {
             (*token, *position) = lane.as_ref().map_or((0, 0), |lane| (lane.token, lane.position));
