@@ -6,14 +6,14 @@
 
 use crate::event::Event;
 use crate::improve::ImproveSettings;
-use crate::race::Search;
 use crate::rollout::Stage;
+use crate::search::Search;
 use serde::Serialize;
 use std::ops::AddAssign;
 
 impl ImproveSettings {
     /// Responses that the search of an iteration draws beside the draw itself, of a task with so
-    /// many training queries. A race may draw fewer.
+    /// many training queries. A race and re-weighting may draw fewer.
     pub fn search_responses(&self, training_queries: usize) -> u64 {
         let candidates = self.controller.candidates().len() as u64;
         if candidates == 0 {
@@ -22,9 +22,11 @@ impl ImproveSettings {
         let k = self.samples_per_query as u64;
         match self.search {
             Search::Exhaustive => candidates * self.probe_queries.min(training_queries) as u64 * k,
-            // Without another candidate there is no race.
-            Search::Racing if candidates == 1 => 0,
-            Search::Racing => self.race_rule(self.queries_per_iteration).budget as u64 * k,
+            // Without another candidate there is nothing to search.
+            Search::Racing | Search::Reweighting if candidates == 1 => 0,
+            Search::Racing | Search::Reweighting => {
+                self.limits(self.queries_per_iteration).budget as u64 * k
+            }
         }
     }
 

@@ -10,10 +10,10 @@ use crate::calibration::Calibration;
 use crate::confidence::{Confidence, Difference, Scores};
 use crate::knobs::{KnobGrid, Knobs, Sampling};
 use crate::pool::Pool;
-use crate::race::RaceRecord;
 use crate::ranking::RankingRule;
 use crate::rng::RngKey;
 use crate::rollout::Rollout;
+use crate::search::SearchRecord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -124,15 +124,22 @@ pub struct Decision {
     /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub economised: Option<Difference>,
-    /// The race that the temperature won, where there was one; `grid` is then of the winner alone.
+    /// The race or the re-weighting that the temperature won, where there was one; `grid` is then of
+    /// the winner alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub race: Option<RaceRecord>,
+    pub race: Option<SearchRecord>,
     /// What reward-model scores were ranked in, where they are ranked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Arc<Calibration>>,
 }
 
 impl Decision {
+    /// The strongest rival of the best candidate: of the whole surface, or else of the search.
+    pub fn rival(&self) -> Option<Difference> {
+        let of_race = || self.race.as_ref().and_then(|search| search.rival);
+        self.confidence.as_ref().and_then(|confidence| confidence.rival).or_else(of_race)
+    }
+
     /// What was chosen.
     pub fn configuration(&self) -> Configuration {
         let Self { temperature, threshold, knobs, .. } = *self;
@@ -233,6 +240,26 @@ impl Controller {
         let lead = scores.lead(grid, best, held);
         let within = lead.gain <= self.hysteresis * lead.standard_error;
         (held != best && within).then_some((held, lead))
+    }
+
+    /// The best cell of `winner` against that of `other`, on their common queries.
+    pub(crate) fn compare(
+        &self,
+        winner: &Pool,
+        other: &Pool,
+        gold: &[Option<u64>],
+        ranking: &RankingRule,
+        balance: &BalanceRule,
+    ) -> Option<Difference> {
+        let ranked = [winner, other].map(|pool| RankedPool::new(pool, gold, ranking));
+        let grid = self.cells(&ranked, balance);
+        let half = grid.len() / 2;
+        let best = |cells: &[Cell]| {
+            let best = choose(cells, self.ties, None)?;
+            cells.iter().position(|cell| *cell == best)
+        };
+        let (winner, other) = (best(&grid[..half])?, best(&grid[half..])?);
+        Some(Scores::of(&ranked, &grid, balance).difference(&grid, winner, half + other))
     }
 
     /// The cells of ranked pools: each cap, and of each cap every threshold.

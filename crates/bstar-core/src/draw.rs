@@ -16,7 +16,8 @@ use crate::ports::{
 use crate::reward::StepReduction;
 use crate::rng::RngKey;
 use crate::rollout::{Completion, Query, QueryId, Rollout, Stage, Verdict};
-use std::collections::BTreeMap;
+use crate::search::Lane;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What long work is doing while a draw is made.
@@ -129,6 +130,7 @@ fn record(query: &Query, completion: &Completion, request: &DrawRequest<'_>) -> 
         entropy: Some(completion.entropy),
         steps_correct: None,
         policy_version: None,
+        candidate_logprobs: None,
     }
 }
 
@@ -226,16 +228,50 @@ pub fn pool_of<'a>(
     queries: &[QueryId],
     sampling: Sampling,
 ) -> Pool {
-    let place: BTreeMap<&QueryId, usize> =
-        queries.iter().enumerate().map(|(index, id)| (id, index)).collect();
-    let mut groups = vec![Vec::new(); queries.len()];
+    lane_of(rollouts, queries, sampling).pool
+}
+
+/// The same with the log-probabilities that the rollouts carry.
+pub fn lane_of<'a>(
+    rollouts: impl Iterator<Item = &'a Rollout>,
+    queries: &[QueryId],
+    sampling: Sampling,
+) -> Lane {
+    let place = places(queries);
+    let Sampling { temperature, top_p } = sampling;
+    let pool = Pool { temperature, top_p, groups: vec![Vec::new(); queries.len()] };
+    let mut lane = Lane { pool, logprobs: vec![Vec::new(); queries.len()] };
     for rollout in rollouts.filter(|rollout| rollout.sampling() == sampling) {
         if let Some(&query) = place.get(&rollout.query_id) {
-            groups[query].push(rollout.scored());
+            lane.pool.groups[query].push(rollout.scored());
+            lane.logprobs[query].push(rollout.candidate_logprobs.clone().unwrap_or_default());
         }
     }
-    let Sampling { temperature, top_p } = sampling;
-    Pool { temperature, top_p, groups }
+    lane
+}
+
+/// The queries of some rollouts, in order of first appearance, and a lane over them for each way in
+/// which they were sampled, in rising order.
+pub fn lanes_of(rollouts: &[Rollout]) -> (Vec<QueryId>, Vec<Lane>) {
+    let mut seen = BTreeSet::new();
+    let ids = rollouts.iter().map(|rollout| &rollout.query_id);
+    let queries: Vec<QueryId> = ids.filter(|id| seen.insert(*id)).cloned().collect();
+    let mut ways: Vec<Sampling> = Vec::new();
+    for rollout in rollouts {
+        if !ways.contains(&rollout.sampling()) {
+            ways.push(rollout.sampling());
+        }
+    }
+    ways.sort_by(|a, b| {
+        let top_p = |way: &Sampling| way.top_p.unwrap_or(1.0);
+        top_p(a).total_cmp(&top_p(b)).then(a.temperature.total_cmp(&b.temperature))
+    });
+    let lanes = ways.iter().map(|way| lane_of(rollouts.iter(), &queries, *way)).collect();
+    (queries, lanes)
+}
+
+fn places(queries: &[QueryId]) -> BTreeMap<&QueryId, usize> {
+    queries.iter().enumerate().map(|(index, id)| (id, index)).collect()
 }
 
 /// Rollouts grouped by query for the monitors, queries in order of first appearance.

@@ -314,6 +314,11 @@ pub enum Activity {
         /// What for.
         stage: Stage,
     },
+    /// Asking the policy for the probabilities of probe responses; units are responses.
+    Weigh {
+        /// The iteration.
+        iteration: u32,
+    },
     /// Answer checking for a stage; units are responses.
     Grade {
         /// The iteration.

@@ -16,7 +16,7 @@
 use crate::balance::{BalanceRule, CapRule, EmptyQueries, cap_limit, target_count};
 use crate::controller::{Configuration, Controller, Decision};
 use crate::curriculum::QueryOrder;
-use crate::draw::{graded, pool_of};
+use crate::draw::{graded, lane_of, pool_of};
 use crate::evaluate::{EvaluationSettings, evaluate};
 use crate::event::{Event, Piece};
 use crate::fault::Fault;
@@ -24,12 +24,12 @@ use crate::iteration::{LoopState, Selected, gold_hashes, mark};
 use crate::method::Method;
 use crate::pool::Pool;
 use crate::ports::{Checkpoint, Decoding, Example, Ledger, Policy, RewardModel, Task};
-use crate::race::Search;
 use crate::ranking::{GoldSolutions, RankingRule};
 use crate::reward_training::RewardTrainingSettings;
 use crate::rng::RngKey;
 use crate::rollout::{Query, QueryId, Rollout, Stage};
 use crate::schedule::CosineSchedule;
+use crate::search::{Lane, Search};
 use crate::selection::select;
 use crate::supervised::{SupervisedSettings, supervise};
 use std::sync::Arc;
@@ -65,8 +65,10 @@ pub struct ImproveSettings {
     pub redraw_probe: bool,
     /// How candidates are measured.
     pub search: Search,
-    /// What a race may cost, as a share of the draw.
+    /// What a race or re-weighting may cost, as a share of the draw.
     pub search_budget: f64,
+    /// Store each probe rollout with its log-probability at every candidate temperature.
+    pub candidate_logprobs: bool,
     /// Top-p, top-k and length of sampling; the temperature is the controller's.
     pub decoding: Decoding,
     /// How a reward model is trained, where one is.
@@ -126,7 +128,7 @@ pub fn improve<P: Policy, L: Ledger<P>>(run: &mut Improver<'_, P, L>) -> Result<
         let queries = run.training_queries(&state, key); // M of x
         run.refresh_reward_model(iteration, key)?; // r, where a model is part of it
         let probes = run.probe(iteration, &queries, run_key, key)?;
-        let decision = run.decide(&probes, &queries, run_key, key, state.previous); // (t_i, τ_i)
+        let decision = run.decide(&probes, &queries, run_key, key, state.previous)?; // (t_i, τ_i)
         let (decision, mut rollouts) =
             run.draw(iteration, decision, &probes, &queries, key, state.previous)?;
         let selection = run.select(iteration, &decision, &mut rollouts, queries, key)?; // r > τ_i
@@ -172,7 +174,7 @@ impl ImproveSettings {
     }
 
     /// How a pool of `queries` queries is scored. The wanted total is N scaled to the queries.
-    pub(crate) fn balance_rule(&self, queries: usize, all_queries: usize) -> BalanceRule {
+    pub fn balance_rule(&self, queries: usize, all_queries: usize) -> BalanceRule {
         let (queries, all) = (queries as u64, (all_queries as u64).max(1));
         let target = (self.target_samples * queries + all / 2) / all;
         let limit = cap_limit(self.samples_per_query);
@@ -190,7 +192,7 @@ impl ImproveSettings {
     }
 
     /// M, of so many training queries.
-    pub(crate) fn training_count(&self, all: usize) -> usize {
+    pub fn training_count(&self, all: usize) -> usize {
         match self.queries_per_iteration {
             0 => all,
             wanted => wanted.min(all),
@@ -232,6 +234,7 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
     /// Starts the run, or restores the policy and the loop's state of one that was interrupted.
     fn begin(&mut self) -> Result<LoopState, Fault> {
         self.check_validation()?;
+        self.check_search()?;
         let events = self.ledger.events()?;
         if events.is_empty() {
             let reward_model = self.reward_model.as_ref().map(RewardModel::version);
@@ -289,14 +292,16 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
             self.settings.check_gradable(stage, &rollouts)?;
             return Ok(rollouts);
         }
-        let rollouts = match self.settings.search {
-            Search::Exhaustive => {
-                let queries = self.probe_queries(run_key, key);
-                let (key, samples) = (key.child("probe"), self.settings.samples_per_query);
-                self.sample((iteration, stage), &queries, &candidates, samples, key)?
-            }
-            Search::Racing => self.race(iteration, &candidates, drawn, key)?,
+        let mut rollouts = if self.settings.search.draws_ahead() {
+            self.search(iteration, &candidates, drawn, key)?
+        } else {
+            let queries = self.probe_queries(run_key, key);
+            let (key, samples) = (key.child("probe"), self.settings.samples_per_query);
+            self.sample((iteration, stage), &queries, &candidates, samples, key)?
         };
+        if self.settings.candidate_logprobs {
+            self.weigh(iteration, &candidates, &mut rollouts)?;
+        }
         self.publish_graded(iteration, stage, &rollouts)?;
         Ok(rollouts)
     }
@@ -308,14 +313,15 @@ impl<'a, P: Policy, L: Ledger<P>> Improver<'a, P, L> {
         run_key: RngKey,
         key: RngKey,
         previous: Option<Configuration>,
-    ) -> Decision {
+    ) -> Result<Decision, Fault> {
         let settings = self.settings;
         let queries = self.search_queries(drawn, run_key, key);
         let ids: Vec<QueryId> = queries.iter().map(|query| query.id.clone()).collect();
-        let pool = |sampling| pool_of(probes.iter(), &ids, sampling);
-        let pools: Vec<Pool> = settings.controller.candidates().into_iter().map(pool).collect();
+        let lane = |sampling| lane_of(probes.iter(), &ids, sampling);
+        let lanes: Vec<Lane> = settings.controller.candidates().into_iter().map(lane).collect();
         let gold = gold_hashes(&queries);
-        settings.decide(pools, &gold, self.training_count(), (previous, key.child("confidence")))
+        let by = (previous, key.child("confidence"));
+        Ok(settings.decide(lanes, &gold, self.training_count(), by)?)
     }
 
     /// Draws the training rollouts of the decided configuration. Where the threshold is chosen on the

@@ -28,14 +28,18 @@ pub mod pool;
 pub mod ports;
 pub mod preset;
 pub mod race;
-mod racing;
+
 pub mod ranking;
 pub mod reward;
 pub mod reward_quality;
 pub mod reward_training;
+pub mod reweight;
+
 pub mod rng;
 pub mod rollout;
 pub mod schedule;
+pub mod search;
+mod searching;
 pub mod selection;
 pub mod simulate;
 pub mod statistics;

@@ -8,9 +8,9 @@
 //! business of the caller.
 
 use crate::improve::ImproveSettings;
-use crate::race::Search;
 use crate::reward::RewardKind;
 use crate::reward_training::{RewardTrainingSettings, held_out_count};
+use crate::search::Search;
 use crate::step_labels::StepLabels;
 use serde::{Deserialize, Serialize};
 use std::iter::Sum;
@@ -412,8 +412,8 @@ impl ImproveSettings {
                     let groups = Span::exact(candidates * probed);
                     (groups, groups)
                 }
-                Search::Racing => {
-                    let cost = self.race_cost(drawn, candidates);
+                Search::Racing | Search::Reweighting => {
+                    let cost = self.search_cost(drawn, candidates);
                     // What the winner answered is stored with the probe and with the draw.
                     (cost, cost + Span::exact(self.probe_queries.min(drawn)))
                 }
@@ -429,12 +429,18 @@ impl ImproveSettings {
         work
     }
 
-    /// Groups of responses that a race draws beside those of its winner: at least the first round of
-    /// the others, and hardly ever less than the budget.
-    fn race_cost(&self, drawn: usize, candidates: usize) -> Span {
+    /// Groups of responses that a search draws beside those of its winner: at least its first round,
+    /// and of a race hardly ever less than the budget.
+    fn search_cost(&self, drawn: usize, candidates: usize) -> Span {
+        if candidates < 2 {
+            return Span::exact(0);
+        }
+        if self.search == Search::Reweighting {
+            return crate::reweight::cost(self.limits(drawn), candidates);
+        }
         let rule = self.race_rule(drawn);
-        let least = candidates.saturating_sub(1) * rule.first_round(candidates);
-        let most = if candidates > 1 { rule.budget.max(least) } else { 0 };
+        let least = (candidates - 1) * rule.first_round(candidates);
+        let most = rule.limits.budget;
         Span { least: least as f64, expected: most as f64, most: most as f64 }
     }
 

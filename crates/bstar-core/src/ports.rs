@@ -10,7 +10,7 @@
 //! Text goes in and comes out; tokens, tensors and files stay behind the traits.
 
 use crate::event::{Activity, Event, Piece, TrainStep};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultClass};
 use crate::rng::RngKey;
 use crate::rollout::{Completion, Grade, Query, Rollout, Stage};
 use crate::schedule::CosineSchedule;
@@ -107,6 +107,17 @@ pub struct PromptRequest<'a> {
     pub key: RngKey,
 }
 
+/// A response whose probability is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoreRequest<'a> {
+    /// The rendered query.
+    pub prompt: &'a str,
+    /// The response as text.
+    pub response: &'a str,
+    /// Whether the policy ended it: then its end counts, else it was cut at the limit.
+    pub ended: bool,
+}
+
 /// A request for `samples` responses to each prompt.
 #[derive(Clone, Debug)]
 pub struct SampleRequest<'a> {
@@ -169,6 +180,21 @@ pub trait Policy {
         request: &SampleRequest<'_>,
         tick: Tick<'_>,
     ) -> Result<Vec<Vec<Completion>>, Fault>;
+
+    /// The log-probability (nats) of each response at each temperature, `[request][temperature]`:
+    /// tokens drawn one by one, without truncation or penalty, and ended by any end token. Text is read
+    /// as tokens again, so where it can be written in several ways only the usual one counts. A policy that cannot tell says so
+    /// in a fault of class [`FaultClass::Usage`].
+    fn log_probabilities(
+        &mut self,
+        _requests: &[ScoreRequest<'_>],
+        _temperatures: &[f64],
+        _tick: Tick<'_>,
+    ) -> Result<Vec<Vec<f64>>, Fault> {
+        let message = "this policy does not tell the probability of a response";
+        Err(Fault::new(FaultClass::Usage, message)
+            .hint("set `balance.search` to \"racing\" or \"exhaustive\""))
+    }
 
     /// Trains in place, telling `on_step` of each committed optimizer step. A loss or gradient that
     /// is not finite is a fault of class [`crate::FaultClass::Training`], raised before that step

@@ -10,39 +10,21 @@
 //! the winner answered in the race is, rollout for rollout, the beginning of the draw, so that only
 //! the others cost anything. The numbers that led here are in `docs/log.md`.
 
-use crate::balance::{BalanceRule, RankedPool};
-use crate::knobs::Sampling;
 use crate::pool::Pool;
-use crate::ranking::RankingRule;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// How the candidates of an iteration are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Search {
-    /// Every candidate temperature on the whole probe set (paper).
-    Exhaustive,
-    /// Candidates that are clearly behind stop; the winner's answers are part of the draw.
-    Racing,
-}
+use crate::search::{FEWEST, Found, Lanes, Limits, Scoring, highest};
 
 /// How a race is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RaceRule {
-    /// Rollout groups that may be drawn beside those of the winner.
-    pub budget: usize,
-    /// Queries that there are.
-    pub most_queries: usize,
+    /// Budget and queries.
+    pub limits: Limits,
     /// Standard errors behind the leader at which a candidate stops.
     pub margin: f64,
 }
 
-/// Fewest and most queries of the first round, if the budget allows; between them it takes a
-/// quarter of the budget.
-const FIRST_ROUND: [usize; 2] = [8, 32];
-/// Fewer queries than this have no standard error worth the name.
-const FEWEST: usize = 2;
+/// The most queries of the first round, which takes a quarter of the budget and at least
+/// [`FEWEST`] queries.
+const FIRST_ROUND: usize = 32;
 /// See [`RaceRule::margin`]; chosen on stored surfaces, `docs/log.md`.
 pub const MARGIN: f64 = 2.0;
 
@@ -55,43 +37,11 @@ pub struct Round {
     pub queries: usize,
 }
 
-/// What a race cost and how far each candidate came.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RaceRecord {
-    /// One for each way to sample, in the order of the candidates.
-    pub contenders: Vec<Contender>,
-    /// Rollout groups drawn beside those of the winner, as a share of the groups of the draw.
-    pub net_cost: f64,
-}
-
-/// A candidate in a race: a temperature, with a top-p where that is a knob.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contender {
-    /// The temperature.
-    pub temperature: f64,
-    /// Top-p, where it is a knob.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_p: Option<f64>,
-    /// Queries that it was measured on.
-    pub queries: usize,
-    /// Balance score of its best threshold on them.
-    pub balance_score: f64,
-}
-
-impl Contender {
-    /// How it was sampled.
-    pub fn sampling(&self) -> Sampling {
-        Sampling { temperature: self.temperature, top_p: self.top_p }
-    }
-}
-
 impl RaceRule {
-    /// Queries of the first round for so many candidates.
+    /// Queries of the first round for so many candidates: never more than the budget buys.
     pub fn first_round(&self, candidates: usize) -> usize {
-        let affordable = self.budget / candidates.saturating_sub(1).max(1);
-        let [least, most] = FIRST_ROUND;
-        let quarter = (affordable / 4).clamp(least, most);
-        quarter.min(affordable).max(FEWEST).min(self.most_queries)
+        let affordable = self.limits.each(candidates);
+        (affordable / 4).clamp(FEWEST, FIRST_ROUND).min(affordable)
     }
 
     /// The next round, given the scores of those still running on the same queries, and the groups
@@ -107,17 +57,47 @@ impl RaceRule {
         // The winner will be one of those that stay, so the groups of one of them cost nothing.
         let spent = drawn.saturating_sub(queries);
         let others = stay.len().checked_sub(1).filter(|others| *others > 0)?;
-        let affordable = queries + self.budget.saturating_sub(spent) / others;
+        let affordable = queries + self.limits.budget.saturating_sub(spent) / others;
         let wanted = queries + queries.div_ceil(2);
-        let next = wanted.min(affordable).min(self.most_queries);
+        let next = wanted.min(affordable).min(self.limits.queries);
         (next > queries).then_some(Round { stay, queries: next })
+    }
+}
+
+/// Lets so many candidates race.
+pub fn race<L: Lanes>(
+    candidates: usize,
+    rule: &RaceRule,
+    scoring: &Scoring<'_>,
+    lanes: &mut L,
+) -> Result<Found, L::Error> {
+    let mut pools: Vec<Option<Pool>> = vec![None; candidates];
+    let mut queries = vec![0; candidates];
+    let mut running: Vec<usize> = (0..candidates).collect();
+    let mut target = rule.first_round(candidates);
+    loop {
+        for &lane in &running {
+            pools[lane] = Some(lanes.answers(lane, target)?);
+            queries[lane] = target;
+        }
+        let ranking = scoring.ranking.calibrated_on(pools.iter().flatten());
+        let score = |lane: &usize| {
+            let pool = pools[*lane].as_ref();
+            pool.map(|pool| scoring.best(pool, &ranking).0).unwrap_or_default()
+        };
+        let scores: Vec<Vec<f64>> = running.iter().map(score).collect();
+        let Some(round) = rule.next_round(&scores, queries.iter().sum()) else {
+            let winner = leader(&scores).map_or(0, |place| running[place]);
+            return Ok(Found { winner, queries, estimates: None });
+        };
+        running = round.stay.into_iter().map(|place| running[place]).collect();
+        target = round.queries;
     }
 }
 
 /// The candidate with the highest mean, the first of several.
 fn leader(running: &[Vec<f64>]) -> Option<usize> {
-    let mean = |place: usize| running[place].iter().sum::<f64>();
-    (0..running.len()).reduce(|a, b| if mean(b) > mean(a) { b } else { a })
+    highest(running.iter().map(|scores| scores.iter().sum()))
 }
 
 /// Mean of the paired differences, and its standard error.
@@ -129,41 +109,12 @@ fn gap(leader: &[f64], other: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }
 
-/// Queries that a pool holds responses to, counted from the first.
-pub fn measured(pool: &Pool) -> usize {
-    pool.groups.iter().take_while(|group| !group.is_empty()).count()
-}
-
-/// The pools that came to the end of a race, cut to the queries that they were measured on.
-pub fn finalists(pools: &[Pool]) -> Vec<Pool> {
-    let most = pools.iter().map(measured).max().unwrap_or(0);
-    let last = pools.iter().filter(|pool| measured(pool) == most);
-    last.map(|pool| Pool { groups: pool.groups[..most].to_vec(), ..*pool }).collect()
-}
-
-/// The score of each query at the threshold that is best for the whole pool, with their mean.
-pub fn best_scores(
-    pool: &Pool,
-    gold: &[Option<u64>],
-    ranking: &RankingRule,
-    balance: &BalanceRule,
-    thresholds: &[f64],
-) -> (Vec<f64>, f64) {
-    let ranked = RankedPool::new(pool, gold, ranking);
-    let cells = thresholds.iter().map(|&threshold| ranked.cell(threshold, balance));
-    let best = cells.reduce(|a, b| if b.balance_score > a.balance_score { b } else { a });
-    let Some(best) = best else { return (vec![0.0; pool.groups.len()], 0.0) };
-    let scores = ranked.query_scores(&best, balance).into_iter();
-    // A query that is left out of the mean says nothing about a difference.
-    let known = scores.map(|score| if score.is_nan() { best.balance_score } else { score });
-    (known.collect(), best.balance_score)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RULE: RaceRule = RaceRule { budget: 100, most_queries: 1000, margin: MARGIN };
+    const LIMITS: Limits = Limits { budget: 100, queries: 1000 };
+    const RULE: RaceRule = RaceRule { limits: LIMITS, margin: MARGIN };
 
     #[test]
     fn those_clearly_behind_stop_and_the_rest_go_on() {
@@ -186,9 +137,10 @@ mod tests {
 
     #[test]
     fn the_budget_is_spent_and_never_exceeded() {
-        for budget in 0..200 {
-            let rule = RaceRule { budget, ..RULE };
+        for budget in 3 * FEWEST..200 {
+            let rule = RaceRule { limits: Limits { budget, ..LIMITS }, ..RULE };
             let mut queries = rule.first_round(4);
+            assert!(queries >= FEWEST, "nobody stops on fewer");
             let mut drawn = 4 * queries;
             // Ties never stop.
             while let Some(round) = rule.next_round(&vec![vec![0.5; queries]; 4], drawn) {
@@ -197,23 +149,21 @@ mod tests {
                 queries = round.queries;
             }
             let net = drawn - queries;
-            assert!(net <= budget.max(3 * FEWEST) && net + 3 > budget, "{budget}: {net}");
+            assert!(net <= budget && net + 3 > budget, "{budget}: {net}");
         }
-        let small = RaceRule { most_queries: 10, ..RULE };
+        let small = RaceRule { limits: Limits { queries: 10, ..LIMITS }, ..RULE };
         assert_eq!(small.next_round(&vec![vec![0.5; 10]; 2], 20), None, "no more queries");
     }
 
     #[test]
-    fn finalists_share_their_queries() {
-        let response = crate::pool::ScoredResponse::new(0, "a", crate::Verdict::Correct, None);
-        let pool = |temperature, answered: usize| Pool {
-            temperature,
-            top_p: None,
-            groups: (0..5).map(|q| if q < answered { vec![response] } else { vec![] }).collect(),
-        };
-        let last = finalists(&[pool(0.5, 2), pool(0.8, 4), pool(1.0, 4)]);
-        assert_eq!(last.iter().map(|pool| pool.temperature).collect::<Vec<_>>(), [0.8, 1.0]);
-        assert!(last.iter().all(|pool| pool.groups.len() == 4));
-        assert!(finalists(&[]).is_empty());
+    fn a_budget_that_buys_too_few_queries_is_refused() {
+        for budget in 0..60 {
+            let limits = Limits { budget, queries: 1000 };
+            let checked = limits.check(4);
+            assert_eq!(checked.is_ok(), budget >= 24, "{budget}");
+            let told = checked.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(budget >= 24 || told.contains("costs 24 rollout groups"), "{told}");
+        }
+        assert!(Limits { budget: 100, queries: 7 }.check(2).is_err(), "no eighth query");
     }
 }

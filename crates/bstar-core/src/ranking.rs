@@ -84,13 +84,17 @@ impl RankingRule {
         self.reward.reward(correct, raw, self.calibration.as_deref())
     }
 
+    /// What a reward must exceed a threshold by.
+    pub(crate) fn slack(&self) -> f64 {
+        if self.slack { THRESHOLD_SLACK } else { 0.0 }
+    }
+
     /// Whether a response counts in n', if no response above it says the same.
     pub fn counts(&self, response: &ScoredResponse) -> bool {
         let verified = self.verified_above.is_none_or(|bar| {
-            let slack = if self.slack { THRESHOLD_SLACK } else { 0.0 };
             let part =
                 self.reward.model_part(response.reward_model_score, self.calibration.as_deref());
-            part > bar + slack
+            part > bar + self.slack()
         });
         response.verdict.is_correct() && verified
     }
@@ -168,7 +172,7 @@ impl Ranking {
             places: Vec::with_capacity(rows.len()),
             selected: vec![0],
             correct: vec![0],
-            slack: if rule.slack { THRESHOLD_SLACK } else { 0.0 },
+            slack: rule.slack(),
         };
         let mut seen = BTreeSet::new();
         let (mut selected, mut unique_correct) = (0, 0);

@@ -193,4 +193,7 @@ pub struct Rollout {
     pub steps_correct: Option<bool>,
     /// Fingerprint of the weights that drew it.
     pub policy_version: Option<Arc<str>>,
+    /// Log-probability (nats) of the whole response at each candidate temperature of the run, in their
+    /// order, where the search re-weights or the run keeps them.
+    pub candidate_logprobs: Option<Vec<f64>>,
 }

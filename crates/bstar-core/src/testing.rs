@@ -9,7 +9,7 @@ use crate::event::{Activity, Event, Piece, TrainStep};
 use crate::fault::{Fault, FaultClass};
 use crate::ports::{
     Checkpoint, Ledger, Policy, Progress, RewardHead, RewardModel, RewardUpdate, SampleRequest,
-    StepRequest, Task, Tick, Update,
+    ScoreRequest, StepRequest, Task, Tick, Update,
 };
 use crate::rng::{RngKey, below, uniform};
 use crate::rollout::{Completion, FinishReason, Grade, Query, Rollout, Stage, Verdict};
@@ -76,6 +76,24 @@ impl Policy for ScriptedPolicy {
             tick(Progress { done, total })?;
         }
         Ok(groups)
+    }
+
+    fn log_probabilities(
+        &mut self,
+        requests: &[ScoreRequest<'_>],
+        temperatures: &[f64],
+        _tick: Tick<'_>,
+    ) -> Result<Vec<Vec<f64>>, Fault> {
+        let wordings = (1 + self.wordings) as f64;
+        let of = |request: &ScoreRequest<'_>| {
+            let is_right = request.response.lines().nth(1) == Some(request.prompt);
+            let at = |temperature: &f64| {
+                let right = self.skill * (1.0 - 0.4 * temperature);
+                ((if is_right { right } else { 1.0 - right }) / wordings).ln()
+            };
+            temperatures.iter().map(at).collect()
+        };
+        Ok(requests.iter().map(of).collect())
     }
 
     fn update(

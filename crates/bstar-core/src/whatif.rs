@@ -11,9 +11,9 @@ use crate::controller::{Configuration, Decision};
 use crate::improve::ImproveSettings;
 use crate::knobs::Sampling;
 use crate::pool::Pool;
-use crate::race::Search;
 use crate::ranking::RankingRule;
 use crate::rng::RngKey;
+use crate::search::{Lane, Unstored};
 use crate::selection::{Selection, select};
 use thiserror::Error;
 
@@ -22,8 +22,8 @@ use thiserror::Error;
 pub struct StoredRollouts<'a> {
     /// The iteration.
     pub iteration: u32,
-    /// Probe rollouts, one pool for each way to sample.
-    pub probes: &'a [Pool],
+    /// Probe rollouts, one lane for each way to sample.
+    pub probes: &'a [Lane],
     /// Exact-text hash of the gold solution of each probe query; may be empty where gold does not
     /// compete.
     pub probe_gold: &'a [Option<u64>],
@@ -62,6 +62,14 @@ pub enum Unanswerable {
         /// There.
         stored: Vec<Sampling>,
     },
+    /// A search that goes another way, by answers that nobody drew.
+    #[error("iteration {iteration} cannot be searched again: {cause}")]
+    Search {
+        /// The iteration.
+        iteration: u32,
+        /// What is missing.
+        cause: Unstored,
+    },
 }
 
 fn list(ways: &[Sampling]) -> String {
@@ -82,10 +90,14 @@ pub fn answer(
         0 => stored.draw.groups.len(),
         wanted => wanted.min(stored.draw.groups.len()),
     };
-    let probes = probes_of(settings, stored)?;
+    let lanes = lanes_of(settings, stored)?;
     let key = RngKey::from_seed(settings.seed).child("iteration");
     let key = key.index(u64::from(stored.iteration)).child("confidence");
-    let decision = settings.decide(probes, stored.probe_gold, queries, (previous, key));
+    let decision =
+        settings.decide(lanes, stored.probe_gold, queries, (previous, key)).map_err(|cause| {
+            let iteration = stored.iteration;
+            Unanswerable::Search { iteration, cause }
+        })?;
     let samples = settings.samples_of(&decision);
     let is_stored = decision.configuration().sampling() == stored.draw.sampling()
         && samples <= drawn(stored.draw);
@@ -103,26 +115,30 @@ pub fn answer(
     Ok(Answer { decision, ranking, selected: Some((draw, selection)) })
 }
 
-/// The pools of the candidates, cut to the wanted queries and samples.
-fn probes_of(
+/// The lanes of the candidates, cut to the wanted queries and samples. A search is run once more on
+/// them and says itself what it lacks.
+fn lanes_of(
     settings: &ImproveSettings,
     stored: &StoredRollouts<'_>,
-) -> Result<Vec<Pool>, Unanswerable> {
+) -> Result<Vec<Lane>, Unanswerable> {
     let candidates = settings.controller.candidates();
-    let find = |way: &Sampling| stored.probes.iter().find(|pool| pool.sampling() == *way);
+    let find = |way: &Sampling| stored.probes.iter().find(|lane| lane.pool.sampling() == *way);
+    let searches = settings.search.draws_ahead();
     let wanted: Vec<Sampling> =
-        candidates.iter().copied().filter(|way| find(way).is_none()).collect();
+        candidates.iter().copied().filter(|way| !searches && find(way).is_none()).collect();
     if !wanted.is_empty() {
-        let stored_at = stored.probes.iter().map(Pool::sampling).collect();
+        let stored_at = stored.probes.iter().map(|lane| lane.pool.sampling()).collect();
         let iteration = stored.iteration;
         return Err(Unanswerable::Temperatures { iteration, wanted, stored: stored_at });
     }
-    let pools = candidates.iter().filter_map(find);
-    let most = match settings.search {
-        Search::Exhaustive => settings.probe_queries,
-        Search::Racing => usize::MAX,
+    let most = if searches { usize::MAX } else { settings.probe_queries };
+    let lane = |way: &Sampling| match find(way) {
+        Some(lane) => lane.first(most, settings.samples_per_query),
+        None => {
+            Lane::plain(Pool { temperature: way.temperature, top_p: way.top_p, groups: Vec::new() })
+        }
     };
-    Ok(pools.map(|pool| pool.first(most, settings.samples_per_query)).collect())
+    Ok(candidates.iter().map(lane).collect())
 }
 
 /// Samples of a query that a draw holds.

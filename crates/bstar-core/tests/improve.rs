@@ -17,11 +17,11 @@ use bstar_core::knobs::KnobGrid;
 use bstar_core::method::Method;
 use bstar_core::ports::{Checkpoint, Decoding, Example, Ledger, RewardHead};
 use bstar_core::preset::Preset;
-use bstar_core::race::Search;
 use bstar_core::ranking::GoldSolutions;
 use bstar_core::reward::RewardKind;
 use bstar_core::reward_training::{RewardStart, RewardTrainingSettings};
 use bstar_core::schedule::CosineSchedule;
+use bstar_core::search::Search;
 use bstar_core::step_labels::{LabelSettings, StepLabels};
 use bstar_core::supervised::SupervisedSettings;
 use bstar_core::testing::{EchoTask, MemoryLedger, ScriptedPolicy, TableReward};
@@ -63,6 +63,7 @@ fn settings(method: Method) -> ImproveSettings {
         redraw_probe: false,
         search: Search::Exhaustive,
         search_budget: 0.1,
+        candidate_logprobs: false,
         decoding: decoding.clone(),
         reward_training: None,
         ranking,

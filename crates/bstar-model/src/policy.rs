@@ -16,7 +16,7 @@ mod adapted;
 mod speed;
 
 use crate::compute::ComputeSettings;
-use crate::decode::{DecodeRequest, Decoder, Ends, Generation};
+use crate::decode::{DecodeRequest, Decoder, Ends, Generation, Weighing};
 use crate::device::{Device, DeviceDecoder, DeviceTrainer};
 use crate::engine::{Outcome, Sampler, Training};
 use crate::lora::{Adapter, folder};
@@ -31,7 +31,9 @@ use crate::trainer_state::{self, Trained};
 use crate::weights::Weights;
 use adapted::Adapted;
 use bstar_core::event::TrainStep;
-use bstar_core::ports::{Example, Policy, PromptRequest, RewardHead, SampleRequest, Tick, Update};
+use bstar_core::ports::{
+    Example, Policy, Progress, PromptRequest, RewardHead, SampleRequest, ScoreRequest, Tick, Update,
+};
 use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
 pub use speed::TimedDraw;
 use std::path::Path;
@@ -314,6 +316,16 @@ impl EmbeddedPolicy {
         Ok(tokens)
     }
 
+    /// A prompt with a response, cut at the context; what is cut has no end.
+    fn encode_scored(&self, request: &ScoreRequest<'_>) -> Result<Weighing, Fault> {
+        let prompt = self.encode_prompt(request.prompt)?;
+        let mut response = self.tokenizer.encode_response(request.response)?;
+        let room = self.context_length() - prompt.len();
+        let ended = request.ended && response.len() < room;
+        response.truncate(room);
+        Ok(Weighing { prompt, response, ended })
+    }
+
     /// An example to train on, cut at the context.
     fn tokenize(&self, example: &Example) -> Result<TokenizedExample, Fault> {
         let prompt = self.encode_prompt(&example.prompt)?;
@@ -373,6 +385,33 @@ impl Policy for EmbeddedPolicy {
         Ok(completions)
     }
 
+    fn log_probabilities(
+        &mut self,
+        requests: &[ScoreRequest<'_>],
+        temperatures: &[f64],
+        tick: Tick<'_>,
+    ) -> Result<Vec<Vec<f64>>, Fault> {
+        self.sampler()?;
+        let fresh;
+        let decoder = if let Some(Sampler::Cpu(decoder)) = &self.sampler {
+            decoder
+        } else {
+            // A device tells none: the processor computes them from the same weights.
+            fresh = Decoder::new(&self.weights);
+            &fresh
+        };
+        let mut scored = Vec::with_capacity(requests.len());
+        let total = requests.len() as u64;
+        for some in requests.chunks(SCORED_AT_ONCE) {
+            let weighings: Vec<Weighing> =
+                some.iter().map(|request| self.encode_scored(request)).collect::<Result<_, _>>()?;
+            let eos = self.tokenizer.eos_tokens();
+            scored.extend(decoder.tempered_logprobs(&weighings, eos, temperatures)?);
+            tick(Progress { done: scored.len() as u64, total })?;
+        }
+        Ok(scored)
+    }
+
     fn update(
         &mut self,
         update: &Update<'_>,
@@ -429,6 +468,9 @@ fn complete(generation: &Generation, stops: &Stops<'_>) -> Result<Completion, Fa
         entropy: sum(&generation.entropies) / count.max(1) as f64,
     })
 }
+
+/// Responses between two words on progress.
+const SCORED_AT_ONCE: usize = 512;
 
 const CONTEXT_HINT: &str =
     "leave out queries that are this long, or use a model with a longer context";

@@ -190,8 +190,10 @@ impl Facts<'_> {
     fn edge(&self) -> Option<String> {
         let decision = self.decision?;
         let grid = decision.grid.iter().map(|cell| cell.temperature);
-        let raced = decision.race.iter().flat_map(|race| &race.contenders).map(|c| c.temperature);
-        let all: Vec<f64> = grid.chain(raced).collect();
+        let searches = || decision.race.iter();
+        let drawn = searches().flat_map(|search| &search.contenders).map(|c| c.temperature);
+        let estimated = searches().flat_map(|search| &search.estimates).map(|e| e.temperature);
+        let all: Vec<f64> = grid.chain(drawn).chain(estimated).collect();
         let (low, high) = all.iter().fold((f64::MAX, f64::MIN), |(a, b), t| (a.min(*t), b.max(*t)));
         let at = match decision.temperature {
             _ if low >= high => return None,
@@ -207,15 +209,16 @@ impl Facts<'_> {
 
     /// A temperature that the probe could not tell from another.
     fn doubt(&self) -> Option<String> {
-        let confidence = self.decision?.confidence.as_ref()?;
-        let rival = confidence.rival?;
+        let decision = self.decision?;
+        let rival = decision.rival()?;
         let more = rival.more_queries.filter(|more| *more > 0)?;
         let t = rival.configuration.sampling();
         let doubt = format!(
             "the probe does not tell its best temperature from {t} (gain {:.4} ± {:.4})",
             rival.gain, rival.standard_error
         );
-        let needed = more.saturating_add(confidence.queries as u64);
+        let probed = decision.confidence.as_ref().map_or(0, |confidence| confidence.queries);
+        let needed = more.saturating_add(probed as u64);
         // A monitor of the draw counts its queries.
         let most = self.trained_on.values().map(|metric| metric.queries as u64).max();
         let remedy = match most.filter(|most| needed > *most) {

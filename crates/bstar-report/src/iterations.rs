@@ -71,7 +71,7 @@ impl IterationRow {
         let way = (decision.temperature, decision.knobs.top_p);
         let of = confidence.temperatures.iter().find(|of| (of.temperature, of.top_p) == way);
         self.chance = of.map(|of| of.chance).filter(|_| confidence.temperatures.len() > 1);
-        self.more_queries = confidence.rival.and_then(|rival| rival.more_queries);
+        self.more_queries = decision.rival().and_then(|rival| rival.more_queries);
     }
 }
 

@@ -125,6 +125,7 @@ fn rollouts(count: u32) -> Vec<Rollout> {
             entropy: None,
             steps_correct: None,
             policy_version: None,
+            candidate_logprobs: None,
         })
         .collect()
 }

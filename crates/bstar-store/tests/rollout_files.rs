@@ -78,6 +78,7 @@ fn rollout_strategy() -> impl Strategy<Value = Rollout> {
         option::of(prop::collection::vec(float(), 0..4)),
         option::of(any::<u32>()),
         option::of(stage),
+        option::of(prop::collection::vec(float(), 0..3)),
     );
     let second = (
         option::of("[xy]"),
@@ -113,6 +114,7 @@ fn rollout_strategy() -> impl Strategy<Value = Rollout> {
         entropy: second.6,
         steps_correct: second.7,
         policy_version: second.8.map(Into::into),
+        candidate_logprobs: first.9,
     })
 }
 
@@ -438,7 +440,7 @@ fn a_parquet_file_of_a_newer_format_is_refused() {
         let read = read_scored(std::slice::from_ref(&path), StepReduction::Min, Wanted::default());
         assert_eq!(read.is_ok(), readable, "{format}");
         if let Err(error) = read {
-            assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.2");
+            assert_eq!(shown(&error, &folder), "rollout format 2.0 of a.parquet is newer than 1.3");
         }
     }
 }

@@ -54,6 +54,7 @@ fn rollouts(count: u32) -> Vec<Rollout> {
             entropy: None,
             steps_correct: None,
             policy_version: Some("v".into()),
+            candidate_logprobs: Some(vec![-0.1, -1.0 / 3.0, -1e-7]),
         })
         .collect()
 }

@@ -60,6 +60,7 @@ fn rollout(temperature: u32, query: u32, sample: u32, key: RngKey) -> Rollout {
         entropy: None,
         steps_correct: None,
         policy_version: None,
+        candidate_logprobs: None,
     }
 }
 

@@ -255,7 +255,7 @@ pub(crate) struct WhatifArgs {
 pub(crate) enum SimulateVerb {
     /// What the balance score chooses in each scenario, against the setting that is worth most.
     Choice(SimulateChoiceArgs),
-    /// What races lose against measuring everything, and what they cost.
+    /// What a cheaper search loses against measuring everything, and what it costs.
     Search(SimulateSearchArgs),
 }
 
@@ -285,14 +285,18 @@ pub(crate) struct SimulateSearchArgs {
     /// M: queries of the draw, which costs are a share of; that of the run if not given.
     #[arg(long, value_name = "M")]
     pub(crate) queries: Option<usize>,
-    /// What a race may cost, as a share of the draw, the winner's responses not counted.
+    /// racing or reweighting. Re-weighting needs runs that kept log-probabilities
+    /// (`balance.candidate_logprobs`).
+    #[arg(long, default_value = "racing", value_parser = ["racing", "reweighting"])]
+    pub(crate) search: String,
+    /// What the search may cost, as a share of the draw, the winner's responses not counted.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub(crate) budget: f64,
-    /// Standard errors behind the leader at which a temperature stops.
+    /// Standard errors behind the leader at which a temperature leaves a race.
     #[arg(long, value_name = "X", default_value_t = bstar_core::race::MARGIN)]
     pub(crate) margin: f64,
-    /// Measure every temperature on so many queries instead of racing.
-    #[arg(long, value_name = "N")]
+    /// Measure every temperature on so many queries instead of searching.
+    #[arg(long, value_name = "N", conflicts_with_all = ["search", "margin"])]
     pub(crate) exhaustive: Option<usize>,
     /// Orders of the queries that each surface is searched in.
     #[arg(long, default_value_t = 20)]

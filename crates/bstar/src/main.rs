@@ -9,6 +9,7 @@ mod config;
 mod countdown;
 mod downloads;
 mod exit;
+mod gold;
 mod grading;
 mod ledger;
 mod models;
@@ -51,7 +52,9 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Verb::Balance(args) => commands::balance::balance(&args, notes),
         Verb::Whatif(args) => commands::whatif::whatif(&args, notes),
         Verb::Simulate { verb: SimulateVerb::Choice(args) } => commands::simulate::choice(&args),
-        Verb::Simulate { verb: SimulateVerb::Search(args) } => commands::simulate::search(&args),
+        Verb::Simulate { verb: SimulateVerb::Search(args) } => {
+            commands::simulate::search(&args, notes)
+        }
         Verb::Grade(args) => commands::grade::grade(&args, notes),
         Verb::Audit(args) => commands::audit::audit(&args, notes),
         Verb::Runs { verb: RunsVerb::List { dir, json } } => {

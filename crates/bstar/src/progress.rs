@@ -94,6 +94,9 @@ impl View {
             Activity::Score { iteration, stage } => {
                 format!("{}scoring {}", self.place(iteration), stage.name())
             }
+            Activity::Weigh { iteration } => {
+                format!("{}weighing probe", self.place(iteration))
+            }
             Activity::Grade { iteration, stage } => {
                 format!("{}checking {}", self.place(iteration), stage.name())
             }
@@ -283,8 +286,7 @@ fn decided(decision: &Decision) -> String {
 
 /// How many more probe queries would decide for the best candidate, where these do not.
 fn doubt(decision: &Decision) -> String {
-    let rival = decision.confidence.as_ref().and_then(|confidence| confidence.rival);
-    let Some(rival) = rival else { return String::new() };
+    let Some(rival) = decision.rival() else { return String::new() };
     let other = rival.configuration.sampling();
     match rival.more_queries {
         Some(0) => String::new(),
@@ -311,7 +313,8 @@ fn unit(activity: Activity) -> &'static str {
         | Activity::DrawLabels
         | Activity::Complete
         | Activity::MeasureRewardModel
-        | Activity::Score { .. } => "responses",
+        | Activity::Score { .. }
+        | Activity::Weigh { .. } => "responses",
     }
 }
 

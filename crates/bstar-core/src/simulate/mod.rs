@@ -21,6 +21,7 @@ use crate::ranking::RankingRule;
 use crate::reward::RewardKind;
 use crate::rng::{Rng, RngKey, below, normal, uniform};
 use crate::rollout::Verdict;
+use crate::search::Lane;
 use serde::Serialize;
 
 /// Queries that the worth of a setting is computed on; far more than any probe has.
@@ -33,7 +34,21 @@ pub struct Drawn {
     pub pool: Pool,
     /// `[query][response]`: whether answer and every step are right.
     pub sound: Vec<Vec<bool>>,
+    /// `[query][response]`.
+    said: Vec<Vec<Said>>,
 }
+
+/// What a response is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Said {
+    /// This of the query's solutions.
+    Solution(usize),
+    /// One of very many unsound chains.
+    Chain,
+}
+
+/// Unsound chains that there are.
+const CHAINS: usize = 1_000_000;
 
 /// What a selection is worth to a policy that is trained on it, since the truth is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -188,21 +203,68 @@ impl Scenario {
     /// luck at every temperature, as in a run.
     pub fn draw(&self, temperature: f64, queries: usize, key: RngKey) -> Drawn {
         let pool = Pool { temperature, top_p: None, groups: Vec::new() };
-        let mut drawn = Drawn { pool, sound: Vec::new() };
+        let mut drawn = Drawn { pool, sound: Vec::new(), said: Vec::new() };
         let half = self.reward_model_auc.map(separation);
         for query in 0..queries {
             let key = key.index(query as u64);
-            let difficulty = self.spread * normal(&mut key.child("difficulty").rng());
-            let (group, sound) = (0..self.samples)
+            let difficulty = self.difficulty(key);
+            let (group, said): (_, Vec<Said>) = (0..self.samples)
                 .map(|sample| {
                     let rng = &mut key.index(u64::from(sample)).rng();
                     self.respond(temperature, difficulty, (sample, half), rng)
                 })
                 .unzip();
             drawn.pool.groups.push(group);
-            drawn.sound.push(sound);
+            drawn.sound.push(said.iter().map(|said| *said != Said::Chain).collect());
+            drawn.said.push(said);
         }
         drawn
+    }
+
+    /// The same draw with the log-probability of each response at every candidate temperature, as the
+    /// policy would tell them.
+    pub fn lane(&self, temperature: f64, queries: usize, key: RngKey) -> Lane {
+        let drawn = self.draw(temperature, queries, key);
+        let logprobs = drawn.said.iter().enumerate().map(|(query, group)| {
+            let difficulty = self.difficulty(key.index(query as u64));
+            let tables: Vec<Vec<f64>> =
+                self.temperatures.iter().map(|&t| self.logprobs(t, difficulty)).collect();
+            let of = |said: &Said| match *said {
+                Said::Solution(j) => tables.iter().map(|table| table[j]).collect(),
+                Said::Chain => tables.iter().map(|table| table[self.solutions]).collect(),
+            };
+            group.iter().map(of).collect()
+        });
+        Lane { logprobs: logprobs.collect(), pool: drawn.pool }
+    }
+
+    /// Log-probability (nats) of each solution, and last of any one unsound chain.
+    fn logprobs(&self, temperature: f64, difficulty: f64) -> Vec<f64> {
+        let sound = self.right(temperature, difficulty) * (1.0 - self.luck(temperature));
+        let total: f64 = (0..self.solutions).map(|j| self.weight(j, temperature)).sum();
+        let solution = |j| (sound * self.weight(j, temperature) / total).ln();
+        let chain = ((1.0 - sound) / CHAINS as f64).ln();
+        (0..self.solutions).map(solution).chain([chain]).collect()
+    }
+
+    fn difficulty(&self, key: RngKey) -> f64 {
+        self.spread * normal(&mut key.child("difficulty").rng())
+    }
+
+    /// Chance of a right answer.
+    fn right(&self, temperature: f64, difficulty: f64) -> f64 {
+        let odds = self.skill - difficulty - self.heat * temperature;
+        1.0 / (1.0 + (-odds).exp())
+    }
+
+    /// Chance that a right answer was reached by wrong steps.
+    fn luck(&self, temperature: f64) -> f64 {
+        (self.false_positives * temperature).min(1.0)
+    }
+
+    /// Solution j has weight e^(-j / (spread of solutions · t)): cold policies repeat themselves.
+    fn weight(&self, j: usize, temperature: f64) -> f64 {
+        (-(j as f64) / (self.solution_spread * temperature)).exp()
     }
 
     fn respond(
@@ -211,27 +273,25 @@ impl Scenario {
         difficulty: f64,
         (sample, half): (u32, Option<f64>),
         rng: &mut Rng,
-    ) -> (ScoredResponse, bool) {
-        let odds = self.skill - difficulty - self.heat * temperature;
-        let is_right = uniform(rng) < 1.0 / (1.0 + (-odds).exp());
-        let by_luck = uniform(rng) < (self.false_positives * temperature).min(1.0);
+    ) -> (ScoredResponse, Said) {
+        let is_right = uniform(rng) < self.right(temperature, difficulty);
+        let by_luck = uniform(rng) < self.luck(temperature);
         let solution = self.solution(temperature, rng);
         // A wrong chain is one of very many; a right one is one of the query's solutions.
-        let wrong = below(rng, 1_000_000);
+        let wrong = below(rng, CHAINS);
         let sound = is_right && !by_luck;
         let text = if sound { format!("solution {solution}") } else { format!("chain {wrong}") };
         let verdict = if is_right { Verdict::Correct } else { Verdict::Incorrect };
         let score = half.map(|half| 2.0 * (if sound { half } else { -half } + normal(rng)));
-        (ScoredResponse::new(sample, &text, verdict, score), sound)
+        let said = if sound { Said::Solution(solution) } else { Said::Chain };
+        (ScoredResponse::new(sample, &text, verdict, score), said)
     }
 
-    /// Solution j has weight e^(-j / (spread of solutions · t)): cold policies repeat themselves.
     fn solution(&self, temperature: f64, rng: &mut Rng) -> usize {
-        let weight = |j: usize| (-(j as f64) / (self.solution_spread * temperature)).exp();
-        let total: f64 = (0..self.solutions).map(weight).sum();
+        let total: f64 = (0..self.solutions).map(|j| self.weight(j, temperature)).sum();
         let mut left = uniform(rng) * total;
         for j in 0..self.solutions {
-            left -= weight(j);
+            left -= self.weight(j, temperature);
             if left < 0.0 {
                 return j;
             }
@@ -269,7 +329,9 @@ fn normal_share_below(x: f64) -> f64 {
 mod tests {
     use super::search::{Surface, Trial};
     use super::*;
+    use crate::knobs::KnobGrid;
     use crate::race::MARGIN;
+    use crate::search::Scoring;
     use std::collections::BTreeSet;
 
     fn distinct_sound(drawn: &Drawn, query: usize) -> usize {
@@ -336,27 +398,88 @@ mod tests {
     }
 
     #[test]
-    fn a_race_with_all_the_budget_loses_little_and_one_with_none_costs_little() {
+    fn a_response_is_as_likely_as_its_log_probability_says() {
+        let scenario = Scenario::named("lucky").expect("known");
+        for temperature in [0.4, 1.3] {
+            let logprobs = scenario.logprobs(temperature, 0.3);
+            let (chain, solutions) = logprobs.split_last().expect("chains");
+            let sound: f64 = solutions.iter().map(|logprob| logprob.exp()).sum();
+            assert!((sound + CHAINS as f64 * chain.exp() - 1.0).abs() < 1e-9);
+        }
+        let key = RngKey::from_seed(8);
+        let queries = 400;
+        let lane = scenario.lane(scenario.temperatures[2], queries, key);
+        let drawn = scenario.draw(scenario.temperatures[2], queries, key);
+        assert_eq!(lane.pool, drawn.pool);
+        // The most frequent solution is drawn as often as it is likely.
+        let is_first = |said: &&Said| **said == Said::Solution(0);
+        let found = drawn.said.iter().flatten().filter(is_first).count() as f64;
+        let chance = |query: usize| {
+            let difficulty = scenario.difficulty(key.index(query as u64));
+            scenario.logprobs(scenario.temperatures[2], difficulty)[0].exp()
+        };
+        let expected = f64::from(scenario.samples) * (0..queries).map(chance).sum::<f64>();
+        assert!((found / expected - 1.0).abs() < 0.1, "{found} of {expected}");
+    }
+
+    #[test]
+    fn searches_with_all_the_budget_lose_little_and_keep_to_a_small_one() {
         let scenario = Scenario::named("plain").expect("known");
         let key = RngKey::from_seed(3);
-        let pools =
-            scenario.temperatures.iter().map(|&t| scenario.draw(t, 150, key).pool).collect();
+        let lanes = scenario.temperatures.iter().map(|&t| scenario.lane(t, 150, key)).collect();
         let (ranking, balance) = (scenario.ranking(), scenario.balance());
-        let mut trial = Trial {
+        let knobs = KnobGrid::default();
+        let scoring = Scoring {
             ranking: &ranking,
+            gold: &[],
             balance: &balance,
+            all_queries: 150,
+            knobs: &knobs,
             thresholds: &[-0.5, 0.0, 0.5, 0.9],
-            draw_queries: 1500,
-            budget: 1.0,
-            margin: MARGIN,
+            samples: scenario.samples as usize,
         };
-        let surface = Surface::new(pools, &trial);
-        let rich = surface.race(&trial, key);
-        assert!(rich.loss < 0.05 && rich.net_cost < 1.0, "{rich:?}");
+        let mut trial = Trial { scoring, draw_queries: 1500, budget: 1.0, margin: MARGIN };
+        let surface = Surface::new(lanes, &trial);
+        let rich = [surface.race(&trial, key), surface.reweight(&trial, key)];
+        for rich in rich {
+            assert!(rich.loss < 0.05 && rich.net_cost < 1.0, "{rich:?}");
+        }
         assert_eq!(surface.exhaustive(&trial, 150, key).loss, 0.0);
-        trial.budget = 0.02;
-        let poor = surface.race(&trial, key);
-        assert!(poor.net_cost <= 0.021, "{poor:?}");
-        assert_eq!(surface.race(&trial, key), poor, "seeded");
+        trial.budget = 0.06;
+        let poor = [surface.race(&trial, key), surface.reweight(&trial, key)];
+        assert!(poor.iter().all(|poor| poor.net_cost <= 0.06), "{poor:?}");
+        assert_eq!(poor, [surface.race(&trial, key), surface.reweight(&trial, key)], "seeded");
+    }
+
+    #[test]
+    fn gold_solutions_move_with_their_queries() {
+        let scenario = Scenario::named("binary").expect("known");
+        let key = RngKey::from_seed(4);
+        let lanes: Vec<Lane> =
+            scenario.temperatures.iter().map(|&t| scenario.lane(t, 60, key)).collect();
+        let ranking = RankingRule { gold_competes: true, ..scenario.ranking() };
+        let (balance, knobs) = (scenario.balance(), KnobGrid::default());
+        // Half the queries have a solution that nobody drew: it counts, and more for poor queries.
+        let gold: Vec<Option<u64>> = (0..60).map(|q| (q % 2 == 0).then_some(q)).collect();
+        let scoring = Scoring {
+            ranking: &ranking,
+            gold: &gold,
+            balance: &balance,
+            all_queries: 60,
+            knobs: &knobs,
+            thresholds: &[0.5],
+            samples: scenario.samples as usize,
+        };
+        let trial = Trial { scoring, draw_queries: 60, budget: 1.0, margin: MARGIN };
+        let bare = Trial { scoring: Scoring { gold: &[], ..scoring }, ..trial };
+        let [with, without] = [&trial, &bare].map(|trial| {
+            Surface::new(lanes.clone(), trial).scores().map(|(_, score)| score).collect::<Vec<_>>()
+        });
+        assert!(with.iter().zip(&without).all(|(with, without)| with > without));
+        // In whatever order all queries are asked, the whole surface is found again.
+        let surface = Surface::new(lanes, &trial);
+        for seed in 0..3 {
+            assert_eq!(surface.exhaustive(&trial, 60, key.index(seed)).loss, 0.0);
+        }
     }
 }

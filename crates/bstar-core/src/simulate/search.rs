@@ -1,31 +1,43 @@
-//! Races replayed on exhaustive surfaces: what they lose against them, and what they cost.
+//! Searches replayed on exhaustive surfaces: what they lose against them, and what they cost.
 //!
 //! A surface is what was drawn at every temperature for the same queries, stored by a run or
-//! simulated. A replay lets the race of [`crate::race`] run over the queries in a random order and
-//! compares the winner's balance score on the whole surface with the best there is.
+//! simulated. A replay lets a search of [`crate::search`] run over the queries in a random order, as a
+//! run lets it, and compares the winner's balance score on the whole surface with the best there is.
 
-use crate::balance::{BalanceRule, CapRule};
 use crate::pool::Pool;
-use crate::race::{RaceRule, best_scores};
-use crate::ranking::RankingRule;
+use crate::race::{RaceRule, race};
+use crate::reweight::{lanes, reweight};
 use crate::rng::{RngKey, shuffle};
+use crate::search::{Found, Lane, Lanes, Limits, Logprobs, Scoring, Search, TooLittle, highest};
 use serde::Serialize;
+use std::convert::Infallible;
 
 /// How a surface is searched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Trial<'a> {
-    /// Ranking of the run.
-    pub ranking: &'a RankingRule,
-    /// How the whole surface is scored.
-    pub balance: &'a BalanceRule,
-    /// Candidate thresholds.
-    pub thresholds: &'a [f64],
+    /// How the run scores; gold solutions in the order of the surface.
+    pub scoring: Scoring<'a>,
     /// M: what the cost is a share of.
     pub draw_queries: usize,
     /// The budget as a share of M.
     pub budget: f64,
     /// See [`RaceRule::margin`].
     pub margin: f64,
+}
+
+impl Trial<'_> {
+    /// Refuses a budget that buys no search among so many candidates.
+    pub fn check(&self, search: Search, candidates: usize) -> Result<(), TooLittle> {
+        match search {
+            Search::Exhaustive => Ok(()),
+            Search::Racing => self.limits(self.draw_queries).check(candidates),
+            Search::Reweighting => self.limits(self.draw_queries).check(lanes(candidates)),
+        }
+    }
+
+    fn limits(&self, queries: usize) -> Limits {
+        Limits { queries, ..Limits::share(self.budget, self.draw_queries) }
+    }
 }
 
 /// How a replay ended.
@@ -39,25 +51,26 @@ pub struct Replay {
     pub net_cost: f64,
 }
 
-/// A surface ready for replays: the balance score of each query at each temperature's best threshold.
+/// A surface ready for replays.
 #[derive(Clone, Debug)]
 pub struct Surface {
-    pools: Vec<Pool>,
-    /// Balance score of each temperature on the whole surface.
+    lanes: Vec<Lane>,
+    /// Balance score of each temperature on the whole surface, at its best threshold.
     whole: Vec<f64>,
 }
 
 impl Surface {
-    /// Scores the whole surface; `gold` as in [`crate::balance::RankedPool::new`].
-    pub fn new(pools: Vec<Pool>, trial: &Trial<'_>) -> Self {
-        let score =
-            |pool: &Pool| best_scores(pool, &[], trial.ranking, trial.balance, trial.thresholds).1;
-        Self { whole: pools.iter().map(score).collect(), pools }
+    /// Scores the whole surface: one lane for each candidate, in rising order, over the same queries.
+    pub fn new(lanes: Vec<Lane>, trial: &Trial<'_>) -> Self {
+        let scoring = &trial.scoring;
+        let ranking = scoring.ranking.calibrated_on(lanes.iter().map(|lane| &lane.pool));
+        let score = |lane: &Lane| scoring.best(&lane.pool, &ranking).1;
+        Self { whole: lanes.iter().map(score).collect(), lanes }
     }
 
     /// The temperatures with their scores on the whole surface.
     pub fn scores(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.pools.iter().map(|pool| pool.temperature).zip(self.whole.iter().copied())
+        self.lanes.iter().map(|lane| lane.pool.temperature).zip(self.whole.iter().copied())
     }
 
     /// Loss of a choice against the best.
@@ -68,70 +81,83 @@ impl Surface {
 
     /// Runs a race over the queries in the order that `key` gives.
     pub fn race(&self, trial: &Trial<'_>, key: RngKey) -> Replay {
-        let order = self.order(key);
-        let budget = trial.budget * trial.draw_queries as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of M")]
-        let rule =
-            RaceRule { budget: budget as usize, most_queries: order.len(), margin: trial.margin };
-        let mut running: Vec<usize> = (0..self.pools.len()).collect();
-        let mut lengths = vec![0; running.len()];
-        let mut target = rule.first_round(running.len());
-        let place = loop {
-            for &lane in &running {
-                lengths[lane] = target;
-            }
-            let (scores, means): (Vec<Vec<f64>>, Vec<f64>) =
-                running.iter().map(|&lane| self.measure(lane, &order[..target], trial)).unzip();
-            if let Some(round) = rule.next_round(&scores, lengths.iter().sum()) {
-                running = round.stay.into_iter().map(|place| running[place]).collect();
-                target = round.queries;
-            } else {
-                let best = (0..means.len()).reduce(|a, b| if means[b] > means[a] { b } else { a });
-                break running[best.expect("a race has contenders")];
-            }
-        };
-        let groups: usize = lengths.iter().sum();
-        self.replay(place, groups - lengths[place], trial)
+        self.replay(trial, key, |queries, scoring, lanes| {
+            let rule = RaceRule { limits: trial.limits(queries), margin: trial.margin };
+            let Ok(found) = race(self.lanes.len(), &rule, scoring, lanes);
+            found
+        })
     }
 
-    /// Scores every temperature on the first queries of the same order, as the paper does.
+    /// Searches by re-weighting over the queries in the order that `key` gives. The lanes must be
+    /// weighed.
+    pub fn reweight(&self, trial: &Trial<'_>, key: RngKey) -> Replay {
+        let temperatures: Vec<f64> = self.lanes.iter().map(|lane| lane.pool.temperature).collect();
+        self.replay(trial, key, |queries, scoring, lanes| {
+            let Ok(found) = reweight(&temperatures, trial.limits(queries), scoring, lanes);
+            found
+        })
+    }
+
+    /// Scores every temperature on the first queries of the same order, as the paper does: no answer
+    /// is a part of the draw.
     pub fn exhaustive(&self, trial: &Trial<'_>, queries: usize, key: RngKey) -> Replay {
-        let order = self.order(key);
-        let queries = queries.min(order.len());
-        let means: Vec<f64> = (0..self.pools.len())
-            .map(|lane| self.measure(lane, &order[..queries], trial).1)
-            .collect();
-        let best = (0..means.len()).reduce(|a, b| if means[b] > means[a] { b } else { a });
-        self.replay(best.expect("a surface has temperatures"), queries * means.len(), trial)
+        let mut groups = 0;
+        let replay = self.replay(trial, key, |all, scoring, lanes| {
+            let queries = queries.min(all);
+            groups = queries * self.lanes.len();
+            let pools: Vec<Pool> = (0..self.lanes.len())
+                .map(|lane| {
+                    let Ok(pool) = lanes.answers(lane, queries);
+                    pool
+                })
+                .collect();
+            let ranking = scoring.ranking.calibrated_on(&pools);
+            let winner = highest(pools.iter().map(|pool| scoring.best(pool, &ranking).1));
+            let queries = vec![queries; pools.len()];
+            Found { winner: winner.unwrap_or(0), queries, estimates: None }
+        });
+        Replay { net_cost: groups as f64 / trial.draw_queries.max(1) as f64, ..replay }
     }
 
-    fn replay(&self, place: usize, groups: usize, trial: &Trial<'_>) -> Replay {
+    fn replay(
+        &self,
+        trial: &Trial<'_>,
+        key: RngKey,
+        search: impl FnOnce(usize, &Scoring<'_>, &mut Shuffled<'_>) -> Found,
+    ) -> Replay {
+        let queries = self.lanes.first().map_or(0, |lane| lane.pool.groups.len());
+        let mut order: Vec<usize> = (0..queries).collect();
+        shuffle(&mut order, &mut key.rng());
+        let gold_of = |query: &usize| trial.scoring.gold.get(*query).copied().flatten();
+        let gold: Vec<Option<u64>> = order.iter().map(gold_of).collect();
+        let scoring = Scoring { gold: &gold, ..trial.scoring };
+        let found = search(queries, &scoring, &mut Shuffled { lanes: &self.lanes, order: &order });
         Replay {
-            temperature: self.pools[place].temperature,
-            loss: self.loss(place),
-            net_cost: groups as f64 / trial.draw_queries.max(1) as f64,
+            temperature: self.lanes[found.winner].pool.temperature,
+            loss: self.loss(found.winner),
+            net_cost: found.cost() as f64 / trial.draw_queries.max(1) as f64,
         }
     }
+}
 
-    fn order(&self, key: RngKey) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.pools.first().map_or(0, |p| p.groups.len())).collect();
-        shuffle(&mut order, &mut key.rng());
-        order
+/// A surface whose queries are asked in another order.
+struct Shuffled<'a> {
+    lanes: &'a [Lane],
+    order: &'a [usize],
+}
+
+impl Lanes for Shuffled<'_> {
+    type Error = Infallible;
+
+    fn answers(&mut self, candidate: usize, queries: usize) -> Result<Pool, Infallible> {
+        let pool = &self.lanes[candidate].pool;
+        let order = &self.order[..queries];
+        let groups = order.iter().map(|&query| pool.groups[query].clone()).collect();
+        Ok(Pool { groups, ..*pool })
     }
 
-    /// Scores of the queries, and their mean, with the cap scaled to so many queries.
-    fn measure(&self, lane: usize, queries: &[usize], trial: &Trial<'_>) -> (Vec<f64>, f64) {
-        let pool = &self.pools[lane];
-        let groups = queries.iter().map(|&query| pool.groups[query].clone()).collect();
-        let part = Pool { groups, ..*pool };
-        let cap = match trial.balance.cap {
-            rule @ (CapRule::Uncapped | CapRule::Fixed(_)) => rule,
-            CapRule::ToPool { target, limit } => {
-                let (part, all) = (queries.len() as u64, (pool.groups.len() as u64).max(1));
-                CapRule::ToPool { target: (target * part + all / 2) / all, limit }
-            }
-        };
-        let balance = BalanceRule { cap, ..*trial.balance };
-        best_scores(&part, &[], trial.ranking, &balance, trial.thresholds)
+    fn logprobs(&mut self, candidate: usize, queries: usize) -> Result<Logprobs, Infallible> {
+        let logprobs = &self.lanes[candidate].logprobs;
+        Ok(self.order[..queries].iter().map(|&query| logprobs[query].clone()).collect())
     }
 }

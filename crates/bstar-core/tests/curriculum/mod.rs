@@ -6,7 +6,7 @@ use bstar_core::event::Event;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::method::Method;
 use bstar_core::ports::{Ledger as _, Task as _};
-use bstar_core::race::Search;
+use bstar_core::search::Search;
 use bstar_core::testing::EchoTask;
 use bstar_core::{FaultClass, QueryId, RngKey, Stage};
 use std::collections::BTreeSet;
@@ -43,7 +43,8 @@ fn renewals(ledger: &Memory) -> Vec<Renewal> {
 #[test]
 fn what_was_not_renewed_comes_again_before_anything_new() {
     for search in [Search::Exhaustive, Search::Racing] {
-        let ledger = finished(&ImproveSettings { search, ..ada_star(Method::BStar) });
+        let ledger =
+            finished(&ImproveSettings { search, search_budget: 0.5, ..ada_star(Method::BStar) });
         let renewals = renewals(&ledger);
         assert_eq!(renewals.len(), 4);
         let first = renewals[0];

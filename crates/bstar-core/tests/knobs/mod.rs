@@ -9,8 +9,8 @@ use bstar_core::knobs::{KnobGrid, Knobs};
 use bstar_core::method::Method;
 use bstar_core::ports::Ledger as _;
 use bstar_core::preset::Preset;
-use bstar_core::race::Search;
 use bstar_core::reward::RewardKind;
+use bstar_core::search::Search;
 use bstar_core::testing::EchoTask;
 use bstar_core::{FaultClass, Stage};
 
@@ -201,8 +201,8 @@ fn a_run_with_every_knob_killed_anywhere_ends_like_one_that_was_not() {
             steps_queries: 10,
             ..top_p()
         };
-        let mut settings = ImproveSettings { search, search_budget: 0.4, ..with_knobs(knobs) };
-        (settings.queries_per_iteration, settings.probe_queries) = (12, 6);
+        let mut settings = ImproveSettings { search, search_budget: 0.8, ..with_knobs(knobs) };
+        (settings.queries_per_iteration, settings.probe_queries) = (20, 6);
         settings.evaluation.k = vec![4];
         settings.evaluation.s = vec![];
         let mut whole = Memory::new(base());

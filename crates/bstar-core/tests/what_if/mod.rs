@@ -3,16 +3,16 @@
 
 use super::{Memory, base, run, settings};
 use bstar_core::controller::{Configuration, Decision};
-use bstar_core::draw::pool_of;
+use bstar_core::draw::lanes_of;
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::ImproveSettings;
-use bstar_core::knobs::{KnobGrid, Sampling};
+use bstar_core::knobs::KnobGrid;
 use bstar_core::method::Method;
-use bstar_core::pool::{Pool, exact_hash};
+use bstar_core::pool::exact_hash;
 use bstar_core::ports::{Ledger as _, Task as _};
-use bstar_core::race::Search;
 use bstar_core::ranking::{Deduplication, GoldSolutions};
 use bstar_core::reward::RewardScale;
+use bstar_core::search::Search;
 use bstar_core::testing::EchoTask;
 use bstar_core::whatif::{Answer, StoredRollouts, Unanswerable, answer};
 use bstar_core::{QueryId, Rollout, Stage};
@@ -23,29 +23,6 @@ fn finished(settings: &ImproveSettings) -> Memory {
     let mut ledger = Memory::new(base());
     run(settings, &mut ledger).expect("a run");
     ledger
-}
-
-/// Queries in order of first appearance.
-fn queries_of(rollouts: &[Rollout]) -> Vec<QueryId> {
-    let mut queries: Vec<QueryId> = Vec::new();
-    for rollout in rollouts {
-        if queries.last() != Some(&rollout.query_id) && !queries.contains(&rollout.query_id) {
-            queries.push(rollout.query_id.clone());
-        }
-    }
-    queries
-}
-
-fn pools_of(rollouts: &[Rollout]) -> (Vec<QueryId>, Vec<Pool>) {
-    let queries = queries_of(rollouts);
-    let mut ways: Vec<Sampling> = Vec::new();
-    for rollout in rollouts {
-        if !ways.contains(&rollout.sampling()) {
-            ways.push(rollout.sampling());
-        }
-    }
-    let pools = ways.iter().map(|way| pool_of(rollouts.iter(), &queries, *way)).collect();
-    (queries, pools)
 }
 
 fn gold_of(task: &EchoTask, queries: &[QueryId]) -> Vec<Option<u64>> {
@@ -67,14 +44,14 @@ fn ask(
     let is_probed = ledger.is_published(iteration, Piece::Probe);
     let probe = is_probed.then(|| ledger.read_rollouts(iteration, Stage::Probe).expect("probed"));
     let probe = probe.unwrap_or_default();
-    let (probe_queries, probes) = pools_of(&probe);
+    let (probe_queries, probes) = lanes_of(&probe);
     let train = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
-    let (drawn, draw) = pools_of(&train);
+    let (drawn, draw) = lanes_of(&train);
     let stored = StoredRollouts {
         iteration,
         probes: &probes,
         probe_gold: &gold_of(&task, &probe_queries),
-        draw: &draw[0],
+        draw: &draw[0].pool,
         draw_gold: &gold_of(&task, &drawn),
     };
     answer(settings, &stored, previous)
@@ -119,7 +96,7 @@ fn a_run_asked_with_its_own_settings_answers_with_itself() {
             let answer = ask(&ledger, &settings, iteration, previous).expect("its own settings");
             assert_eq!(answer.decision, decided, "{method:?}, iteration {iteration}");
             let rollouts = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
-            assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts));
+            assert_eq!(taken(&answer, &lanes_of(&rollouts).0), marked(&rollouts));
             previous = Some(decided.configuration());
         }
     }
@@ -155,7 +132,7 @@ fn other_settings_give_what_a_fresh_run_selects() {
         same_temperature += 1;
         assert_eq!(answer.decision, decisions(&fresh)[0], "{name}");
         let rollouts = fresh.read_rollouts(1, Stage::Train).expect("drawn");
-        assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts), "{name}");
+        assert_eq!(taken(&answer, &lanes_of(&rollouts).0), marked(&rollouts), "{name}");
     }
     assert!(same_temperature >= 3, "only {same_temperature} changes kept the temperature");
 }
@@ -183,7 +160,7 @@ fn knobs_are_answered_for_and_a_larger_draw_is_left_open() {
         let answer = ask(&ledger, &settings, iteration, previous).expect("its own settings");
         assert_eq!(answer.decision, decided, "iteration {iteration}");
         let rollouts = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
-        assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts));
+        assert_eq!(taken(&answer, &lanes_of(&rollouts).0), marked(&rollouts));
         let mut generous = settings.clone();
         generous.controller.knobs.samples_tolerance = 0.0;
         let answer = ask(&ledger, &generous, iteration, previous).expect("the same probe");
@@ -222,7 +199,7 @@ fn other_knobs_give_what_a_fresh_run_selects() {
             known += 1;
             assert_eq!(answer.decision, *decided, "{name}");
             let rollouts = fresh.read_rollouts(1, Stage::Train).expect("drawn");
-            assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts), "{name}");
+            assert_eq!(taken(&answer, &lanes_of(&rollouts).0), marked(&rollouts), "{name}");
         }
     }
     assert!(known > 0, "every change led to another draw");
@@ -236,7 +213,7 @@ fn a_run_that_ranks_scores_answers_with_itself_and_says_among_which() {
         (Method::OnlineRft, Search::Exhaustive),
     ] {
         let mut settings = settings(method);
-        settings.search = search;
+        (settings.search, settings.search_budget) = (search, 0.3);
         settings.ranking.reward.scale = RewardScale::Rank;
         settings.ranking.verified_above = Some(-0.5);
         let ledger = finished(&settings);
@@ -245,7 +222,7 @@ fn a_run_that_ranks_scores_answers_with_itself_and_says_among_which() {
             let answer = ask(&ledger, &settings, iteration, previous).expect("its own settings");
             assert_eq!(answer.decision, decided, "{method:?}, iteration {iteration}");
             let rollouts = ledger.read_rollouts(iteration, Stage::Train).expect("drawn");
-            assert_eq!(taken(&answer, &queries_of(&rollouts)), marked(&rollouts));
+            assert_eq!(taken(&answer, &lanes_of(&rollouts).0), marked(&rollouts));
             let calibration = decided.calibration.as_deref().expect("ranked");
             let stage = match method {
                 Method::OnlineRft => Stage::Train,
@@ -271,4 +248,71 @@ fn a_temperature_that_was_not_probed_is_named() {
     let error = ask(&ledger, &settings, 1, None).expect_err("not probed");
     let told = "iteration 1 was not probed at temperature 0.8, 1.1; it was at 0.5, 1, 1.5";
     assert_eq!(error.to_string(), told);
+}
+
+/// A run that searched for less, with what its first iteration decided.
+fn searched(search: Search) -> (ImproveSettings, Memory) {
+    let mut settings = settings(Method::BStar);
+    (settings.search, settings.search_budget, settings.probe_queries) = (search, 0.4, 40);
+    settings.controller.temperatures = vec![0.5, 1.0, 1.5];
+    if search == Search::Reweighting {
+        settings.controller.temperatures = vec![0.2, 0.6, 1.0, 1.4, 1.8];
+    }
+    let ledger = finished(&settings);
+    (settings, ledger)
+}
+
+#[test]
+fn a_search_is_run_again_by_the_settings_that_are_asked_about() {
+    for search in [Search::Racing, Search::Reweighting] {
+        let (own, ledger) = searched(search);
+        let changes: [(&str, Change); 6] = [
+            ("its own", |_| ()),
+            ("grid", |s| s.controller.thresholds = vec![-0.3, 0.1]),
+            ("target count", |s| s.target_count = Some(1)),
+            ("verified count", |s| s.ranking.verified_above = Some(0.05)),
+            ("smaller k", |s| s.samples_per_query = 4),
+            ("fewer queries", |s| (s.queries_per_iteration, s.probe_queries) = (45, 20)),
+        ];
+        let mut answered = 0;
+        for (name, change) in changes {
+            let mut other = own.clone();
+            other.iterations = 1;
+            change(&mut other);
+            let fresh = decisions(&finished(&other)).remove(0);
+            match ask(&ledger, &other, 1, None) {
+                // What is told is what a run of these settings does, its race included.
+                Ok(answer) => assert_eq!(answer.decision, fresh, "{search:?}, {name}"),
+                Err(Unanswerable::Search { iteration: 1, .. }) => {
+                    assert_ne!(name, "its own");
+                    continue;
+                }
+                Err(error) => panic!("{search:?}, {name}: {error}"),
+            }
+            answered += 1;
+        }
+        assert!(answered >= 3, "{search:?}: only {answered}");
+    }
+}
+
+#[test]
+fn a_search_that_would_draw_more_is_not_answered_by_its_old_winner() {
+    for search in [Search::Racing, Search::Reweighting] {
+        let (own, ledger) = searched(search);
+        let mut other = own.clone();
+        match search {
+            // Another contender, of which nothing is stored.
+            Search::Racing => other.controller.temperatures = vec![0.5, 0.8, 1.0, 1.5],
+            // Twice the budget measures the loser on more queries than are stored.
+            _ => other.search_budget = 0.8,
+        }
+        let told = ask(&ledger, &other, 1, None).map(|answer| answer.decision);
+        let told = told.expect_err("more than was drawn").to_string();
+        assert!(told.starts_with("iteration 1 cannot be searched again: "), "{told}");
+        assert!(told.contains("queries, and its answers to"), "{told}");
+        let poor = ImproveSettings { search_budget: 0.05, ..own };
+        let told = ask(&ledger, &poor, 1, None).map(|answer| answer.decision);
+        let told = told.expect_err("no search").to_string();
+        assert!(told.contains("at least 8 queries each"), "{told}");
+    }
 }

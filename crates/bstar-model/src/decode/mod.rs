@@ -23,6 +23,7 @@ mod matrix;
 mod reference;
 mod repetition;
 mod sampling;
+mod tempered;
 
 use crate::compute::Precision;
 use crate::config::ModelConfig;
@@ -38,6 +39,7 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use sampling::Distribution;
 
 pub(crate) use batch::not_finite;
+pub use tempered::Weighing;
 
 /// Prompts to sample.
 #[derive(Clone, Debug)]
@@ -186,11 +188,7 @@ impl Decoder {
     ///
     /// Faults: as for [`Decoder::generate`]; prompt and response together must fit the context.
     pub fn logprobs(&self, sequences: &[(Vec<u32>, Vec<u32>)]) -> Result<Vec<Vec<f32>>, Fault> {
-        for (number, (prompt, response)) in sequences.iter().enumerate() {
-            let name = format!("sequence {number}");
-            check_tokens(&self.body.config, &name, prompt)?;
-            check_tokens(&self.body.config, &name, &[prompt.as_slice(), response].concat())?;
-        }
+        self.check_sequences(sequences)?;
         let rows = sequences.iter().map(|(prompt, response)| prompt.len() + response.len() - 1);
         let lanes = Lanes::wide(self.body.arch);
         let groups = rows.max().unwrap_or(0).div_ceil(lanes.count()).clamp(1, MOST_GROUPS);
@@ -201,6 +199,15 @@ impl Decoder {
                 self.score(numbers, scores, prompt, response)
             })
             .collect()
+    }
+
+    fn check_sequences(&self, sequences: &[(Vec<u32>, Vec<u32>)]) -> Result<(), Fault> {
+        for (number, (prompt, response)) in sequences.iter().enumerate() {
+            let name = format!("sequence {number}");
+            check_tokens(&self.body.config, &name, prompt)?;
+            check_tokens(&self.body.config, &name, &[prompt.as_slice(), response].concat())?;
+        }
+        Ok(())
     }
 
     fn with_arch(weights: &Weights, precision: Precision, arch: Arch) -> Self {

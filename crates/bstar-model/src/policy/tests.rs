@@ -138,6 +138,44 @@ fn update_on(policy: &mut EmbeddedPolicy, examples: &[Example]) -> Result<Vec<u6
 }
 
 #[test]
+fn probabilities_of_responses_are_those_that_it_samples_with() {
+    let mut policy = policy();
+    train(&mut policy, 0..60);
+    let decoding = Decoding { temperature: 0.8, ..Decoding::greedy(4) };
+    let prompts = ["3+1=", "8+1="].map(|prompt| PromptRequest {
+        prompt,
+        begun: "",
+        key: RngKey::from_seed(3).child(prompt),
+    });
+    let request = SampleRequest { prompts: prompts.to_vec(), samples: 400, decoding };
+    let drawn = policy.sample(&request, &mut |_| Ok(())).unwrap();
+    let temperatures = [0.8, 1.0, 1.5];
+    for (group, prompt) in drawn.iter().zip(["3+1=", "8+1="]) {
+        let scored: Vec<ScoreRequest<'_>> = group
+            .iter()
+            .map(|completion| ScoreRequest {
+                prompt,
+                response: &completion.text,
+                ended: completion.finish_reason == FinishReason::Stop,
+            })
+            .collect();
+        let told = policy.log_probabilities(&scored, &temperatures, &mut |_| Ok(())).unwrap();
+        let mut frequent = (0, 0.0);
+        for (completion, told) in group.iter().zip(&told) {
+            assert!((told[1] - completion.logprob).abs() < 1e-3, "{completion:?}: {told:?}");
+            let same = group.iter().filter(|other| {
+                (&other.text, other.finish_reason) == (&completion.text, completion.finish_reason)
+            });
+            frequent = std::cmp::max_by(frequent, (same.count(), told[0]), |a, b| a.0.cmp(&b.0));
+        }
+        // The most frequent response is as frequent as it is likely at the temperature of the draw.
+        let (share, chance) = (frequent.0 as f64 / 400.0, frequent.1.exp());
+        let error = (chance * (1.0 - chance) / 400.0).sqrt();
+        assert!((share - chance).abs() < 5.0 * error + 1e-3, "{share} {chance}");
+    }
+}
+
+#[test]
 fn an_example_longer_than_the_context_is_named_and_cut() {
     let mut policy = policy();
     let example = |count| Example { prompt: "1+1=".into(), response: "2".repeat(count).into() };

@@ -81,6 +81,7 @@ impl Cells<'_> {
             entropy: self.float("entropy")?,
             steps_correct: self.flag("steps_correct")?,
             policy_version: shared("policy_version", |rollout| &rollout.policy_version)?,
+            candidate_logprobs: self.floats("candidate_logprobs")?,
         };
         let gold_solution = self.text("gold_solution")?.map(ToOwned::to_owned);
         Ok(Decoded { rollout, sample_index, gold_solution })

@@ -28,6 +28,7 @@ struct Row<'a> {
     entropy: Option<f64>,
     steps_correct: Option<bool>,
     policy_version: Option<&'a str>,
+    candidate_logprobs: Option<&'a [f64]>,
 }
 
 pub(super) fn write(rollouts: &[Rollout], mut sink: impl Write) -> io::Result<()> {
@@ -61,5 +62,6 @@ fn row(rollout: &Rollout) -> Row<'_> {
         entropy: rollout.entropy,
         steps_correct: rollout.steps_correct,
         policy_version: rollout.policy_version.as_deref(),
+        candidate_logprobs: rollout.candidate_logprobs.as_deref(),
     }
 }

@@ -32,7 +32,7 @@ pub use reading::{ReadRollouts, read_rollouts};
 pub use scored::{ScoredRollouts, Wanted, read_scored};
 
 /// The version of the row format, kept in the metadata of Parquet files that we write.
-pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 2 };
+pub const ROLLOUT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 3 };
 
 /// What a reader assumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,8 +215,19 @@ fn check_finite(rollout: &Rollout) -> Result<(), RolloutFileError> {
         one("logprob", rollout.logprob),
         one("entropy", rollout.entropy),
     ];
-    let steps = rollout.step_scores.iter().flatten().map(|score| ("step_scores", *score));
-    match single.into_iter().flatten().chain(steps).find(|(_, value)| !value.is_finite()) {
+    let list = |column, values: &Option<Vec<f64>>| -> Vec<(&'static str, f64)> {
+        values.iter().flatten().map(|value| (column, *value)).collect()
+    };
+    let lists = [
+        list("step_scores", &rollout.step_scores),
+        list("candidate_logprobs", &rollout.candidate_logprobs),
+    ];
+    match single
+        .into_iter()
+        .flatten()
+        .chain(lists.into_iter().flatten())
+        .find(|(_, value)| !value.is_finite())
+    {
         None => Ok(()),
         Some((column, value)) => Err(RolloutFileError::NotFinite {
             query_id: rollout.query_id.to_string(),
@@ -278,6 +289,7 @@ pub(crate) mod tests {
             entropy: None,
             steps_correct: None,
             policy_version: None,
+            candidate_logprobs: None,
         }
     }
 
@@ -323,6 +335,10 @@ pub(crate) mod tests {
             for (broken, column) in [
                 (Rollout { reward_model_score: some, ..rest.clone() }, "reward_model_score"),
                 (Rollout { step_scores: Some(vec![1.0, value]), ..rest.clone() }, "step_scores"),
+                (
+                    Rollout { candidate_logprobs: Some(vec![value]), ..rest.clone() },
+                    "candidate_logprobs",
+                ),
                 (Rollout { reward: some, ..rest.clone() }, "reward"),
                 (Rollout { logprob: some, ..rest.clone() }, "logprob"),
                 (Rollout { entropy: some, ..rest.clone() }, "entropy"),

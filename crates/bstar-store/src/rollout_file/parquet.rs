@@ -48,7 +48,7 @@ fn write_batches(
 }
 
 fn schema() -> SchemaRef {
-    let scores = DataType::List(Arc::new(Field::new("item", DataType::Float64, true)));
+    let floats = DataType::List(Arc::new(Field::new("item", DataType::Float64, true)));
     let fields = [
         ("query_id", DataType::Utf8, false),
         ("sample_index", DataType::Int64, false),
@@ -59,7 +59,7 @@ fn schema() -> SchemaRef {
         ("verdict", DataType::Utf8, false),
         ("reason", DataType::Utf8, true),
         ("reward_model_score", DataType::Float64, true),
-        ("step_scores", scores, true),
+        ("step_scores", floats.clone(), true),
         ("iteration", DataType::Int64, true),
         ("stage", DataType::Utf8, true),
         ("prompt", DataType::Utf8, true),
@@ -71,6 +71,7 @@ fn schema() -> SchemaRef {
         ("entropy", DataType::Float64, true),
         ("steps_correct", DataType::Boolean, true),
         ("policy_version", DataType::Utf8, true),
+        ("candidate_logprobs", floats, true),
     ];
     let fields: Vec<Field> =
         fields.into_iter().map(|(name, kind, nullable)| Field::new(name, kind, nullable)).collect();
@@ -102,6 +103,7 @@ fn columns(rows: &[Rollout]) -> Vec<ArrayRef> {
         floats(rows, |row| row.entropy),
         flags(rows, |row| row.steps_correct),
         text(rows, |row| row.policy_version.as_deref()),
+        float_lists(rows, |row| row.candidate_logprobs.as_deref()),
     ]
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Every column that a rollout row may have.
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "query_id",
     "sample_index",
     "temperature",
@@ -33,6 +33,7 @@ const COLUMNS: [&str; 23] = [
     "entropy",
     "steps_correct",
     "policy_version",
+    "candidate_logprobs",
     "gold_solution",
 ];
 

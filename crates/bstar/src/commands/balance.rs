@@ -2,6 +2,7 @@
 
 use crate::cli::BalanceArgs;
 use crate::commands::metrics;
+use crate::gold::stand_in;
 use crate::output::{self, Notes};
 use crate::progress::short;
 use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
@@ -11,7 +12,6 @@ use bstar_core::controller::{
 };
 use bstar_core::grid::Grid;
 use bstar_core::knobs::{KnobGrid, Knobs};
-use bstar_core::pool::exact_hash;
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::ranking::{GoldSolutions, RankingRule};
 use bstar_core::reward::{RewardKind, RewardScale};
@@ -238,9 +238,8 @@ fn gold_of(scored: &ScoredRollouts, values: &PresetValues) -> Vec<Option<u64>> {
     if values.gold_solutions != GoldSolutions::Compete {
         return Vec::new();
     }
-    let stand_in = |id: &str| exact_hash(&format!("\u{0}gold solution of {id}"));
     let gold_or_stand_in = |(gold, id): (&Option<u64>, &bstar_core::QueryId)| {
-        Some(gold.unwrap_or_else(|| stand_in(id.as_str())))
+        Some(gold.unwrap_or_else(|| stand_in(id)))
     };
     scored.gold.iter().zip(&scored.queries).map(gold_or_stand_in).collect()
 }

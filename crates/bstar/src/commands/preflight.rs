@@ -11,7 +11,7 @@ use bstar_store::rollout_file;
 use bstar_tasks::{LoadedTask, LongQueries};
 use std::path::Path;
 
-/// Refuses a task that lacks a split that the run needs.
+/// Refuses a task that lacks a split that the run needs, or queries for its search.
 pub(crate) fn check_splits(config: &Config, task: &LoadedTask) -> Result<(), Fault> {
     check_test_queries(task)?;
     let missing = |what: &str, hint: &str| {
@@ -36,7 +36,8 @@ pub(crate) fn check_splits(config: &Config, task: &LoadedTask) -> Result<(), Fau
              exists: `model.folder` or `model.name`",
         );
     }
-    Ok(())
+    let queries = task.train().len();
+    Ok(config.improve_settings(queries).check_search(queries)?)
 }
 
 /// The task as the policy can read it: without long queries, where the config says so.

@@ -1,20 +1,22 @@
-//! `bstar simulate`: scripted policies, and races replayed on simulated or stored surfaces.
+//! `bstar simulate`: scripted policies, and searches replayed on simulated or stored surfaces.
 
 use crate::cli::{SimulateChoiceArgs, SimulateSearchArgs};
 use crate::config::layers;
-use crate::output;
+use crate::gold::GoldHashes;
+use crate::output::{self, Notes};
 use crate::progress::short;
-use bstar_core::balance::{BalanceRule, CapRule, cap_limit, target_count};
-use bstar_core::pool::Pool;
-use bstar_core::race::{Search, measured};
+use bstar_core::balance::BalanceRule;
+use bstar_core::draw::lanes_of;
+use bstar_core::knobs::KnobGrid;
 use bstar_core::ranking::RankingRule;
+use bstar_core::search::{Lane, Scoring, Search, measured};
 use bstar_core::simulate::search::{Replay, Surface, Trial};
 use bstar_core::simulate::{Outcome, Scenario, Study, study};
 use bstar_core::{Fault, FaultClass, RngKey, Stage};
 use bstar_report::{Align, Table, percent};
 use bstar_store::RunView;
-use bstar_store::rollout_file::{Wanted, read_scored};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Queries of a simulated surface, and of the draw that its cost is a share of.
@@ -112,120 +114,184 @@ struct Searched {
     surface: String,
     draw_queries: usize,
     best_temperature: f64,
+    best_balance_score: f64,
     searches: Vec<Replay>,
 }
 
 /// A surface before it is scored.
 struct Stored {
     name: String,
-    pools: Vec<Pool>,
+    lanes: Vec<Lane>,
+    gold: Vec<Option<u64>>,
     ranking: RankingRule,
     balance: BalanceRule,
+    /// The queries that `balance` is for.
+    all_queries: usize,
+    knobs: KnobGrid,
     thresholds: Vec<f64>,
+    samples: usize,
     draw_queries: usize,
 }
 
 /// Searches surfaces and prints losses and costs.
-pub(crate) fn search(args: &SimulateSearchArgs) -> Result<(), Fault> {
+pub(crate) fn search(args: &SimulateSearchArgs, notes: Notes) -> Result<(), Fault> {
     if !(0.0..=1.0).contains(&args.budget) || args.margin.is_nan() || args.margin < 0.0 {
         let message = "--budget is a share from 0 to 1, and --margin is not below 0";
         return Err(Fault::new(FaultClass::Usage, message));
     }
     let mut surfaces = Vec::new();
     for run in &args.runs {
-        surfaces.extend(stored(run)?);
+        surfaces.extend(stored(run, args, notes)?);
     }
     if args.runs.is_empty() {
         surfaces = Scenario::all().iter().map(simulated).collect();
     }
-    let searched: Vec<Searched> =
-        surfaces.into_iter().map(|surface| searched(surface, args)).collect();
+    let searched: Vec<Searched> = surfaces
+        .into_iter()
+        .map(|surface| searched(surface, args))
+        .collect::<Result<_, Fault>>()?;
     if args.json {
         return output::print_json(&searched);
     }
     output::print(&table(&searched))
 }
 
-fn searched(stored: Stored, args: &SimulateSearchArgs) -> Searched {
+fn searched(stored: Stored, args: &SimulateSearchArgs) -> Result<Searched, Fault> {
     let draw_queries = args.queries.unwrap_or(stored.draw_queries);
-    let trial = Trial {
+    let scoring = Scoring {
         ranking: &stored.ranking,
+        gold: &stored.gold,
         balance: &stored.balance,
+        all_queries: stored.all_queries,
+        knobs: &stored.knobs,
         thresholds: &stored.thresholds,
-        draw_queries,
-        budget: args.budget,
-        margin: args.margin,
+        samples: stored.samples,
     };
-    let surface = Surface::new(stored.pools, &trial);
+    let trial = Trial { scoring, draw_queries, budget: args.budget, margin: args.margin };
+    let search = args.kind();
+    trial.check(search, stored.lanes.len()).map_err(|error| {
+        Fault::new(FaultClass::Usage, format!("{}: {error}", stored.name))
+            .hint("raise --budget or --queries")
+    })?;
+    let count = stored.lanes.len();
+    let is_weighed = stored.lanes.iter().all(|lane| lane.is_weighed_at(count));
+    if search == Search::Reweighting && !is_weighed {
+        let message = format!("{} was stored without log-probabilities", stored.name);
+        return Err(Fault::new(FaultClass::Usage, message)
+            .hint("name runs with `balance.candidate_logprobs = true`"));
+    }
+    let surface = Surface::new(stored.lanes, &trial);
     let key = RngKey::from_seed(0).child("search").child(&stored.name);
-    let searches = (1..=args.seeds).map(|seed| match args.exhaustive {
-        Some(queries) => surface.exhaustive(&trial, queries, key.index(seed)),
-        None => surface.race(&trial, key.index(seed)),
+    let searches = (1..=args.seeds).map(|seed| match (args.exhaustive, search) {
+        (Some(queries), _) => surface.exhaustive(&trial, queries, key.index(seed)),
+        (None, Search::Reweighting) => surface.reweight(&trial, key.index(seed)),
+        (None, _) => surface.race(&trial, key.index(seed)),
     });
     let best = surface.scores().reduce(|a, b| if b.1 > a.1 { b } else { a });
-    Searched {
+    Ok(Searched {
         searches: searches.collect(),
         surface: stored.name,
         draw_queries,
         best_temperature: best.map_or(0.0, |(temperature, _)| temperature),
+        best_balance_score: best.map_or(0.0, |(_, score)| score),
+    })
+}
+
+impl SimulateSearchArgs {
+    fn kind(&self) -> Search {
+        match (self.exhaustive, self.search.as_str()) {
+            (Some(_), _) => Search::Exhaustive,
+            (None, "reweighting") => Search::Reweighting,
+            (None, _) => Search::Racing,
+        }
     }
 }
 
 fn simulated(scenario: &Scenario) -> Stored {
     let key = RngKey::from_seed(0).child("surface");
-    let draw = |&temperature: &f64| scenario.draw(temperature, SURFACE_QUERIES, key).pool;
+    let draw = |&temperature: &f64| scenario.lane(temperature, SURFACE_QUERIES, key);
     Stored {
         name: scenario.name.into(),
-        pools: scenario.temperatures.iter().map(draw).collect(),
+        lanes: scenario.temperatures.iter().map(draw).collect(),
+        gold: Vec::new(),
         ranking: scenario.ranking(),
         balance: scenario.balance(),
+        all_queries: SURFACE_QUERIES,
+        knobs: KnobGrid::default(),
         thresholds: scenario.thresholds.clone(),
+        samples: scenario.samples as usize,
         draw_queries: DRAW_QUERIES,
     }
 }
 
 /// The probe rollouts of a run, iteration by iteration.
-fn stored(run: &Path) -> Result<Vec<Stored>, Fault> {
+fn stored(run: &Path, args: &SimulateSearchArgs, notes: Notes) -> Result<Vec<Stored>, Fault> {
     let view = RunView::open(run)?;
-    let config = layers::load_written(&view.config_toml()?, &[])?.config;
-    if config.balance.search == Search::Racing {
-        let message = format!("{} raced, so it holds no whole surface", run.display());
+    let loaded = layers::load_written(&view.config_toml()?, &[])?;
+    let config = &loaded.config;
+    if config.balance.search.draws_ahead() {
+        let message = format!("{} searched for less, so it holds no whole surface", run.display());
         return Err(Fault::new(FaultClass::Usage, message)
             .hint("name runs with `balance.search = \"exhaustive\"`"));
     }
+    let gold = GoldHashes::of(&[&loaded], notes);
     let mut surfaces = Vec::new();
     for iteration in 1..MOST_ITERATIONS {
-        let Some(path) = view.rollouts_path(iteration, Stage::Probe) else { break };
-        let scored = read_scored(&[path], config.reward.reduction, Wanted::default())?;
-        let settings = config.improve_settings(config.sample.queries.max(scored.queries.len()));
-        let (queries, all) = (scored.queries.len() as u64, settings.queries_per_iteration as u64);
-        let target = (settings.target_samples * queries + all / 2) / all.max(1);
-        let limit = cap_limit(settings.samples_per_query);
-        let cap = CapRule::ToPool { target, limit };
-        let target_count =
-            settings.target_count.unwrap_or_else(|| target_count(settings.target_samples, all));
-        let is_whole = |pool: &Pool| measured(pool) == scored.queries.len();
-        if scored.pools.len() < 2 || !scored.pools.iter().all(is_whole) {
+        if view.rollouts_path(iteration, Stage::Probe).is_none() {
+            break;
+        }
+        let rollouts = view.read_rollouts(iteration, Stage::Probe)?;
+        let (queries, lanes) = lanes_of(&rollouts);
+        let is_whole = |lane: &Lane| measured(&lane.pool) == queries.len();
+        if lanes.len() < 2 || !lanes.iter().all(is_whole) {
             let message =
                 format!("iteration {iteration} of {} has no whole surface", run.display());
             return Err(Fault::new(FaultClass::Data, message)
                 .hint("a search needs every probe query at two temperatures or more"));
         }
-        let ranking = settings.ranking.calibrated_on(&scored.pools);
+        let all_queries = draw_queries(&view, iteration, config.sample.queries, args)?;
+        let settings = config.improve_settings(all_queries);
         surfaces.push(Stored {
             name: format!("{} {iteration}", run.display()),
-            pools: scored.pools,
-            ranking,
-            balance: BalanceRule {
-                target_count,
-                cap: if settings.cap_to_pool { cap } else { CapRule::Uncapped },
-                empty_queries: settings.empty_queries,
-            },
+            lanes,
+            gold: gold.of_queries(&queries, config),
+            ranking: settings.ranking.clone(),
+            balance: settings.balance_rule(all_queries, all_queries),
+            all_queries,
+            knobs: settings.controller.knobs.clone(),
             thresholds: settings.controller.thresholds(),
-            draw_queries: settings.queries_per_iteration,
+            samples: settings.samples_per_query,
+            draw_queries: all_queries,
         });
     }
+    if surfaces.is_empty() {
+        let message = format!("{} stored no probe", run.display());
+        return Err(Fault::new(FaultClass::Data, message).hint(
+            "name a run of a method that probes, such as b-star, with a finished iteration",
+        ));
+    }
     Ok(surfaces)
+}
+
+/// M of an iteration: as many queries as were drawn, or, where the draw is not stored, as configured.
+fn draw_queries(
+    view: &RunView,
+    iteration: u32,
+    configured: usize,
+    args: &SimulateSearchArgs,
+) -> Result<usize, Fault> {
+    if view.rollouts_path(iteration, Stage::Train).is_some() {
+        let drawn = view.read_rollouts(iteration, Stage::Train)?;
+        return Ok(drawn.iter().map(|rollout| &rollout.query_id).collect::<BTreeSet<_>>().len());
+    }
+    let known = Some(configured).filter(|configured| *configured > 0).or(args.queries);
+    known.ok_or_else(|| {
+        let message = format!(
+            "{} draws all queries, and the draw of iteration {iteration} is not stored",
+            view.dir().display()
+        );
+        Fault::new(FaultClass::Data, message).hint("say how many these are with --queries M")
+    })
 }
 
 fn table(surfaces: &[Searched]) -> String {

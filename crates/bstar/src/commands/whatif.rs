@@ -4,19 +4,20 @@
 //! were changed, and that is told instead of a comparison.
 
 use crate::cli::WhatifArgs;
-use crate::commands::run::{UNIMPORTANT_KEYS, load_task};
+use crate::commands::run::UNIMPORTANT_KEYS;
 use crate::commands::runs;
 use crate::config::layers::{self, Loaded};
+use crate::gold::GoldHashes;
 use crate::output::{self, Notes};
 use crate::progress::short;
 use bstar_core::controller::{Configuration, Decision};
 use bstar_core::curriculum::QueryOrder;
+use bstar_core::draw::lanes_of;
 use bstar_core::event::{Event, SelectionSummary};
 use bstar_core::improve::ImproveSettings;
-use bstar_core::pool::{Pool, ScoredResponse, exact_hash};
-use bstar_core::ports::Task as _;
-use bstar_core::ranking::GoldSolutions;
+use bstar_core::pool::{Pool, ScoredResponse};
 use bstar_core::reward::RewardKind;
+use bstar_core::search::{Lane, Search};
 use bstar_core::whatif::{Answer, StoredRollouts, Unanswerable, answer};
 use bstar_core::{Fault, FaultClass, QueryId, Stage};
 use bstar_report::{Align, Table};
@@ -39,7 +40,8 @@ const ANSWERABLE: [&str; 9] = [
 ];
 
 /// Keys below those that are not: which queries were probed, and the score that was stored reduced.
-const UNANSWERABLE: [&str; 7] = [
+const UNANSWERABLE: [&str; 8] = [
+    "balance.candidate_logprobs",
     "balance.redraw_probe",
     "balance.search",
     "balance.search_budget",
@@ -100,7 +102,7 @@ pub(crate) fn whatif(args: &WhatifArgs, notes: Notes) -> Result<(), Fault> {
     let new = layers::load_written(&written, &args.settings)?;
     let changed = changes(&old, &new)?;
     new.config.check_stored()?;
-    let gold = gold_hashes([&old, &new], notes);
+    let gold = GoldHashes::of(&[&old, &new], notes);
     let recorded = recorded(&view)?;
     if recorded.is_empty() {
         return Err(Fault::new(FaultClass::Run, "the run has no iteration with a whole draw yet")
@@ -137,9 +139,14 @@ fn changes(old: &Loaded, new: &Loaded) -> Result<Vec<Changed>, Fault> {
         [old, new].map(|loaded| serde_json::to_value(&loaded.config).expect("configs are JSON"));
     let mut changed = Vec::new();
     for change in config_diff(&stored, &given, &UNIMPORTANT_KEYS) {
-        let answerable = ANSWERABLE.iter().any(|key| {
-            change.key == *key || change.key.strip_prefix(key).is_some_and(|r| r.starts_with('.'))
-        });
+        // Log-probabilities are stored at the temperatures of the run.
+        let is_weighed = old.config.balance.search == Search::Reweighting;
+        let fixed = is_weighed && change.key == "balance.temperatures";
+        let answerable = !fixed
+            && ANSWERABLE.iter().any(|key| {
+                change.key == *key
+                    || change.key.strip_prefix(key).is_some_and(|r| r.starts_with('.'))
+            });
         if !answerable || UNANSWERABLE.contains(&change.key.as_str()) {
             let message = format!("`{}` changes what is drawn or trained", change.key);
             return Err(Fault::new(FaultClass::Usage, message).hint(
@@ -175,38 +182,11 @@ fn recorded(view: &RunView) -> Result<BTreeMap<u32, (Decision, SelectionSummary)
     Ok(whole)
 }
 
-/// Hashes of the gold solutions by query, where either config lets them compete. Without the data
-/// the answer is off only where a response equals the gold solution to the byte.
-fn gold_hashes(loaded: [&Loaded; 2], notes: Notes) -> BTreeMap<QueryId, u64> {
-    let compete = GoldSolutions::Compete;
-    let Some(loaded) =
-        loaded.into_iter().find(|loaded| loaded.config.selection.gold_solutions == compete)
-    else {
-        return BTreeMap::new();
-    };
-    match load_task(loaded) {
-        Ok(task) => task
-            .train()
-            .iter()
-            .filter_map(|query| {
-                Some((query.id.clone(), exact_hash(query.gold_solution.as_deref()?)))
-            })
-            .collect(),
-        Err(fault) => {
-            notes.tell(&format!(
-                "note: gold solutions compete and their data cannot be read ({fault}): each query gets \
-                 one that equals no response"
-            ));
-            BTreeMap::new()
-        }
-    }
-}
-
 struct Asked<'a> {
     view: &'a RunView,
     old: &'a Loaded,
     new: &'a Loaded,
-    gold: &'a BTreeMap<QueryId, u64>,
+    gold: &'a GoldHashes,
 }
 
 impl Asked<'_> {
@@ -216,23 +196,20 @@ impl Asked<'_> {
         (decision, summary): &(Decision, SelectionSummary),
         previous: &mut [Option<Configuration>; 2],
     ) -> Result<Comparison, Fault> {
-        let mut probe = self.read(iteration, Stage::Probe)?;
+        let (probed, lanes) = self.read_probe(iteration)?;
         let mut draw = self.read(iteration, Stage::Train)?;
         let mut outcomes = Vec::new();
         let mut answers = Vec::new();
         for (loaded, previous) in [self.old, self.new].into_iter().zip(previous.iter_mut()) {
             let settings = loaded.config.improve_settings(draw.queries.len());
             self.check_stored(&settings, &draw)?;
-            let compete = loaded.config.selection.gold_solutions == GoldSolutions::Compete;
-            let gold = |scored: &ScoredRollouts| {
-                if compete { self.gold_of(&scored.queries) } else { Vec::new() }
-            };
+            let gold = |queries| self.gold.of_queries(queries, &loaded.config);
             let stored = StoredRollouts {
                 iteration,
-                probes: &probe.pools,
-                probe_gold: &gold(&probe),
+                probes: &lanes,
+                probe_gold: &gold(&probed),
                 draw: &draw.pools[0],
-                draw_gold: &gold(&draw),
+                draw_gold: &gold(&draw.queries),
             };
             let answer =
                 answer(&settings, &stored, *previous).map_err(|error| unanswerable(&error))?;
@@ -240,13 +217,12 @@ impl Asked<'_> {
             outcomes.push(outcome(&answer));
             answers.push(answer);
         }
-        probe.pools.clear();
         draw.pools.clear();
         let [old, new] = <[Answer; 2]>::try_from(answers).expect("two settings");
         let (added, dropped) = difference(&old, &new).unzip();
         let [old, new] = <[Outcome; 2]>::try_from(outcomes).expect("two settings");
         let comparison = Comparison { iteration, old, new, added, dropped };
-        comparison.check_recorded(decision, summary)?;
+        comparison.check_recorded(decision, summary, self.gold)?;
         Ok(comparison)
     }
 
@@ -259,10 +235,15 @@ impl Asked<'_> {
         Ok(read?)
     }
 
-    fn gold_of(&self, queries: &[QueryId]) -> Vec<Option<u64>> {
-        let stand_in = |id: &QueryId| exact_hash(&format!("\u{0}gold solution of {id}"));
-        let gold = |id| Some(self.gold.get(id).copied().unwrap_or_else(|| stand_in(id)));
-        queries.iter().map(gold).collect()
+    /// The queries of the probe, with a lane for each way to sample. Log-probabilities are read only
+    /// where the search needs them.
+    fn read_probe(&self, iteration: u32) -> Result<(Vec<QueryId>, Vec<Lane>), Fault> {
+        let is_weighed = self.old.config.balance.search == Search::Reweighting;
+        if is_weighed && self.view.rollouts_path(iteration, Stage::Probe).is_some() {
+            return Ok(lanes_of(&self.view.read_rollouts(iteration, Stage::Probe)?));
+        }
+        let scored = self.read(iteration, Stage::Probe)?;
+        Ok((scored.queries, scored.pools.into_iter().map(Lane::plain).collect()))
     }
 
     /// More than was drawn cannot be had.
@@ -303,10 +284,17 @@ impl Asked<'_> {
 }
 
 fn unanswerable(error: &Unanswerable) -> Fault {
-    Fault::new(FaultClass::Usage, error.to_string()).hint(
-        "choose among these with --set balance.temperatures=… and --set knobs.top_p=…; others \
-             need a new run",
-    )
+    let hint = match error {
+        Unanswerable::Temperatures { .. } => {
+            "choose among these with --set balance.temperatures=… and --set knobs.top_p=…; others \
+             need a new run"
+        }
+        Unanswerable::Search { .. } => {
+            "the run searched for less and did not draw what these settings ask for; only a new run \
+             can tell"
+        }
+    };
+    Fault::new(FaultClass::Usage, error.to_string()).hint(hint)
 }
 
 fn outcome(answer: &Answer) -> Outcome {
@@ -345,7 +333,12 @@ fn samples(draw: &Pool, chosen: &[Vec<usize>]) -> BTreeSet<(usize, u32)> {
 
 impl Comparison {
     /// The run's own settings must lead to what the run recorded.
-    fn check_recorded(&self, decision: &Decision, summary: &SelectionSummary) -> Result<(), Fault> {
+    fn check_recorded(
+        &self,
+        decision: &Decision,
+        summary: &SelectionSummary,
+        gold: &GoldHashes,
+    ) -> Result<(), Fault> {
         let chosen = &self.old.decision;
         let selected = self.old.selection;
         let same_choice = chosen.configuration() == decision.configuration()
@@ -369,8 +362,12 @@ impl Comparison {
             short(decision.threshold),
             summary.selected,
         );
-        Err(Fault::new(FaultClass::Run, message)
-            .hint("the files of the run were changed, or another version of bstar wrote them"))
+        let hint = if gold.are_known() {
+            "the files of the run were changed, or another version of bstar wrote them"
+        } else {
+            "gold solutions take part in it, and the data that hold them cannot be read"
+        };
+        Err(Fault::new(FaultClass::Run, message).hint(hint))
     }
 }
 

@@ -20,10 +20,10 @@ use bstar_core::grid::Grid;
 use bstar_core::method::Method;
 use bstar_core::ports::RewardHead;
 use bstar_core::preset::Preset;
-use bstar_core::race::Search;
 use bstar_core::ranking::{CorrectCount, Deduplication, GoldSolutions};
 use bstar_core::reward::RewardRule;
 use bstar_core::reward_training::RewardStart;
+use bstar_core::search::Search;
 use bstar_core::step_labels::StepLabels;
 use bstar_hub::ModelName;
 use bstar_model::compute::ComputeSettings;
@@ -276,13 +276,17 @@ pub(crate) struct BalanceConfig {
     pub(crate) probe_queries: usize,
     /// Draw a new probe set in each iteration, rather than keep one.
     pub(crate) redraw_probe: bool,
-    /// How candidates are measured. A race takes the first queries of the draw in place of a probe
-    /// set, and what the winner answers is part of the draw; `redraw_probe` has no effect on it, and
-    /// `probe_queries` is the number of queries that the threshold is chosen on. See
+    /// How candidates are measured. A race and re-weighting take the first queries of the draw in place
+    /// of a probe set, and what the winner answers is part of the draw; `redraw_probe` has no effect on
+    /// them, and `probe_queries` is the number of queries that the threshold is chosen on. See
     /// docs/concepts/search.md.
     pub(crate) search: Search,
-    /// Responses that a race may draw beside those of the winner, as a share of the draw.
+    /// Responses that a race or re-weighting may draw beside those of the winner, as a share of the
+    /// draw.
     pub(crate) search_budget: f64,
+    /// Store with each probe rollout its log-probability at every candidate temperature, so that
+    /// `bstar simulate search` can replay re-weighting on it. Changes nothing else.
+    pub(crate) candidate_logprobs: bool,
     /// Stay with the configuration of the iteration before unless the balance score of the best one
     /// exceeds it by more than so many standard errors of their difference, taken query by query; 0
     /// always moves (the paper). See docs/concepts/confidence.md.

@@ -1,15 +1,17 @@
 //! From a [`Config`] to the settings of the loop: checks first, then one translation.
 
 use super::{Config, ResetPoint};
+use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{Configuration, Controller};
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::knobs::KnobGrid;
 use bstar_core::ports::{Checkpoint, Decoding};
-use bstar_core::ranking::{CorrectCount, GoldSolutions, RankingRule};
+use bstar_core::ranking::{CorrectCount, Deduplication, GoldSolutions, RankingRule};
 use bstar_core::reward::RewardKind;
 use bstar_core::reward_training::RewardTrainingSettings;
 use bstar_core::schedule::CosineSchedule;
+use bstar_core::search::Search;
 use bstar_core::step_labels::LabelSettings;
 use bstar_core::supervised::SupervisedSettings;
 use bstar_core::{Fault, FaultClass, RngKey};
@@ -25,6 +27,7 @@ impl Config {
     /// Refuses values that cannot be, for a config that is only applied to stored rollouts.
     pub(crate) fn check_stored(&self) -> Result<(), Fault> {
         self.check_ranges()?;
+        self.check_weights()?;
         self.check_counts()
     }
 
@@ -99,8 +102,57 @@ impl Config {
                 )
             })?;
         }
+        self.check_weights()?;
         require(!self.sample.stop.iter().any(String::is_empty), || {
             "`sample.stop` must not hold an empty string".into()
+        })
+    }
+
+    /// Probabilities are known of plain sampling only, and estimates of distinct responses only.
+    fn check_weights(&self) -> Result<(), Fault> {
+        let sample = &self.sample;
+        let plain = [
+            ("sample.top_p", sample.top_p == 1.0),
+            ("sample.top_k", sample.top_k == 0),
+            ("sample.min_p", sample.min_p == 0.0),
+            ("sample.repetition_penalty", sample.repetition_penalty == 1.0),
+            ("sample.stop", sample.stop.is_empty()),
+            ("sample.stop_tokens", sample.stop_tokens.is_empty()),
+            ("knobs.top_p", self.knobs.top_p.is_empty()),
+        ];
+        let unique = [
+            (
+                "selection.deduplication",
+                self.selection.deduplication == Deduplication::BeforeRanking,
+            ),
+            ("balance.empty_queries", self.balance.empty_queries == EmptyQueries::Zero),
+        ];
+        let odd = |rules: &[(&'static str, bool)]| {
+            rules.iter().find(|(_, holds)| !holds).map(|(key, _)| *key)
+        };
+        let self_trains = self.method.spec().self_training;
+        let reweights = self_trains && self.balance.search == Search::Reweighting;
+        let keeps = self_trains && self.balance.candidate_logprobs;
+        let by = if reweights {
+            "balance.search = \"reweighting\""
+        } else {
+            "balance.candidate_logprobs"
+        };
+        let truncated = odd(&plain).filter(|_| reweights || keeps);
+        require(truncated.is_none(), || {
+            let key = truncated.unwrap_or_default();
+            format!(
+                "`{by}` needs the probabilities of responses, which are known of plain sampling \
+                 only; `{key}` says otherwise"
+            )
+        })?;
+        let repeated = odd(&unique).filter(|_| reweights);
+        require(repeated.is_none(), || {
+            let key = repeated.unwrap_or_default();
+            format!(
+                "`{by}` estimates how many distinct responses of each query are selected; `{key}` \
+                 counts otherwise"
+            )
         })
     }
 
@@ -131,6 +183,7 @@ impl Config {
             redraw_probe: self.balance.redraw_probe,
             search: self.balance.search,
             search_budget: self.balance.search_budget,
+            candidate_logprobs: self.balance.candidate_logprobs,
             decoding,
             reward_training: self.reward_training(),
             ranking: self.ranking(),

@@ -270,6 +270,7 @@ fn rollout(
         entropy: Some(entropy),
         steps_correct: Some(is_right),
         policy_version: Some("0123456789abcdef".into()),
+        candidate_logprobs: None,
     }
 }
 

@@ -17,7 +17,7 @@ use bstar_core::event::{Event, TrainStep};
 use bstar_core::improve::ImproveSettings;
 use bstar_core::monitor::monitor;
 use bstar_core::plan::{Part, Purpose, Span, Tokens, Work};
-use bstar_core::race::Search;
+use bstar_core::search::Search;
 use bstar_core::{Fault, Rollout};
 use bstar_store::event_bytes;
 use facts::{Fact, Facts};
@@ -115,6 +115,7 @@ impl Plan {
     /// Plans a run, or a part of it.
     pub(crate) fn new(config: &Config, facts: Facts, part: Part) -> Result<Self, Fault> {
         let settings = config.improve_settings(facts.known.size.train);
+        settings.check_search(facts.known.size.train)?;
         let all = settings.planned_work(&facts.known);
         let held = all.iter().filter(|work| part.holds(work.iteration, work.purpose));
         let work: Vec<Work> = held.copied().collect();
@@ -235,9 +236,20 @@ fn disk(
         optimizer: moments * kept as f64,
         checkpoints_at_once: checkpoint * at_once as f64,
         reward_models: reward_model * reward_models as f64,
-        rollouts: rollouts * facts.stored.rollout + files,
+        rollouts: rollouts * facts.stored.rollout + logprobs(settings, work) + files,
         events: Span::default(),
     }
+}
+
+/// Log-probabilities of probe responses at each candidate: numbers that hardly compress.
+fn logprobs(settings: &ImproveSettings, work: &[Work]) -> Span {
+    let probes = work.iter().filter(|work| work.purpose == Purpose::Probe);
+    let weighed: Span = match settings.search {
+        _ if settings.candidate_logprobs => probes.map(|work| work.stored).sum(),
+        Search::Reweighting => probes.map(|work| work.responses).sum(),
+        Search::Exhaustive | Search::Racing => return Span::default(),
+    };
+    weighed * (settings.controller.candidates().len() * size_of::<f64>()) as f64
 }
 
 /// About what a scored cell, a monitor and everything else of an iteration take in the event log.
@@ -262,7 +274,7 @@ fn events(settings: &ImproveSettings, work: &[Work]) -> Result<Span, Fault> {
     let cells = thresholds * controller.knobs.settings();
     let probed = match settings.search {
         Search::Exhaustive => candidates * cells,
-        Search::Racing => candidates.min(1) * (cells + candidates),
+        Search::Racing | Search::Reweighting => candidates.min(1) * (cells + candidates),
     };
     let full = if controller.threshold_from == ThresholdSource::FullDraw { thresholds } else { 0 };
     let iteration = OTHER_BYTES + metrics * METRIC_BYTES + (probed + full) as f64 * CELL_BYTES;

@@ -211,7 +211,8 @@ fn a_run_is_as_planned_in_tokens_and_bytes() {
         assert!(seen.iter().any(|seen| seen == name), "no {name} in {seen:?}");
     }
     // A race draws what its plan allows, and its winner's responses count once.
-    let racing = format!("tiny.toml {SMALL} --set balance.search=racing");
+    let racing =
+        format!("tiny.toml {SMALL} --set balance.search=racing --set balance.search_budget=0.5");
     bench.good(&format!("run {racing} --run-dir raced --quiet"));
     let raced = bench.good(&format!("plan {racing} {quick} --against raced --json")).json();
     let lines = raced["lines"].as_array().expect("lines");
