@@ -7,6 +7,7 @@ use bstar_core::Stage;
 use bstar_core::controller::Decision;
 use bstar_core::event::{Event, SelectionSummary, VerdictCounts};
 use bstar_core::monitor::Metric;
+use bstar_core::search::SearchRecord;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -217,15 +218,22 @@ impl Facts<'_> {
             "the probe does not tell its best temperature from {t} (gain {:.4} ± {:.4})",
             rival.gain, rival.standard_error
         );
-        let probed = decision.confidence.as_ref().map_or(0, |confidence| confidence.queries);
-        let needed = more.saturating_add(probed as u64);
+        // Of a search the rival's queries count: the winner went on alone.
+        let contender = |search: &SearchRecord| {
+            search.contenders.iter().find(|of| of.sampling() == t).map(|of| of.queries)
+        };
+        let of_probe = || decision.confidence.as_ref().map(|confidence| confidence.queries);
+        let compared = decision.race.as_ref().map_or_else(of_probe, contender);
+        let needed = more.saturating_add(compared.unwrap_or(0) as u64);
         // A monitor of the draw counts its queries.
         let most = self.trained_on.values().map(|metric| metric.queries as u64).max();
         let remedy = match most.filter(|most| needed > *most) {
             Some(most) => format!("even all {most} queries of the draw would hardly"),
             None => format!("{more} more probe queries would"),
         };
-        Some(if self.hysteresis {
+        Some(if decision.race.is_some() {
+            format!("{doubt}: {remedy}; a larger `balance.search_budget` buys some")
+        } else if self.hysteresis {
             format!("{doubt}: {remedy}")
         } else {
             format!("{doubt}: {remedy}; `balance.hysteresis = 1` keeps such steps from being taken")
@@ -368,6 +376,30 @@ mod tests {
             "gain": 0.01, "standard_error": 0.02, "more_queries": 7}, "iteration": 2});
         let told = findings(&[decided(&held), decided(&json!({}))]);
         assert!(told.contains("1437 more") && !told.contains("hysteresis"), "{told}");
+    }
+
+    #[test]
+    fn a_search_is_in_doubt_on_the_queries_of_its_rival_and_its_edge_is_that_of_all_candidates() {
+        let contender = |t: f64, queries: usize| json!({"temperature": t, "queries": queries, "balance_score": t / 3.0});
+        let search = |most: f64| {
+            let estimates = [0.8, 1.2, most].map(|t| json!({"temperature": t, "balance_score": t}));
+            json!({"confidence": {"queries": 100, "cells": [], "temperatures": [], "rival": null},
+                "race": {"contenders": [contender(0.8, 30), contender(1.2, 100)], "net_cost": 0.1,
+                    "estimates": estimates, "rival": {
+                    "configuration": {"temperature": 0.8, "threshold": 0.0}, "gain": 0.01,
+                    "standard_error": 0.02, "more_queries": 1437}}})
+        };
+        let drawn = |queries| {
+            let metrics = vec![Metric { queries, ..metric("explore/pass@1", 0.5) }];
+            Event::Measured { iteration: 3, stage: Stage::Train, metrics }
+        };
+        let told = |most, queries| findings(&[decided(&search(most)), drawn(queries)]);
+        let enough = told(1.2, 1467);
+        assert!(enough.contains("1437 more probe queries would; a larger `balance.search_budget`"));
+        assert!(!enough.contains("hysteresis"), "it holds no temperature: {enough}");
+        assert!(told(1.2, 1466).contains("even all 1466 queries"), "{}", told(1.2, 1466));
+        assert!(enough.contains("highest temperature of the grid"), "{enough}");
+        assert!(!told(1.3, 1467).contains("of the grid"), "1.3 was estimated");
     }
 
     #[test]
