@@ -12,7 +12,7 @@
 //! Nothing here decides; [`crate::controller`] asks [`Scores::difference`] for its hysteresis.
 
 use crate::balance::{BalanceRule, Cell, EmptyQueries, RankedPool};
-use crate::controller::Configuration;
+use crate::controller::{Configuration, TIE};
 use crate::knobs::Sampling;
 use crate::rng::{RngKey, below};
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,6 @@ const RESAMPLES: usize = 1000;
 const COLUMNS_AT_ONCE: usize = 64;
 /// Standard errors that a difference must exceed to count as decided (two-sided 95 %).
 const DECIDED: f64 = 1.96;
-/// Differences below this are ties; more queries would not tell them apart.
-const TIE: f64 = 1e-12;
 
 /// How well a cell's balance score is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Scores that differ by less than this are a tie.
-const TIE: f64 = 1e-12;
+/// Scores that differ by less than this are a tie, which more queries would not tell apart.
+pub(crate) const TIE: f64 = 1e-12;
 
 /// Which knobs the controller turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
