@@ -201,6 +201,8 @@ pub struct Work {
     pub steps: Span,
     /// Examples of a step.
     pub batch_size: usize,
+    /// Tokens of an example that the loss is taken over, where these are not its whole response.
+    pub labelled: Option<f64>,
 }
 
 /// Mean tokens of a prompt and of a response to it, its end-of-sequence token included.
@@ -238,7 +240,7 @@ pub struct Tokens {
     pub scored: Span,
     /// Run through training: prompts and responses, as often as they are trained on.
     pub trained: Span,
-    /// Those of them that the loss is taken over: responses.
+    /// Those of them that the loss is taken over: responses, or the labelled tokens of their steps.
     pub learned: Span,
 }
 
@@ -274,6 +276,7 @@ impl Work {
             stored: none,
             steps: none,
             batch_size: 0,
+            labelled: None,
         }
     }
 
@@ -296,7 +299,7 @@ impl Work {
             generated: self.responses * response,
             scored: self.scored * (prompt + response),
             trained: examples * (prompt + response),
-            learned: examples * response,
+            learned: examples * self.labelled.unwrap_or(response),
         }
     }
 }
@@ -386,6 +389,7 @@ impl ImproveSettings {
         work.push(Work {
             steps: Span::exact(settings.steps),
             batch_size: settings.batch_size,
+            labelled: (!settings.every_token).then_some(known.steps_per_response),
             scored: Span::exact(held_out),
             ..Work::new(iteration, Purpose::RewardModel)
         });

@@ -273,4 +273,18 @@ fn labels_of_a_reward_model_are_counted_by_hand() {
     assert_eq!(sum(&work, Purpose::RewardModel, |work| work.scored), Span::exact(3 * 80 * 8));
     let rated = sum(&work, Purpose::Draw, |work| work.scored);
     assert_eq!(rated, Span::exact(5 * 1200 * 24), "the draw is scored");
+    // Four steps of each response have a label at their end; with `every_token` all tokens do.
+    let texts =
+        TextLengths { train: Lengths { prompt: 10.0, response: 30.0 }, ..TextLengths::default() };
+    let learned = |settings: &ImproveSettings| -> f64 {
+        let work = settings.planned_work(&known).into_iter();
+        let of_model = work.filter(|work| work.purpose == Purpose::RewardModel);
+        of_model.map(|work| work.tokens(&texts).learned.expected).sum()
+    };
+    let batch = settings.reward_training.as_ref().expect("it trains").batch_size as f64;
+    let mut every = settings.clone();
+    for (every_token, each) in [(false, 4.0), (true, 30.0)] {
+        every.reward_training.as_mut().expect("it trains").every_token = every_token;
+        assert_eq!(learned(&every), 1800.0 * batch * each);
+    }
 }

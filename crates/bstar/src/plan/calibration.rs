@@ -47,8 +47,13 @@ pub(crate) struct Measured {
     pub(crate) rates: Rates,
     /// Bytes of a stored response.
     pub(crate) rollout_bytes: f64,
+    /// Bytes of one that is stored with its scores, where responses are scored.
+    pub(crate) scored_bytes: f64,
     /// Bytes that every rollout file has beside its responses.
     pub(crate) file_bytes: f64,
+    /// The most memory that the process held, few responses among it; none where the system does not
+    /// tell.
+    pub(crate) memory: Option<f64>,
 }
 
 impl Bench<'_> {
@@ -63,16 +68,17 @@ impl Bench<'_> {
         };
         (rates.train, rates.update) = self.time_training()?;
         self.notes.tell(&told("training"));
-        (rates.read, rates.draw) = self.time_sampling()?;
+        let memory;
+        ((rates.read, rates.draw), memory) = self.time_sampling()?;
         self.notes.tell(&told("sampling"));
         rates.grade = self.time_grading()?;
         if self.scores {
             rates.score = self.time_scoring()?;
         }
-        let (keep, [rollout_bytes, file_bytes]) = self.time_keeping()?;
+        let (keep, [rollout_bytes, scored_bytes, file_bytes]) = self.time_keeping()?;
         rates.keep = keep;
         self.notes.tell(&format!("measured in {:.1} s", began.elapsed().as_secs_f64()));
-        Ok(Measured { rates, rollout_bytes, file_bytes })
+        Ok(Measured { rates, rollout_bytes, scored_bytes, file_bytes, memory })
     }
 
     /// Seconds a trained token, for supervised fine-tuning and for training on responses, and the
@@ -107,8 +113,9 @@ impl Bench<'_> {
         self.specimens.iter().map(example).filter(learnable).collect()
     }
 
-    /// Seconds to read a token of a prompt and to draw a token.
-    fn time_sampling(&mut self) -> Result<(f64, f64), Fault> {
+    /// Seconds to read a token of a prompt and to draw a token; and the memory when every lane was in
+    /// use, but not yet many responses were held.
+    fn time_sampling(&mut self) -> Result<((f64, f64), Option<f64>), Fault> {
         let queries = self.task.train();
         let prompts = |count: usize| -> Vec<&str> {
             let cycle = queries.iter().cycle().take(count);
@@ -123,9 +130,12 @@ impl Bench<'_> {
         let lanes = 64 * rayon::current_num_threads();
         let mut count = lanes.div_ceil(samples).min(queries.len().max(1));
         let mut length = longest.min(4);
-        let began = Instant::now();
+        let (began, mut memory) = (Instant::now(), None);
         let draw = loop {
             let draw = self.policy.time_draw(&prompts(count), samples, length, &decoding)?;
+            if memory.is_none() && length == longest {
+                memory = peak_memory();
+            }
             let left = window.saturating_sub(began.elapsed());
             if draw.time * 4 > left || count > 1_000_000 {
                 break draw;
@@ -140,7 +150,8 @@ impl Bench<'_> {
         let reading = read.time.as_secs_f64() - rough * read.drawn_tokens as f64;
         let per_prompt_token = reading.max(0.0) / read.prompt_tokens.max(1) as f64;
         let own = draw.time.as_secs_f64() - per_prompt_token * draw.prompt_tokens as f64;
-        Ok((per_prompt_token, drawn(own.max(0.5 * draw.time.as_secs_f64()))))
+        let per_token = drawn(own.max(0.5 * draw.time.as_secs_f64()));
+        Ok(((per_prompt_token, per_token), memory.or_else(peak_memory)))
     }
 
     /// Seconds to grade a response and to check its steps, where the task can.
@@ -193,9 +204,9 @@ impl Bench<'_> {
         Ok(began.elapsed().as_secs_f64() / f64::max(1.0, tokens as f64))
     }
 
-    /// Seconds of each response that is kept (rollout files, monitors), its bytes, and those of a file
-    /// beside.
-    fn time_keeping(&self) -> Result<(f64, [f64; 2]), Fault> {
+    /// Seconds of each response that is kept (rollout files, monitors), its bytes without and with
+    /// scores, and those of a file beside.
+    fn time_keeping(&self) -> Result<(f64, [f64; 3]), Fault> {
         let began = Instant::now();
         let rollouts = self.rollouts(whole(self.response_tokens));
         let groups = observations(&rollouts, &|response| self.task.equations(response));
@@ -206,12 +217,32 @@ impl Bench<'_> {
                 Fault::new(FaultClass::Bug, "rollouts cannot be encoded").because(error)
             })
         };
-        let all = size(&rollouts)?;
+        let each = |rollouts: &[Rollout]| -> Result<f64, Fault> {
+            let half = rollouts.len() / 2;
+            let more = size(rollouts)? - size(&rollouts[..half])?;
+            Ok(more / (rollouts.len() - half).max(1) as f64)
+        };
+        let bytes = each(&rollouts)?;
         let seconds = began.elapsed().as_secs_f64() / rollouts.len().max(1) as f64;
-        let half = rollouts.len() / 2;
-        let bytes = (all - size(&rollouts[..half])?) / (rollouts.len() - half).max(1) as f64;
         let file = size(&rollouts[..rollouts.len().min(1)])? - bytes;
-        Ok((seconds, [bytes, file.max(0.0)]))
+        let scored = if self.scores { each(&self.scored(rollouts))? } else { bytes };
+        Ok((seconds, [bytes, scored, file.max(0.0)]))
+    }
+
+    /// The same rollouts with scores of nobody; a response that repeats has the same.
+    fn scored(&self, mut rollouts: Vec<Rollout>) -> Vec<Rollout> {
+        for rollout in &mut rollouts {
+            let key = RngKey::from_seed(2).child(rollout.query_id.as_str());
+            let mut rng = key.child(&rollout.response).rng();
+            let steps = self.task.steps(&rollout.response).len();
+            // A reward model computes in single precision.
+            #[expect(clippy::cast_possible_truncation, reason = "a score of few digits")]
+            let mut score = || f64::from((10.0 * uniform(&mut rng) - 5.0) as f32);
+            let scores: Vec<f64> = (0..steps).map(|_| score()).collect();
+            rollout.reward_model_score = scores.iter().copied().reduce(f64::min);
+            rollout.step_scores = Some(scores);
+        }
+        rollouts
     }
 
     /// Rollouts as a run stores them: every third response to a query repeats another, and no text
@@ -235,6 +266,11 @@ impl Bench<'_> {
 
 /// See [`super::facts::DISTINCT`].
 const REPEATS: usize = 3;
+
+/// The most memory that this process has held, where the system tells.
+pub(super) fn peak_memory() -> Option<f64> {
+    crate::commands::bench::peak_memory_mib().map(|mib| mib * f64::from(1 << 20))
+}
 
 /// A rollout whose numbers are those of nobody.
 fn rollout(

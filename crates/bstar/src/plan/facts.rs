@@ -88,6 +88,8 @@ pub(crate) struct Stored {
     pub(crate) tokenizer: f64,
     /// Of a response.
     pub(crate) rollout: f64,
+    /// Of a response with its scores.
+    pub(crate) scored_rollout: f64,
     /// Of a rollout file beside its responses.
     pub(crate) file: f64,
 }
@@ -99,6 +101,9 @@ pub(crate) const DISTINCT: f64 = 2.0 / 3.0;
 /// weighed.
 const BYTES_OF_RESPONSE: f64 = 16.0;
 const BYTES_OF_TOKEN: f64 = 1.0;
+/// Bytes of each stored score, of which a response has one for each step and one in all, where none can
+/// be weighed: on the built-in task 8 of them (`docs/log.md`).
+const BYTES_OF_SCORE: f64 = 8.0;
 /// What a rollout file has beside its responses, where none can be weighed.
 const BYTES_OF_FILE: f64 = 6000.0;
 
@@ -244,6 +249,29 @@ impl Gatherer<'_> {
             && config.reward_model.labels != StepLabels::Outcome
     }
 
+    /// Bytes of a stored response with its scores, told where there are any; what is given is given for
+    /// both.
+    fn scored_bytes(&mut self, plain: f64, found: f64, source: Source) -> f64 {
+        if !self.scores() || self.plan().rollout_bytes > 0.0 {
+            return plain;
+        }
+        self.tell("bytes of one with its scores", found, source, "one a step, and one in all");
+        found
+    }
+
+    /// What a reward model takes beside the policy; one that the run trains has a gradient and moments.
+    fn memory_of_reward_model(&mut self, numbers: &ModelNumbers) -> f64 {
+        if !self.scores() {
+            return 0.0;
+        }
+        let NumberBytes { weight, moment } = self.bytes();
+        let is_given = !self.config.reward_model.folder.is_empty();
+        let each = if is_given { weight } else { 2.0 * (weight + moment) };
+        let bytes = numbers.reward_model * each;
+        self.tell("bytes of memory of the reward model", bytes, Source::Counted, "its parameters");
+        bytes
+    }
+
     fn known(&mut self, size: TaskSize, steps_per_response: f64) -> Known {
         self.tell_supervised_steps();
         known_of(self.config, size, steps_per_response)
@@ -286,19 +314,23 @@ impl Gatherer<'_> {
         let how = "specimens, every third a repeat";
         let what = "bytes of a stored response";
         let rollout_bytes = self.value(what, given, measured.rollout_bytes, Source::Measured, how);
+        let scored_rollout =
+            self.scored_bytes(rollout_bytes, measured.scored_bytes, Source::Measured);
         let head = config.reward_model.head;
         let numbers = ModelNumbers::new(&policy.weights().config, &config.lora, head);
         self.tell("parameters", numbers.parameters, Source::Counted, "the model");
         let tokenizer = if config.lora.rank == 0 { policy.tokenizer().file_bytes() } else { 0.0 };
-        let (memory, source) = match peak_memory() {
+        let (memory, source) = match measured.memory {
             Some(bytes) => (bytes, Source::Measured),
             None => (numbers.training_memory(self.bytes()), Source::Assumed),
         };
         self.tell("bytes of memory before a draw", memory, source, "training and sampling");
+        let memory = memory + self.memory_of_reward_model(&numbers);
         let bytes = self.bytes();
         let known = self.known(size, steps);
         let told = self.told;
-        let stored = Stored { tokenizer, rollout: rollout_bytes, file: measured.file_bytes };
+        let (rollout, file) = (rollout_bytes, measured.file_bytes);
+        let stored = Stored { tokenizer, rollout, scored_rollout, file };
         Ok(Facts { known, lengths, rates, numbers, bytes, stored, memory, told })
     }
 
@@ -406,6 +438,8 @@ impl Gatherer<'_> {
         let found = BYTES_OF_RESPONSE + BYTES_OF_TOKEN * response;
         let what = "bytes of a stored response";
         let rollout_bytes = self.value(what, plan.rollout_bytes, found, Source::Assumed, how);
+        let with_scores = rollout_bytes + BYTES_OF_SCORE * (1.0 + steps);
+        let scored_rollout = self.scored_bytes(rollout_bytes, with_scores, Source::Assumed);
         let numbers = match &plan.shape {
             None => ModelNumbers::of_count(plan.parameters),
             Some(shape) => {
@@ -422,6 +456,7 @@ impl Gatherer<'_> {
         let memory = numbers.training_memory(self.bytes());
         let how = "weights, gradient and moments; activations and caches come on top";
         self.tell("bytes of memory before a draw", memory, Source::Assumed, how);
+        let memory = memory + self.memory_of_reward_model(&numbers);
         self.refuse_missing()?;
         let typical = Lengths { prompt, response };
         // Beginnings end anywhere: half of the response is left.
@@ -431,7 +466,8 @@ impl Gatherer<'_> {
         let lengths = TextLengths { supervised, validation, train, test, completion };
         let (bytes, known) = (self.bytes(), self.known(size, steps));
         let (told, tokenizer) = (self.told, 0.0);
-        let stored = Stored { tokenizer, rollout: rollout_bytes, file: BYTES_OF_FILE };
+        let (rollout, file) = (rollout_bytes, BYTES_OF_FILE);
+        let stored = Stored { tokenizer, rollout, scored_rollout, file };
         Ok(Facts { known, lengths, rates, numbers, bytes, stored, memory, told })
     }
 
@@ -493,9 +529,4 @@ fn model_config(shape: &ShapeConfig) -> Result<ModelConfig, Fault> {
         Fault::new(FaultClass::Usage, format!("`plan.shape`: {error}"))
             .hint("its keys are those of the model's config.json")
     })
-}
-
-/// The most memory that this process has held, where the system tells.
-fn peak_memory() -> Option<f64> {
-    crate::commands::bench::peak_memory_mib().map(|mib| mib * f64::from(1 << 20))
 }

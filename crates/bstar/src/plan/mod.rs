@@ -226,7 +226,11 @@ fn disk(
         Retention::KeepLast => trained.min(1),
     };
     let reward_model = facts.numbers.saved_reward_model(facts.bytes, facts.stored.tokenizer);
-    let rollouts: Span = work.iter().map(|work| work.stored).sum();
+    let bytes_of = |work: &Work| {
+        let is_scored = work.scored.most > 0.0;
+        if is_scored { facts.stored.scored_rollout } else { facts.stored.rollout }
+    };
+    let rollouts: Span = work.iter().map(|work| work.stored * bytes_of(work)).sum();
     let is_stored = |work: &&Work| work.stored.most > 0.0;
     let files: BTreeSet<(u32, Purpose)> =
         work.iter().filter(is_stored).map(|work| (work.iteration, work.purpose)).collect();
@@ -236,7 +240,7 @@ fn disk(
         optimizer: moments * kept as f64,
         checkpoints_at_once: checkpoint * at_once as f64,
         reward_models: reward_model * reward_models as f64,
-        rollouts: rollouts * facts.stored.rollout + logprobs(settings, work) + files,
+        rollouts: rollouts + logprobs(settings, work) + files,
         events: Span::default(),
     }
 }
