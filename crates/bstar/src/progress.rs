@@ -31,6 +31,8 @@ pub(crate) struct View {
     /// Iterations planned; 0 outside a run.
     iterations: u32,
     work: Option<Work>,
+    /// Work that waits for another piece: temperatures are drawn and checked by turns.
+    paused: Vec<Paused>,
     /// When the work before ended: the next piece counts from there.
     idle_since: Instant,
     /// The last validation of P_0, in words.
@@ -46,8 +48,24 @@ struct Work {
     activity: Activity,
     progress: Progress,
     began: Instant,
+    /// Time that it took before it was paused.
+    earlier: Duration,
     told: Instant,
     bar: Option<ProgressBar>,
+}
+
+impl Work {
+    fn took(&self) -> Duration {
+        self.earlier + self.began.elapsed()
+    }
+}
+
+/// Work that is not at hand.
+#[derive(Clone, Copy, Debug)]
+struct Paused {
+    activity: Activity,
+    progress: Progress,
+    took: Duration,
 }
 
 /// Share of responses that is worth a word when they are cut.
@@ -64,6 +82,7 @@ impl View {
             terminal: std::io::stderr().is_terminal(),
             iterations,
             work: None,
+            paused: Vec::new(),
             idle_since: Instant::now(),
             validated: String::new(),
             iteration_began: None,
@@ -194,10 +213,13 @@ impl Watch for View {
             return;
         }
         if self.work.as_ref().is_none_or(|work| work.activity != activity) {
-            self.finish();
+            self.pause();
             let bar = self.terminal.then(|| bar(self.label(activity), progress.total));
             let (began, told) = (self.idle_since, Instant::now());
-            self.work = Some(Work { activity, progress, began, told, bar });
+            let goes_on = |paused: &Paused| paused.activity == activity;
+            let before = self.paused.iter().position(goes_on).map(|i| self.paused.remove(i));
+            let earlier = before.map_or(Duration::ZERO, |paused| paused.took);
+            self.work = Some(Work { activity, progress, began, earlier, told, bar });
         }
         let label = self.label(activity);
         let Some(work) = &mut self.work else { return };
@@ -230,24 +252,46 @@ impl Watch for View {
         }
     }
 
-    /// Ends the current piece of work.
+    /// Ends the current piece of work, and those that were paused.
     fn finish(&mut self) {
+        self.pause();
+        for paused in std::mem::take(&mut self.paused) {
+            self.tell_of(paused);
+        }
+    }
+}
+
+impl View {
+    /// Puts the current piece of work aside if some of it is still to come, and tells of it if not.
+    fn pause(&mut self) {
         self.idle_since = Instant::now();
         let Some(work) = self.work.take() else { return };
         if let Some(bar) = &work.bar {
             bar.finish_and_clear();
         }
-        let seconds = work.began.elapsed().as_secs_f64();
-        let Progress { done, total } = work.progress;
-        let (unit, rate) = (unit(work.activity), done as f64 / seconds.max(1e-3));
-        // Training may stop early; anything else was interrupted.
-        let may_stop = matches!(work.activity, Activity::Supervise | Activity::Train { .. });
-        let of = if done == total || may_stop { String::new() } else { format!(" of {total}") };
-        let validated = match work.activity {
+        let Work { activity, progress, .. } = work;
+        let paused = Paused { activity, progress, took: work.took() };
+        if progress.done < progress.total && !may_stop(activity) {
+            self.paused.push(paused);
+        } else {
+            self.tell_of(paused);
+        }
+    }
+
+    fn tell_of(&mut self, Paused { activity, progress, took }: Paused) {
+        let seconds = took.as_secs_f64();
+        let Progress { done, total } = progress;
+        let (unit, rate) = (unit(activity), done as f64 / seconds.max(1e-3));
+        let of = if done == total || may_stop(activity) {
+            String::new()
+        } else {
+            format!(" of {total}")
+        };
+        let validated = match activity {
             Activity::Supervise => std::mem::take(&mut self.validated),
             _ => String::new(),
         };
-        let label = self.label(work.activity);
+        let label = self.label(activity);
         self.notes.tell(&format!(
             "{label}: {done}{of} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"
         ));
@@ -259,7 +303,7 @@ impl Work {
     fn so_far(&self) -> String {
         let Progress { done, total } = self.progress;
         let unit = unit(self.activity);
-        let rate = done as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
+        let rate = done as f64 / self.took().as_secs_f64().max(1e-3);
         let seconds = total.saturating_sub(done) as f64 / rate.max(1e-9);
         let left = Duration::try_from_secs_f64(seconds)
             .map_or_else(|_| "unknown time".into(), |left| HumanDuration(left).to_string());
@@ -302,6 +346,11 @@ fn doubt(decision: &Decision) -> String {
 /// A number without the digits that are rounding.
 pub(crate) fn short(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
+}
+
+/// Training may stop early; anything else that is not complete was paused or interrupted.
+fn may_stop(activity: Activity) -> bool {
+    matches!(activity, Activity::Supervise | Activity::Train { .. })
 }
 
 fn unit(activity: Activity) -> &'static str {

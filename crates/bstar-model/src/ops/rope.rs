@@ -95,6 +95,7 @@ vectorised! {
         to: (&'a mut [f32], usize),
     ) {
         let [direction, scale] = factors;
+        assert!(from.0.len().div_ceil(from.1) <= angles[0].len() / half, "the table has all positions");
         let rows = from.0.chunks(from.1).zip(to.0.chunks_mut(to.1));
         let angles = angles[0].chunks_exact(half).zip(angles[1].chunks_exact(half));
         for ((from, to), (cosines, sines)) in rows.zip(angles) {

@@ -132,6 +132,7 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
 /// Σ a · b.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len(), "one number for each");
     let mut lanes = [0.0_f32; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();
     let (b, b_rest) = b.as_chunks::<LANES>();
@@ -149,6 +150,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// Σ a · b · c.
 #[inline(always)]
 pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    assert!(a.len() == b.len() && a.len() == c.len(), "one number for each");
     let mut lanes = [0.0_f32; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();
     let (b, b_rest) = b.as_chunks::<LANES>();

@@ -1,7 +1,8 @@
 //! `bstar plan`: what a run will take, before it runs; and afterwards, beside what it took.
 
 use crate::cli::PlanArgs;
-use crate::commands::run::use_threads;
+use crate::commands::run::{DATA_FINGERPRINT, Identity, MODEL_COMMIT, use_threads};
+use crate::config::comparison::Comparison;
 use crate::config::layers;
 use crate::output::{self, Notes};
 use crate::plan::{Plan, against, compared, facts, table};
@@ -13,9 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
+/// What a run's identity has beside its config.
+const CONTENTS: [&str; 2] = [DATA_FINGERPRINT, MODEL_COMMIT];
+
 /// A plan and what was spent.
 #[derive(Debug, Serialize)]
-struct Comparison<P> {
+struct PlannedAndActual<P> {
     plan: P,
     spent: Actual,
     lines: Vec<against::Line>,
@@ -44,24 +48,32 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
         };
     };
     let spent = Actual::of(&run, Part::Whole)?;
+    let changes = Identity::of(config).changes(&run.resolved_config()?, &CONTENTS);
+    if !changes.is_empty() {
+        let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let lines = lines.join("\n  ");
+        notes.tell(&format!("note: the run is of another config than the plan:\n  {lines}"));
+    }
     if !spent.finished {
         notes.tell("note: the run is not finished; the plan is of all of it");
     }
     let lines = against::lines(&plan, &spent);
     if args.json {
-        return output::print_json(&Comparison { plan, spent, lines });
+        return output::print_json(&PlannedAndActual { plan, spent, lines });
     }
     let shown = against::shown(&spent, (config.supervised.stop_at_accuracy > 0.0).then_some(1));
     output::print(&format!("{}{shown}", against::render(&lines)))
 }
 
 fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
-    let (config, settings) = (&args.config, &args.settings);
-    let spent = args.against.as_deref().map(|dir| compared::spent(config, settings, dir, notes));
+    let comparison = Comparison::load(&args.config, &args.settings)?;
+    // Reading a task or a model may start threads, so their number is settled first.
+    use_threads(comparison.threads)?;
+    let spent = args.against.as_deref().map(|dir| compared::spent(&comparison, dir, notes));
     let spent = spent.transpose()?;
     let plan: compared::ComparisonPlan = match &args.planned {
         Some(path) => read(path)?,
-        None => compared::plan(config, settings, notes)?,
+        None => compared::plan(&comparison, notes)?,
     };
     let Some(compared::Spent { all: spent, open, starts }) = spent else {
         return if args.json {
@@ -71,11 +83,12 @@ fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
         };
     };
     if open > 0 {
-        notes.tell(&format!("note: {open} runs are not finished; the plan is of all of them"));
+        let runs = if open == 1 { "1 run is" } else { &format!("{open} runs are") };
+        notes.tell(&format!("note: {runs} not finished; the plan is of all of them"));
     }
     let lines = against::lines(&plan.total, &spent);
     if args.json {
-        return output::print_json(&Comparison { plan, spent, lines });
+        return output::print_json(&PlannedAndActual { plan, spent, lines });
     }
     let shown = against::shown(&spent, starts);
     output::print(&format!("{}{shown}", against::render(&lines)))

@@ -233,15 +233,25 @@ impl Comparison {
         Fault::new(FaultClass::Usage, why).hint(format!("the entries are {}", names.join("; ")))
     }
 
-    /// Refuses references of entries that are no entries.
+    /// Refuses references of entries that are no entries, that stand there twice, or that are the entry alone.
     fn check_references(&self, table: &Table, reader: &Reader<'_>) -> Result<(), Fault> {
         let list = table.get("entry").and_then(Value::as_array).into_iter().flatten();
         for (index, entry) in list.enumerate() {
             let Some(value) = entry.get("reference") else { continue };
             let inside = ["entry".to_owned(), index.to_string()];
-            for name in names_in(value).unwrap_or_default() {
-                if self.position(&name).is_none() {
-                    return Err(self.no_reference(&name, reader, &inside));
+            let names = names_in(value).unwrap_or_default();
+            for (place, name) in names.iter().enumerate() {
+                if self.position(name).is_none() {
+                    return Err(self.no_reference(name, reader, &inside));
+                }
+                let is_itself = names.len() == 1 && entry.get("name") == Some(&name[..].into());
+                if is_itself || names[..place].contains(name) {
+                    let source = reader.source(&inside);
+                    let line = source.place(source.line_of_path(&["reference"]));
+                    let why = if is_itself { "is the entry itself" } else { "stands there twice" };
+                    let message = format!("{line}: the reference `{name}` {why}");
+                    return Err(Fault::new(FaultClass::Usage, message)
+                        .hint("name other entries, each once, or leave `reference` out"));
                 }
             }
         }
@@ -284,7 +294,8 @@ impl Comparison {
                 ));
             }
             let sets = |given: &[String], key: &str| given.iter().any(|set| set.starts_with(key));
-            if sets(&entry.own, "seed=") || sets(&entry.common, "seed=") {
+            if [&entry.own, &entry.common, &self.over].into_iter().any(|given| sets(given, "seed="))
+            {
                 let fault = Fault::new(FaultClass::Usage, "`seed` is given by `seeds`");
                 return Err(place(fault.hint("remove it")));
             }

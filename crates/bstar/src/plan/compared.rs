@@ -4,8 +4,7 @@
 use super::Plan;
 use super::facts::{self, Facts};
 use super::table::{self, duration, quantity, span};
-use crate::commands::compare::{self, Job};
-use crate::commands::run::use_threads;
+use crate::commands::compare::{self, Aim, Job};
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
@@ -77,10 +76,9 @@ pub(crate) fn is_comparison(path: &Path) -> bool {
 }
 
 /// Plans a comparison.
-pub(crate) fn plan(path: &Path, over: &[String], notes: Notes) -> Result<ComparisonPlan, Fault> {
-    let comparison = Comparison::load(path, over)?;
-    let plan = compare::Plan::of(&comparison, &ComparisonLayout::new(Path::new("")), notes)?;
-    use_threads(comparison.threads)?;
+pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPlan, Fault> {
+    let layout = ComparisonLayout::new(Path::new(""));
+    let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     let mut measured = Measured { groups: Vec::new(), notes };
     let all: Vec<&Loaded> = plan.runs.iter().map(|run| &run.loaded).collect();
     let mut planned: BTreeMap<Job, Plan> = BTreeMap::new();
@@ -90,7 +88,7 @@ pub(crate) fn plan(path: &Path, over: &[String], notes: Notes) -> Result<Compari
     }
     for (index, run) in plan.runs.iter().enumerate() {
         let labels = |start: usize| Ok(Some(labels_of(&planned[&Job::Start(start)])));
-        let counted = compare::Plan::after_labels(&comparison, run, &labels)?;
+        let counted = compare::Plan::after_labels(comparison, run, &labels)?;
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
         let made = measured.plan(loaded, &all, Part::Iterations)?;
         planned.insert(Job::Run(index), made);
@@ -148,19 +146,14 @@ pub(crate) struct Spent {
 }
 
 /// What the runs of a comparison in a folder, and what they start from, have spent together.
-pub(crate) fn spent(
-    path: &Path,
-    over: &[String],
-    dir: &Path,
-    notes: Notes,
-) -> Result<Spent, Fault> {
+pub(crate) fn spent(comparison: &Comparison, dir: &Path, notes: Notes) -> Result<Spent, Fault> {
     if !dir.join("comparison.json").is_file() {
         let message = format!("{} holds no comparison", dir.display());
         return Err(Fault::new(FaultClass::Run, message)
             .hint("name the folder that `bstar compare` told at its end"));
     }
-    let comparison = Comparison::load(path, over)?;
-    let plan = compare::Plan::of(&comparison, &ComparisonLayout::new(dir), notes)?;
+    let layout = ComparisonLayout::new(dir);
+    let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     let (mut all, mut open, mut starts) = (Actual::default(), 0, None);
     for start in plan.starts.iter().filter(|start| start.dir.is_dir()) {
         let stops = start.loaded.config.supervised.stop_at_accuracy > 0.0;

@@ -88,6 +88,12 @@ fn long_queries_that_are_left_out_change_no_accuracy() {
         }
     }
     assert!(compared >= 2, "{metrics:?}");
+    // Queries are left out of training too, also where a plan is given a model's size: the data are the same.
+    bench.write("train.jsonl", rows(20, 0) + &long + &rows(20, 20));
+    let again =
+        format!("compare c.toml --quiet {leave_out} --set plan.parameters=1000 --dir again");
+    bench.good(&again);
+    bench.good(&again);
 }
 
 #[test]

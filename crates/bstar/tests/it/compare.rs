@@ -297,6 +297,8 @@ fn what_is_wrong_with_a_comparison_is_said_with_its_line() {
     let named = |name: &str| TINY.to_owned() + "reference = " + name + "\n";
     refuse(named("\"No\""), &["c.toml:20", "`No`", "Fixed; Adaptive"]);
     refuse(named("[\"Fixed\", \"Not\"]"), &["c.toml:20", "`Not`", "Fixed; Adaptive"]);
+    refuse(named("[\"Fixed\", \"Fixed\"]"), &["c.toml:20", "`Fixed`", "twice"]);
+    refuse(named("\"Adaptive\""), &["c.toml:20", "`Adaptive`", "itself"]);
     refuse(named("[3]"), &["c.toml:20", "`reference`", "list of names"]);
     refuse(format!("budget = \"free\"\n{TINY}"), &["c.toml", "free", "as-configured"]);
     refuse(TINY.replace("tiny.toml", "none.toml"), &["none.toml"]);

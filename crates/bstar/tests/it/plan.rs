@@ -376,6 +376,6 @@ fn a_comparison_is_as_planned_in_responses_and_bytes() {
     // A run that is not there is told.
     let run = bench.path("comparisons/c/runs/b-star/seed-0002");
     std::fs::remove_dir_all(run).expect("a run");
-    assert!(bench.good(&against).stderr.contains("1 runs are not finished"));
+    assert!(bench.good(&against).stderr.contains("1 run is not finished"));
     bench.bad("plan c.toml --against comparisons/c --planned c.toml", 3, &["no plan"]);
 }

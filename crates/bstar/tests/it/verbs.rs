@@ -177,6 +177,17 @@ fn foreign_rollouts_with_a_correct_column_are_read() {
 }
 
 #[test]
+fn pieces_that_take_turns_are_told_once_and_as_a_whole() {
+    let bench = Bench::new();
+    let told = bench.good("run tiny.toml --set iterations=1").stderr;
+    for piece in ["probe", "checking probe"] {
+        let begins = format!("[1/1] {piece}: ");
+        let lines: Vec<&str> = told.lines().filter(|line| line.starts_with(&begins)).collect();
+        assert!(lines.len() == 1 && !lines[0].contains(" of "), "{told}");
+    }
+}
+
+#[test]
 fn eval_checks_the_model_it_is_given_and_where_it_writes() {
     let bench = Bench::new();
     bench.good("run tiny.toml --set model.context_length=200 --set iterations=1 --quiet");

@@ -32,19 +32,16 @@ impl Plan {
         for run in &self.runs {
             let Ok(view) = RunView::open(&run.dir) else { continue };
             let mut changes = self.changed_keys(comparison, run, &view)?;
-            let stored = view.resolved_config()?;
-            let is_other = |key: &str, now: &str| stored[key].as_str().is_some_and(|it| it != now);
-            if is_other(DATA_FINGERPRINT, &run.data) {
-                changes.push("the data hold something else now".into());
-            }
-            let commit = models::at_hand(&run.loaded).and_then(|model| model.commit);
-            if let Some(commit) = commit.filter(|commit| is_other(MODEL_COMMIT, commit)) {
-                let then = stored[MODEL_COMMIT].as_str().unwrap_or_default();
-                changes.push(format!("`model.name` is another commit: {then} → {commit}"));
-            }
+            changes.extend(changed_contents(&run.loaded, &view, &run.data)?);
             changes.extend(changed_model(&run.loaded, &view, &mut models)?);
             let name = &comparison.entries[run.entry].name;
             refuse(&format!("`{name}` with seed {}", run.seed), &changes)?;
+        }
+        // Data that changed show in the runs, where there are any.
+        for start in &self.starts {
+            let Ok(view) = RunView::open(&start.dir) else { continue };
+            let changes = changed_contents(&start.loaded, &view, &start.data)?;
+            refuse(&format!("P_0 of seed {}", start.seed), &changes)?;
         }
         Ok(())
     }
@@ -102,6 +99,22 @@ fn refuse(name: &str, changes: &[String]) -> Result<(), Fault> {
         "put back what changed, give the entry another name, choose another `--dir`, or start over \
          with `--fresh`; entries and seeds may be added at any time",
     ))
+}
+
+/// Data and models by name that are others than when a run began.
+fn changed_contents(loaded: &Loaded, view: &RunView, data: &str) -> Result<Vec<String>, Fault> {
+    let stored = view.resolved_config()?;
+    let is_other = |key: &str, now: &str| stored[key].as_str().is_some_and(|it| it != now);
+    let mut changes = Vec::new();
+    if is_other(DATA_FINGERPRINT, data) {
+        changes.push("the data hold something else now".to_owned());
+    }
+    let commit = models::at_hand(loaded).and_then(|model| model.commit);
+    if let Some(commit) = commit.filter(|commit| is_other(MODEL_COMMIT, commit)) {
+        let then = stored[MODEL_COMMIT].as_str().unwrap_or_default();
+        changes.push(format!("`model.name` is another commit: {then} → {commit}"));
+    }
+    Ok(changes)
 }
 
 /// Fingerprints of a base policy and of the reward model that it is given, if any.

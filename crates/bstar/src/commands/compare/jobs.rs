@@ -92,6 +92,7 @@ mod tests {
             dir: PathBuf::new(),
             supervised_from: *supervised_from,
             seed: 1,
+            data: String::new(),
         };
         let run = |(start, labels_from): &(usize, Option<usize>)| PlannedRun {
             entry: 0,

@@ -10,7 +10,7 @@ mod schedule;
 mod validate;
 
 pub(crate) use jobs::Job;
-pub(crate) use plan::{Plan, Start};
+pub(crate) use plan::{Aim, Plan, Start};
 
 use crate::cli::CompareArgs;
 use crate::commands::run::catch_interrupts;
@@ -34,12 +34,10 @@ fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("comparisons").join(stem));
     let version = env!("CARGO_PKG_VERSION");
     let store = ComparisonStore::open_or_create(&dir, version)?;
-    let plan = Plan::of(&comparison, &store.layout(), notes)?;
+    let plan = Plan::of(&comparison, &store.layout(), Aim::Run, notes)?;
     if args.fresh {
         store.discard_runs()?;
     }
-    plan.check_begun(&comparison)?;
-    store.keep_config(&comparison.written)?;
     let schedule = Schedule {
         comparison: &comparison,
         plan: &plan,
@@ -47,10 +45,15 @@ fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
         meter: Meter::of(&comparison, &plan, &store, notes),
         interrupted: catch_interrupts()?,
     };
+    // What was begun is held beside the models that would be used from here on.
+    if !args.tables {
+        schedule.fetch_models(notes)?;
+    }
+    plan.check_begun(&comparison)?;
+    store.keep_config(&comparison.written)?;
     let failures = if args.tables {
         Failures::new()
     } else {
-        schedule.fetch_models(notes)?;
         schedule.carry_out(comparison.workers(args.workers))?
     };
     let input = measure::measure(&comparison, &plan, &store, &failures)?;

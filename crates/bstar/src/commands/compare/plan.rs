@@ -38,6 +38,8 @@ pub(crate) struct Start {
     pub(crate) supervised_from: Option<usize>,
     /// The seed.
     pub(crate) seed: u64,
+    /// Fingerprint of the data.
+    pub(crate) data: String,
 }
 
 /// One run.
@@ -61,6 +63,15 @@ pub(crate) struct PlannedRun {
     pub(crate) data: String,
 }
 
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// To carry it out: models are here.
+    Run,
+    /// To tell what it takes: models that are described in `[plan]` need not be here.
+    Estimate,
+}
+
 /// Every start and every run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -77,9 +88,10 @@ impl Plan {
     pub(crate) fn of(
         comparison: &Comparison,
         layout: &ComparisonLayout,
+        aim: Aim,
         notes: Notes,
     ) -> Result<Self, Fault> {
-        let tasks = Tasks::load(comparison, notes)?;
+        let tasks = Tasks::load(comparison, aim, notes)?;
         let mut plan = Self { starts: Vec::new(), runs: Vec::new(), shared_queries: false };
         plan.shared_queries = tasks.are_shared(comparison)?;
         let reference = &comparison.entries[comparison.reference];
@@ -105,9 +117,12 @@ impl Plan {
                 Some(_) => comparison.run_config(entry, seed, queries)?,
                 None => configured,
             };
-            let start = plan.start_of(&loaded, seed, layout)?;
-            let labels_from =
-                if counts_labels { Some(plan.start_of(&reference, seed, layout)?) } else { None };
+            let start = plan.start_of(&loaded, seed, &task.fingerprint, layout)?;
+            let labels_from = if counts_labels {
+                Some(plan.start_of(&reference, seed, &tasks.of(&reference).fingerprint, layout)?)
+            } else {
+                None
+            };
             plan.runs.push(PlannedRun {
                 entry: index,
                 seed,
@@ -147,6 +162,7 @@ impl Plan {
         &mut self,
         loaded: &Loaded,
         seed: u64,
+        data: &str,
         layout: &ComparisonLayout,
     ) -> Result<usize, Fault> {
         let identity = start_identity(&loaded.config);
@@ -166,6 +182,7 @@ impl Plan {
             dir: layout.start_dir(&format!("{name:016x}"), seed),
             supervised_from,
             seed,
+            data: data.to_owned(),
         };
         if !start.dir.exists() {
             start.dir = start.made_before(layout)?.unwrap_or(start.dir);
@@ -280,7 +297,7 @@ struct TaskFacts {
 struct Tasks(BTreeMap<String, TaskFacts>);
 
 impl Tasks {
-    fn load(comparison: &Comparison, notes: Notes) -> Result<Self, Fault> {
+    fn load(comparison: &Comparison, aim: Aim, notes: Notes) -> Result<Self, Fault> {
         let mut tasks = BTreeMap::new();
         for (entry, seed) in comparison.runs() {
             let entry = &comparison.entries[entry];
@@ -289,7 +306,7 @@ impl Tasks {
             if tasks.contains_key(&name) {
                 continue;
             }
-            let task = readable(&loaded, load_task(&loaded)?, notes)?;
+            let task = readable(&loaded, load_task(&loaded)?, aim, notes)?;
             let tested = task.test().iter().map(|query| (&query.prompt, &query.gold_answer));
             let test = format!("{:?}", tested.collect::<Vec<_>>());
             let (training_queries, fingerprint) = (task.train().len(), task.fingerprint());
@@ -331,9 +348,15 @@ impl Tasks {
 }
 
 /// The task as the policy can read it, where queries that it cannot read are left out.
-fn readable(loaded: &Loaded, task: LoadedTask, notes: Notes) -> Result<LoadedTask, Fault> {
+fn readable(
+    loaded: &Loaded,
+    task: LoadedTask,
+    aim: Aim,
+    notes: Notes,
+) -> Result<LoadedTask, Fault> {
     let config = &loaded.config;
-    if config.task.long_queries == LongQueries::Refuse || config.plan.is_elsewhere() {
+    let has_no_model = aim == Aim::Estimate && config.plan.is_elsewhere();
+    if config.task.long_queries == LongQueries::Refuse || has_no_model {
         return Ok(task);
     }
     let model = models::of_config(loaded, notes)?;

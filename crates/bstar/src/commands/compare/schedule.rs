@@ -195,6 +195,11 @@ impl Schedule<'_> {
         };
         let labels = |start: usize| self.plan.starts[start].labels();
         let counted = Plan::after_labels(self.comparison, run, &labels)?;
+        if run.labels_from.is_some() && counted.is_none() {
+            let message = "the labels that a budget depends on are not counted";
+            return Err(Fault::new(FaultClass::Run, message)
+                .hint("the folder under `starts` was changed; start over with `--fresh`"));
+        }
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
         self.run(loaded, &request, job)?;
         let entry = &self.comparison.entries[run.entry];
