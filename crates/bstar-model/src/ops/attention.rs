@@ -214,12 +214,8 @@ impl Attention<'_> {
             Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
             Matrix::strided(values, seen, d, width).transposed(),
         );
-        let outputs = [output, grad_output].map(|rows_of| Strided {
-            numbers: &rows_of[rows.start * out_width..],
-            rows: rows.len(),
-            stride: out_width,
-            width: d,
-        });
+        let outputs = [output, grad_output]
+            .map(|all| Matrix::strided(&all[rows.start * out_width..], rows.len(), d, out_width));
         softmax_backward(outputs, seen, &scratch.scores, &mut scratch.grad_scores);
     }
 
@@ -302,15 +298,6 @@ fn tiles(rows: usize, window: usize) -> impl Iterator<Item = Tile> {
     })
 }
 
-/// Rows of `width` numbers that begin `stride` apart.
-#[derive(Clone, Copy)]
-struct Strided<'a> {
-    numbers: &'a [f32],
-    rows: usize,
-    stride: usize,
-    width: usize,
-}
-
 /// Scores of a row take whole vectors, so that none is worked off number by number.
 fn padded(seen: usize) -> usize {
     seen.next_multiple_of(LANES)
@@ -353,7 +340,7 @@ vectorised! {
 
     /// `grads (rows, seen)` becomes P ∘ (grads − rowsum(O ∘ dO)), given O and dO.
     fn softmax_backward<'a>(
-        outputs: [Strided<'a>; 2],
+        outputs: [Matrix<'a>; 2],
         seen: usize,
         probabilities: &'a [f32],
         grads: &'a mut [f32],
@@ -361,10 +348,8 @@ vectorised! {
         let [output, grad_output] = outputs;
         let rows = grads.chunks_exact_mut(padded(seen));
         let rows = rows.zip(probabilities.chunks_exact(padded(seen)));
-        let outputs = output.numbers.chunks(output.stride);
-        let outputs = outputs.zip(grad_output.numbers.chunks(grad_output.stride));
-        for ((a, b), (grads, probabilities)) in outputs.take(output.rows).zip(rows) {
-            let mean = dot(&a[..output.width], &b[..output.width]);
+        for (row, (grads, probabilities)) in rows.take(output.rows()).enumerate() {
+            let mean = dot(output.line(row), grad_output.line(row));
             let vectors = grads.as_chunks_mut::<LANES>().0.iter_mut();
             for (grads, probabilities) in vectors.zip(probabilities.as_chunks::<LANES>().0) {
                 for (grad, probability) in grads.iter_mut().zip(probabilities) {

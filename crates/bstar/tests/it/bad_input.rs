@@ -1,34 +1,7 @@
 //! Bad input: a clear message with the fix, the documented exit code, nothing lost.
 
-use crate::binary::{Bench, Outcome};
+use crate::binary::{Bench, Outcome, RECORDS};
 use std::process::Command;
-
-/// A config that reads questions and answers from files.
-const RECORDS: &str = r#"
-iterations = 1
-[task]
-kind = "records"
-[task.files]
-train = "train.jsonl"
-test = "test.jsonl"
-extract = [{ after_last = "A:" }]
-verifier = "number"
-columns = { solution = "solution" }
-[model]
-size = 16
-context_length = 64
-[supervised]
-steps = 2
-batch_size = 4
-[sample]
-k = 2
-max_tokens = 20
-[train]
-steps = 2
-batch_size = 4
-[evaluate]
-sampled_queries = 0
-"#;
 
 fn rows(count: usize, offset: usize) -> String {
     let row = |i: usize| {

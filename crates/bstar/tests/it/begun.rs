@@ -1,39 +1,16 @@
 //! Comparisons that were begun before: what goes on, and what is refused with nothing lost.
 
-use crate::binary::Bench;
+use crate::binary::{Bench, RECORDS};
 use serde_json::{Value, json};
 
-/// A config that reads questions and answers from files.
-const RECORDS: &str = r#"
-iterations = 1
-[task]
-kind = "records"
-[task.files]
-train = "train.jsonl"
-test = "test.jsonl"
-extract = [{ after_last = "A:" }]
-verifier = "number"
-columns = { solution = "solution" }
-[model]
-size = 16
-context_length = 64
-[supervised]
-steps = 2
-batch_size = 4
-[sample]
-k = 2
-max_tokens = 20
-[train]
-steps = 2
-batch_size = 4
-[evaluate]
-sampled_queries = 4
+/// Samples of a test query beside its greedy response, in place of none.
+const SAMPLED: &str = "sampled_queries = 4
 samples = 2
 k = [1, 2]
 s = [1]
 [run]
 most_empty_iterations = 9
-"#;
+";
 
 const COMPARED: &str =
     "base = \"records.toml\"\nseeds = [1]\n[[entry]]\nname = \"Fixed\"\nmethod = \"online-rft\"\n";
@@ -53,7 +30,7 @@ fn records() -> Bench {
     let bench = Bench::new();
     bench.write("train.jsonl", rows(40, 0));
     bench.write("test.jsonl", rows(8, 100));
-    bench.write("records.toml", RECORDS);
+    bench.write("records.toml", RECORDS.replace("sampled_queries = 0\n", SAMPLED));
     bench.write("c.toml", COMPARED);
     bench
 }

@@ -6,6 +6,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
+/// A config that reads questions and answers from files.
+pub(crate) const RECORDS: &str = r#"
+iterations = 1
+[task]
+kind = "records"
+[task.files]
+train = "train.jsonl"
+test = "test.jsonl"
+extract = [{ after_last = "A:" }]
+verifier = "number"
+columns = { solution = "solution" }
+[model]
+size = 16
+context_length = 64
+[supervised]
+steps = 2
+batch_size = 4
+[sample]
+k = 2
+max_tokens = 20
+[train]
+steps = 2
+batch_size = 4
+[evaluate]
+sampled_queries = 0
+"#;
+
 /// A folder to work in, with a config of a run that takes about a second.
 pub(crate) struct Bench {
     folder: TempDir,
