@@ -195,6 +195,8 @@ pub struct Work {
     pub responses: Span,
     /// Responses that a reward model scores.
     pub scored: Span,
+    /// Responses whose probability the policy tells at every candidate's temperature.
+    pub weighed: Span,
     /// Rollouts that are stored.
     pub stored: Span,
     /// Optimizer steps.
@@ -238,6 +240,9 @@ pub struct Tokens {
     pub generated: Span,
     /// Read by a reward model to score responses.
     pub scored: Span,
+    /// Read by the policy to tell how likely responses are.
+    #[serde(default)]
+    pub weighed: Span,
     /// Run through training: prompts and responses, as often as they are trained on.
     pub trained: Span,
     /// Those of them that the loss is taken over: responses, or the labelled tokens of their steps.
@@ -252,6 +257,7 @@ impl Add for Tokens {
             prompt: self.prompt + other.prompt,
             generated: self.generated + other.generated,
             scored: self.scored + other.scored,
+            weighed: self.weighed + other.weighed,
             trained: self.trained + other.trained,
             learned: self.learned + other.learned,
         }
@@ -273,6 +279,7 @@ impl Work {
             prompts: none,
             responses: none,
             scored: none,
+            weighed: none,
             stored: none,
             steps: none,
             batch_size: 0,
@@ -298,6 +305,7 @@ impl Work {
             prompt: self.prompts * prompt,
             generated: self.responses * response,
             scored: self.scored * (prompt + response),
+            weighed: self.weighed * (prompt + response),
             trained: examples * (prompt + response),
             learned: examples * self.labelled.unwrap_or(response),
         }
@@ -422,7 +430,8 @@ impl ImproveSettings {
                     (cost, cost + Span::exact(self.probe_queries.min(drawn)))
                 }
             };
-            work.push(piece(Purpose::Probe, groups, stored));
+            let weighed = self.weighed_groups(stored, drawn, candidates) * k as f64;
+            work.push(Work { weighed, ..piece(Purpose::Probe, groups, stored) });
         }
         // Where k is a knob, the draw may be smaller.
         let share = |samples: Option<&u32>| samples.map_or(1.0, |of| f64::from(*of) / k as f64);
@@ -446,6 +455,18 @@ impl ImproveSettings {
         let least = (candidates - 1) * rule.first_round(candidates);
         let most = rule.limits.budget;
         Span { least: least as f64, expected: most as f64, most: most as f64 }
+    }
+
+    /// Groups of responses whose probabilities are asked for, of those that a probe stores: all where
+    /// they are kept for later, else those of the anchors of re-weighting.
+    fn weighed_groups(&self, stored: Span, drawn: usize, candidates: usize) -> Span {
+        match self.search {
+            _ if self.candidate_logprobs => stored,
+            Search::Reweighting if candidates > 1 => {
+                Span::exact(crate::reweight::weighed(self.limits(drawn), candidates))
+            }
+            Search::Exhaustive | Search::Racing | Search::Reweighting => Span::default(),
+        }
     }
 
     /// Optimizer steps of an iteration. Without a limit on passes they are those that are set; with

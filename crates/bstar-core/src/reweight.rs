@@ -67,6 +67,11 @@ pub(crate) fn cost(limits: Limits, candidates: usize) -> Span {
     Span { least, expected: most, most }
 }
 
+/// Groups of responses of the anchors, which are weighed.
+pub(crate) fn weighed(limits: Limits, candidates: usize) -> usize {
+    limits.each(lanes(candidates)) * anchor_places(candidates).len()
+}
+
 /// Searches among candidates at these temperatures, ascending: draws the anchors, and where another
 /// candidate has the highest estimate that one too; the best of what was drawn wins, the first of
 /// several.

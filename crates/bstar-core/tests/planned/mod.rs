@@ -68,6 +68,10 @@ fn check(settings: &ImproveSettings, name: &str) {
         }
         let rated = rollouts.get(&stage).into_iter().flatten();
         let rated = rated.filter(|row| row.reward_model_score.is_some()).count();
+        let weighed = rollouts.get(&stage).into_iter().flatten();
+        let weighed = weighed.filter(|row| row.candidate_logprobs.is_some()).count();
+        let planned = sum(&work, purpose, |work| work.weighed);
+        assert_within(planned, weighed, &format!("{name} {stage:?}, weighed"));
         let planned = sum(&work, purpose, |work| work.scored);
         if settings.search == Search::Exhaustive {
             assert_eq!(planned, Span::exact(rated), "{name} {stage:?}");
@@ -138,6 +142,33 @@ fn a_race_stays_within_its_plan() {
         let most = if method == Method::BStar { 3.0 * 18.0 * 8.0 } else { 0.0 };
         assert_eq!(probe.most, most, "{}", method.name());
     }
+}
+
+#[test]
+fn what_is_weighed_is_planned() {
+    let with = |search: Search, candidate_logprobs: bool| {
+        let search_budget = 0.3;
+        ImproveSettings { search, search_budget, candidate_logprobs, ..settings(Method::BStar) }
+    };
+    let weighed = |settings: &ImproveSettings| {
+        check(settings, &format!("{:?}, weighed", settings.search));
+        let work = settings.planned_work(&known(settings));
+        sum(&work, Purpose::Probe, |work| work.weighed)
+    };
+    // Two anchors on 9 of 60 queries, eight responses each, three times.
+    assert_eq!(weighed(&with(Search::Reweighting, false)), Span::exact(2 * 9 * 8 * 3));
+    let exhaustive = with(Search::Exhaustive, true);
+    let work = exhaustive.planned_work(&known(&exhaustive));
+    assert_eq!(weighed(&exhaustive), sum(&work, Purpose::Probe, |work| work.stored));
+    assert!(weighed(&with(Search::Racing, true)).least > 0.0);
+    assert_eq!(weighed(&with(Search::Racing, false)), Span::default());
+    // A pass over prompt and response.
+    let texts =
+        TextLengths { train: Lengths { prompt: 10.0, response: 30.0 }, ..TextLengths::default() };
+    let work = with(Search::Reweighting, false);
+    let work = work.planned_work(&known(&work));
+    let tokens: Tokens = work.iter().map(|work| work.tokens(&texts)).sum();
+    assert_eq!(tokens.weighed, Span::exact(2 * 9 * 8 * 3 * 40));
 }
 
 #[test]

@@ -9,9 +9,10 @@ use crate::plan::{Plan, against, compared, facts, table};
 use bstar_core::plan::Part;
 use bstar_core::{Fault, FaultClass};
 use bstar_report::Actual;
-use bstar_store::RunView;
+use bstar_store::{ConfigChange, RunView, config_diff};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::Path;
 
 /// What a run's identity has beside its config.
@@ -35,10 +36,15 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     config.check()?;
     let run = args.against.as_deref().map(RunView::open).transpose()?;
     let plan = if let Some(path) = &args.planned {
-        read(path)?
+        let plan: Plan = read(path)?;
+        let changes = |stored: &Value| Identity::of(config).changes(stored, &[]);
+        refuse_other(path, plan.config.as_ref().map(changes), notes)?;
+        plan
     } else {
         use_threads(config.run.threads)?;
-        Plan::new(config, facts::gather(&loaded, notes)?, Part::Whole)?
+        let plan = Plan::new(config, facts::gather(&loaded, notes)?, Part::Whole)?;
+        let config = serde_json::to_value(config).expect("configs are JSON");
+        Plan { config: Some(config), ..plan }
     };
     let Some(run) = run else {
         return if args.json {
@@ -72,7 +78,13 @@ fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     let spent = args.against.as_deref().map(|dir| compared::spent(&comparison, dir, notes));
     let spent = spent.transpose()?;
     let plan: compared::ComparisonPlan = match &args.planned {
-        Some(path) => read(path)?,
+        Some(path) => {
+            let plan: compared::ComparisonPlan = read(path)?;
+            let now = compared::identity(&comparison)?;
+            let changes = |stored: &Value| config_diff(stored, &now, &[]);
+            refuse_other(path, plan.config.as_ref().map(changes), notes)?;
+            plan
+        }
         None => compared::plan(&comparison, notes)?,
     };
     let Some(compared::Spent { all: spent, open, starts }) = spent else {
@@ -92,6 +104,29 @@ fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     }
     let shown = against::shown(&spent, starts);
     output::print(&format!("{}{shown}", against::render(&lines)))
+}
+
+/// Refuses a plan that was made of another config, with these changes; none are known of a plan that
+/// an older build printed.
+fn refuse_other(
+    path: &Path,
+    changes: Option<Vec<ConfigChange>>,
+    notes: Notes,
+) -> Result<(), Fault> {
+    let name = path.display();
+    let Some(changes) = changes else {
+        notes.tell(&format!("note: {name} does not say which config it is a plan of"));
+        return Ok(());
+    };
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    let lines = lines.join("\n  ");
+    let message = format!("{name} is the plan of another config:\n  {lines}");
+    Err(Fault::new(FaultClass::Usage, message).hint(
+        "give the config and the `--set` keys that it was made with, or leave out `--planned`",
+    ))
 }
 
 /// A plan that `--json` printed.

@@ -480,6 +480,9 @@ pub(crate) struct PlanConfig {
     pub(crate) training_tokens_per_second: f64,
     /// Tokens that a reward model reads in a second, by all accelerators together; 0 measures it.
     pub(crate) scoring_tokens_per_second: f64,
+    /// Tokens that the policy reads in a second to tell how likely responses are at other
+    /// temperatures (`balance.search = "reweighting"`), by all accelerators together; 0 measures it.
+    pub(crate) weighing_tokens_per_second: f64,
     /// Responses that are graded in a second; 0 measures it.
     pub(crate) gradings_per_second: f64,
     /// Parameters of a model that is not on this machine; 0 reads the model, or counts `shape`.

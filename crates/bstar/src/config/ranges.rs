@@ -95,6 +95,7 @@ impl PlanConfig {
             ("plan.sampling_tokens_per_second", plan.sampling_tokens_per_second, NotNegative),
             ("plan.training_tokens_per_second", plan.training_tokens_per_second, NotNegative),
             ("plan.scoring_tokens_per_second", plan.scoring_tokens_per_second, NotNegative),
+            ("plan.weighing_tokens_per_second", plan.weighing_tokens_per_second, NotNegative),
             ("plan.gradings_per_second", plan.gradings_per_second, NotNegative),
             ("plan.parameters", plan.parameters, NotNegative),
             ("plan.weight_bytes", plan.weight_bytes, Positive),

@@ -10,7 +10,8 @@ use bstar_core::event::TrainStep;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::monitor::monitor;
 use bstar_core::ports::{
-    Decoding, Example, GradeRequest, Policy as _, RewardModel as _, StepRequest, Task as _, Update,
+    Decoding, Example, GradeRequest, Policy as _, RewardModel as _, ScoreRequest, StepRequest,
+    Task as _, Update,
 };
 use bstar_core::rng::uniform;
 use bstar_core::schedule::CosineSchedule;
@@ -34,6 +35,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) response_tokens: f64,
     /// Whether responses are scored by a reward model.
     pub(crate) scores: bool,
+    /// Whether the policy tells how likely responses are.
+    pub(crate) weighs: bool,
     /// About how long it may take.
     pub(crate) time: Duration,
     /// Where the user is told of progress.
@@ -74,6 +77,9 @@ impl Bench<'_> {
         rates.grade = self.time_grading()?;
         if self.scores {
             rates.score = self.time_scoring()?;
+        }
+        if self.weighs {
+            rates.weigh = self.time_weighing()?;
         }
         let (keep, [rollout_bytes, scored_bytes, file_bytes]) = self.time_keeping()?;
         rates.keep = keep;
@@ -193,6 +199,34 @@ impl Bench<'_> {
                 })
                 .collect();
             model.step_scores(&requests, &mut |_| Ok(()))?;
+            for one in some {
+                tokens += self.policy.prompt_tokens(&one.query.prompt)?;
+                tokens += self.policy.response_tokens(&one.response)?;
+            }
+            if began.elapsed() > window {
+                break;
+            }
+        }
+        Ok(began.elapsed().as_secs_f64() / f64::max(1.0, tokens as f64))
+    }
+
+    /// Seconds to read a token of a response, or of its prompt, for its log-probabilities at every
+    /// candidate's temperature.
+    fn time_weighing(&mut self) -> Result<f64, Fault> {
+        let candidates = self.settings.controller.candidates();
+        let temperatures: Vec<f64> = candidates.iter().map(|way| way.temperature).collect();
+        let window = self.time.mul_f64(0.1);
+        let (mut tokens, began) = (0, Instant::now());
+        for some in self.specimens.chunks(64) {
+            let requests: Vec<ScoreRequest<'_>> = some
+                .iter()
+                .map(|one| ScoreRequest {
+                    prompt: &one.query.prompt,
+                    response: &one.response,
+                    ended: true,
+                })
+                .collect();
+            self.policy.log_probabilities(&requests, &temperatures, &mut |_| Ok(()))?;
             for one in some {
                 tokens += self.policy.prompt_tokens(&one.query.prompt)?;
                 tokens += self.policy.response_tokens(&one.response)?;

@@ -5,6 +5,7 @@ use super::Plan;
 use super::facts::{self, Facts};
 use super::table::{self, duration, quantity, span};
 use crate::commands::compare::{self, Aim, Job};
+use crate::commands::run::UNIMPORTANT_KEYS;
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
@@ -15,7 +16,7 @@ use bstar_core::{Fault, FaultClass};
 use bstar_report::{Actual, Align, Table};
 use bstar_store::{ComparisonLayout, RunView};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -33,6 +34,9 @@ pub(crate) struct ComparisonPlan {
     pub(crate) workers: usize,
     /// Time with so many runs side by side, each after the start that it needs.
     pub(crate) wall_seconds: Span,
+    /// What it is of: see [`identity`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<Value>,
 }
 
 /// What a part of a comparison takes.
@@ -113,7 +117,25 @@ pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPl
         add(&mut total, planned);
     }
     let total = Plan { memory_bytes: memory, ..total.expect("a comparison has runs") };
-    Ok(ComparisonPlan { total, starts, entries, workers, wall_seconds })
+    let config = Some(identity(comparison)?);
+    Ok(ComparisonPlan { total, starts, entries, workers, wall_seconds, config })
+}
+
+/// What decides what a comparison takes: its seeds, and of each entry budget and config, of the first
+/// seed.
+pub(crate) fn identity(comparison: &Comparison) -> Result<Value, Fault> {
+    let mut entries = serde_json::Map::new();
+    for entry in &comparison.entries {
+        let config = comparison.run_config(entry, comparison.seeds[0], None)?.config;
+        let mut keys = serde_json::to_value(config).expect("configs are JSON");
+        if let Some(keys) = keys.as_object_mut() {
+            keys.retain(|key, _| !UNIMPORTANT_KEYS.contains(&key.as_str()));
+            keys.insert("budget".into(), entry.budget.name().into());
+        }
+        entries.insert(entry.name.clone(), keys);
+    }
+    let reference = &comparison.entries[comparison.reference].name;
+    Ok(json!({"seeds": comparison.seeds, "reference": reference, "entry": entries}))
 }
 
 fn part_of(start: &compare::Start) -> Part {
@@ -216,7 +238,7 @@ impl Measured {
 
 /// What lengths, speeds and sizes depend on.
 fn group_of(config: &Config) -> Value {
-    serde_json::json!([
+    json!([
         config.task,
         config.model,
         config.lora,
@@ -225,6 +247,7 @@ fn group_of(config: &Config) -> Value {
         config.supervised.batch_size,
         config.train.batch_size,
         config.plan,
+        config.weighs(),
     ])
 }
 

@@ -305,6 +305,7 @@ impl Gatherer<'_> {
             specimens: &found.specimens,
             response_tokens: lengths.train.response,
             scores: self.scores(),
+            weighs: config.weighs(),
             time: Duration::from_secs_f64(time),
             notes,
         };
@@ -402,6 +403,17 @@ impl Gatherer<'_> {
             rates.score *= DISTINCT;
             self.tell("share of responses to score", DISTINCT, Source::Assumed, "others repeat");
         }
+        if self.config.weighs() {
+            let given = plan.weighing_tokens_per_second;
+            let what = "tokens weighed in a second";
+            let how = "probabilities at each temperature";
+            self.value(what, given, per_second(measured.weigh), source, how);
+            if given > 0.0 {
+                rates.weigh = 1.0 / given;
+            }
+            rates.weigh *= DISTINCT;
+            self.tell("share of responses to weigh", DISTINCT, Source::Assumed, "others repeat");
+        }
         let given = plan.gradings_per_second;
         let what = "responses graded in a second";
         self.value(what, given, per_second(measured.grade), source, "specimens");
@@ -491,6 +503,13 @@ impl Gatherer<'_> {
             let given = plan.scoring_tokens_per_second;
             let scoring = self.value(what, given, 3.0 * training, Source::Assumed, how);
             rates.score = 1.0 / scoring;
+        }
+        if self.config.weighs() {
+            let what = "tokens weighed in a second";
+            let how = "three times as many as are trained on";
+            let given = plan.weighing_tokens_per_second;
+            let weighing = self.value(what, given, 3.0 * training, Source::Assumed, how);
+            rates.weigh = 1.0 / weighing;
         }
         if self.config.task.kind.is_programs() {
             let (what, key) = ("responses graded in a second", "plan.gradings_per_second");

@@ -22,6 +22,7 @@ use bstar_core::{Fault, Rollout};
 use bstar_store::event_bytes;
 use facts::{Fact, Facts};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What a run will take.
@@ -39,6 +40,9 @@ pub(crate) struct Plan {
     pub(crate) accelerator_hours: Span,
     /// Their price, where one is given.
     pub(crate) price: Option<Span>,
+    /// The resolved config that it is of; none in the plan of a comparison, which has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<Value>,
 }
 
 /// What a purpose takes.
@@ -134,6 +138,7 @@ impl Plan {
             accelerator_hours,
             price: (price > 0.0).then(|| accelerator_hours * price),
             facts: facts.told,
+            config: None,
         })
     }
 
@@ -231,6 +236,10 @@ fn disk(
         if is_scored { facts.stored.scored_rollout } else { facts.stored.rollout }
     };
     let rollouts: Span = work.iter().map(|work| work.stored * bytes_of(work)).sum();
+    // Log-probabilities at each candidate: numbers that hardly compress.
+    let candidates = settings.controller.candidates().len();
+    let weighed: Span = work.iter().map(|work| work.weighed).sum();
+    let logprobs = weighed * (candidates * size_of::<f64>()) as f64;
     let is_stored = |work: &&Work| work.stored.most > 0.0;
     let files: BTreeSet<(u32, Purpose)> =
         work.iter().filter(is_stored).map(|work| (work.iteration, work.purpose)).collect();
@@ -240,20 +249,9 @@ fn disk(
         optimizer: moments * kept as f64,
         checkpoints_at_once: checkpoint * at_once as f64,
         reward_models: reward_model * reward_models as f64,
-        rollouts: rollouts + logprobs(settings, work) + files,
+        rollouts: rollouts + logprobs + files,
         events: Span::default(),
     }
-}
-
-/// Log-probabilities of probe responses at each candidate: numbers that hardly compress.
-fn logprobs(settings: &ImproveSettings, work: &[Work]) -> Span {
-    let probes = work.iter().filter(|work| work.purpose == Purpose::Probe);
-    let weighed: Span = match settings.search {
-        _ if settings.candidate_logprobs => probes.map(|work| work.stored).sum(),
-        Search::Reweighting => probes.map(|work| work.responses).sum(),
-        Search::Exhaustive | Search::Racing => return Span::default(),
-    };
-    weighed * (settings.controller.candidates().len() * size_of::<f64>()) as f64
 }
 
 /// About what a scored cell, a monitor and everything else of an iteration take in the event log.

@@ -16,6 +16,8 @@ pub(crate) struct Rates {
     pub(crate) update: f64,
     /// To score a token.
     pub(crate) score: f64,
+    /// To read a token of a response, or of its prompt, to tell how likely it is.
+    pub(crate) weigh: f64,
     /// To grade a response.
     pub(crate) grade: f64,
     /// To store and monitor a response.
@@ -31,6 +33,7 @@ impl Rates {
             + tokens.generated * self.draw
             + tokens.trained * train
             + tokens.scored * self.score
+            + tokens.weighed * self.weigh
             + work.responses * self.grade
             + work.stored * self.keep
             + updates * self.update

@@ -229,6 +229,41 @@ fn a_run_is_as_planned_in_tokens_and_bytes() {
     assert!(table.contains("--set plan.response_tokens="), "{table}");
     assert!(!table.contains("plan.supervised_steps"), "it does all its steps: {table}");
     bench.bad(&format!("{against} --planned tiny.toml"), 3, &["tiny.toml", "hint:"]);
+    // A plan of another config is none of this one.
+    let words = ["plan.json is the plan of another config", "sample.k: 4 → 8", "hint:"];
+    bench.bad(&format!("{against} --planned plan.json --set sample.k=8"), 2, &words);
+    bench.good(&format!("{against} --planned plan.json --set run.threads=1"));
+    let mut old: Value = serde_json::from_str(&bench.read("plan.json")).expect("a plan");
+    old.as_object_mut().expect("a plan").remove("config");
+    bench.write("old.json", old.to_string());
+    let told = bench.good(&format!("plan tiny.toml {SMALL} --against run --planned old.json"));
+    assert!(told.stderr.contains("old.json does not say which config"), "{}", told.stderr);
+}
+
+#[test]
+fn weighing_takes_time_at_a_rate_of_its_own() {
+    let bench = Bench::new();
+    let search = "--set balance.search=reweighting --set balance.search_budget=0.5";
+    let seconds = |more: &str| {
+        let plan = given(&bench, &format!("{search} {more}"));
+        row(&plan, "probe")["seconds"]["expected"].as_f64().expect("seconds")
+    };
+    // Two anchors on 10 of 20 queries, four responses each, twice: 30 tokens of prompt and response.
+    let weighed = f64::from(2 * 10 * 4 * 2 * 30);
+    let free = seconds("--set plan.weighing_tokens_per_second=1e15");
+    for (more, rate) in [("--set plan.weighing_tokens_per_second=50", 50.0), ("", 3.0 * 2000.0)] {
+        let taken = seconds(more) - free;
+        assert!((taken / (weighed / rate) - 1.0).abs() < 1e-9, "{taken} {rate}");
+    }
+    let exhaustive = |more: &str| sum(&given(&bench, more), "/tokens/weighed/expected");
+    assert_eq!(exhaustive(""), 0.0);
+    let kept = exhaustive("--set balance.candidate_logprobs=true");
+    assert_eq!(kept, f64::from(2 * 2 * 8 * 4 * 30));
+    // Measured, it is told with the other speeds.
+    let quick = "--set plan.calibration_seconds=0.3 --quiet";
+    let text = bench.good(&format!("plan tiny.toml {search} --set sample.queries=40 {quick}"));
+    assert!(text.stdout.contains("tokens weighed in a second"), "{}", text.stdout);
+    assert!(!bench.good(&format!("plan tiny.toml {quick}")).stdout.contains("weighed"));
 }
 
 #[test]
@@ -378,4 +413,6 @@ fn a_comparison_is_as_planned_in_responses_and_bytes() {
     std::fs::remove_dir_all(run).expect("a run");
     assert!(bench.good(&against).stderr.contains("1 run is not finished"));
     bench.bad("plan c.toml --against comparisons/c --planned c.toml", 3, &["no plan"]);
+    let words = ["plan.json is the plan of another config", "entry.B-STaR.sample.k: 4 → 8"];
+    bench.bad(&format!("{against} --set sample.k=8"), 2, &words);
 }
