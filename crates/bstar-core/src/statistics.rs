@@ -5,8 +5,11 @@
 //! Where every seed has its own queries, the means vary with the queries too and nothing is missing.
 //! Where the seeds share their queries, what the choice of queries adds is estimated from the means
 //! over seeds of each query and added to the variance; the interval is then a little too wide rather
-//! than too narrow, since noise within a cell counts in both parts. With one seed only the queries
-//! remain, and the interval says nothing about other seeds.
+//! than too narrow, since noise within a cell counts in both parts.
+//!
+//! Fewer than three seeds say next to nothing about other seeds: two that happen to agree would give no
+//! width, two that do not an interval of 12.7 standard errors. So the interval is then over the queries
+//! only, as for a single seed, and there is none where no query differs from another.
 //!
 //! Paired differences are estimated in the same way from the difference of each seed. Two sign-flip
 //! tests go with them: over seeds ("would other seeds show it?", never below 2/2^seeds) and over
@@ -23,6 +26,8 @@ use std::collections::BTreeMap;
 /// One value for each query of a seed.
 pub type Sample = BTreeMap<QueryId, f64>;
 
+/// Fewer seeds than this tell nothing of how seeds vary.
+pub const FEWEST_SEEDS: usize = 3;
 /// Signs up to which every way to flip them is tried.
 const MOST_EXACT: usize = 12;
 /// Draws of a sign-flip test beyond that.
@@ -35,7 +40,7 @@ const EQUAL: f64 = 1e-12;
 pub struct Estimate {
     /// Mean over seeds of the mean over queries.
     pub mean: f64,
-    /// Lower end of the 95 % interval; none where one value is all there is.
+    /// Lower end of the 95 % interval; none where the values do not say how they vary.
     pub low: Option<f64>,
     /// Upper end of the 95 % interval.
     pub high: Option<f64>,
@@ -61,8 +66,7 @@ pub struct PairedDifference {
 /// None where no seed has a value.
 pub fn estimate(samples: &[&Sample], shared_queries: bool) -> Option<Estimate> {
     let means: Vec<f64> = samples.iter().filter_map(|sample| mean(sample.values())).collect();
-    let over_queries = || by_query(samples);
-    let (center, half_width) = interval(&means, shared_queries, &over_queries)?;
+    let (center, half_width) = interval(&means, shared_queries, samples)?;
     Some(Estimate {
         mean: center,
         low: half_width.map(|half| center - half),
@@ -84,7 +88,7 @@ pub fn paired(
     let means: Vec<f64> = pairs.iter().filter_map(of_seed).collect();
     let differences: Vec<Sample> = pairs.iter().map(|(a, b)| difference(a, b)).collect();
     let differences: Vec<&Sample> = differences.iter().collect();
-    let (center, half_width) = interval(&means, shared_queries, &|| by_query(&differences))?;
+    let (center, half_width) = interval(&means, shared_queries, &differences)?;
     let same_queries = pairs.iter().all(|(a, b)| a.keys().eq(b.keys()));
     let units = if shared_queries { by_query(&differences) } else { scaled(&differences) };
     Some(PairedDifference {
@@ -104,17 +108,33 @@ pub fn paired(
 fn interval(
     means: &[f64],
     shared_queries: bool,
-    by_query: &dyn Fn() -> Vec<f64>,
+    samples: &[&Sample],
 ) -> Option<(f64, Option<f64>)> {
     let center = mean(means.iter())?;
-    let seeds = variance_of_mean(means);
-    let queries = || variance_of_mean(&by_query());
-    let parts = match (seeds, shared_queries) {
-        (Some(seeds), false) => vec![seeds],
-        (Some(seeds), true) => std::iter::once(seeds).chain(queries()).collect(),
-        (None, _) => queries().into_iter().collect(),
-    };
+    if means.len() < FEWEST_SEEDS {
+        let width = half_width(&over_queries(samples, shared_queries));
+        return Some((center, width.filter(|width| *width > 0.0)));
+    }
+    let mut parts: Vec<(f64, f64)> = variance_of_mean(means).into_iter().collect();
+    if shared_queries {
+        parts.extend(variance_of_mean(&by_query(samples)));
+    }
     Some((center, half_width(&parts)))
+}
+
+/// What queries alone add to the variance of the mean over seeds: shared by all of them, or each seed's
+/// own. Nothing where a seed has one query only.
+fn over_queries(samples: &[&Sample], shared_queries: bool) -> Vec<(f64, f64)> {
+    if shared_queries {
+        return variance_of_mean(&by_query(samples)).into_iter().collect();
+    }
+    let samples: Vec<_> = samples.iter().filter(|sample| !sample.is_empty()).collect();
+    let scale = (samples.len() as f64).powi(2);
+    let of_seed = |sample: &&&Sample| {
+        let values: Vec<f64> = sample.values().copied().collect();
+        variance_of_mean(&values).map(|(variance, freedom)| (variance / scale, freedom))
+    };
+    samples.iter().map(of_seed).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Half of a 95 % interval from parts of a variance, each with its degrees of freedom, which are
@@ -243,6 +263,29 @@ mod tests {
     }
 
     #[test]
+    fn two_seeds_speak_for_their_queries_only_too() {
+        let half = |estimate: Estimate| estimate.high.map(|high| high - estimate.mean);
+        // Two seeds that agree: by the seeds nothing would vary.
+        let (a, b) = (sample(&[1.0, 0.0, 1.0, 0.0]), sample(&[0.0, 1.0, 0.0, 1.0]));
+        // Each mean has variance 1/12 and 3 degrees: √(1/24) with 6 degrees, t(6) = 2.446912.
+        let found = half(estimate(&[&a, &b], false).unwrap()).expect("an interval");
+        assert!((found - 0.499_474).abs() < 1e-5, "{found}");
+        // The same queries in both: their means are all one half, which says nothing.
+        assert_eq!(half(estimate(&[&a, &b], true).unwrap()), None);
+        // Two seeds far apart: by the seeds the interval would be ±3.2.
+        let (low, high) = (sample(&[0.0, 0.0, 0.0, 1.0]), sample(&[1.0, 1.0, 0.0, 1.0]));
+        let found = half(estimate(&[&low, &high], true).unwrap()).expect("an interval");
+        assert!((found - 0.649_614).abs() < 1e-5, "{found}");
+        // Seeds with one value each have no queries to vary.
+        assert_eq!(half(estimate(&[&sample(&[0.4]), &sample(&[0.6])], false).unwrap()), None);
+        let paired = paired(&[(&a, &low), (&a, &low)], false, RngKey::from_seed(1)).unwrap();
+        assert_eq!((paired.difference.mean, paired.p_seeds), (0.25, Some(0.5)));
+        let found = half(paired.difference).expect("an interval");
+        // Differences 1, 0, 1, -1: s² = 11/12, so √(11/96) with 6 degrees.
+        assert!((found - 0.828_285).abs() < 1e-5, "{found}");
+    }
+
+    #[test]
     fn the_sign_flip_test_is_exact_where_few_signs_can_flip() {
         let key = RngKey::from_seed(1);
         // All five seeds agree: only all signs as they are, or all flipped, reach the sum.
@@ -304,7 +347,8 @@ mod tests {
         let (c, d) = (sample(&[1.0, 0.0, 1.0, 1.0]), sample(&[0.0, 0.0, 1.0, 0.0]));
         let found = paired(&[(&a, &b), (&c, &d)], false, RngKey::from_seed(1)).expect("values");
         assert_eq!(found.difference.mean, 0.5);
-        assert_eq!(found.difference.low, Some(0.5));
+        // Both seeds say one half; their queries vary: √(1/24) with 6 degrees.
+        assert!((found.difference.low.unwrap() - 0.000_526).abs() < 1e-5, "{found:?}");
         assert_eq!((found.p_seeds, found.p_queries), (Some(0.5), Some(2.0 / 16.0)));
         let fewer = sample(&[1.0, 1.0]);
         let found = paired(&[(&fewer, &b)], false, RngKey::from_seed(1)).expect("values");

@@ -5,11 +5,12 @@ use bstar_core::Stage;
 use bstar_core::balance::Cell;
 use bstar_core::confidence::Difference;
 use bstar_core::controller::{Configuration, Decision};
-use bstar_core::event::{Event, Stretch};
+use bstar_core::event::{Event, Piece, Stretch};
 use bstar_core::knobs::Knobs;
 use bstar_core::monitor::Metric;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One iteration of a run; iteration 0 is P_0, the policy before self-training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -75,6 +76,27 @@ impl IterationRow {
     }
 }
 
+/// The last validation of a P_0 that did not reach its accuracy goal within its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MissedGoal {
+    /// Steps done.
+    pub step: u64,
+    /// Share of the validation queries answered right.
+    pub accuracy: f64,
+    /// Validation queries.
+    pub queries: u64,
+    /// The share that was wanted.
+    pub goal: f64,
+}
+
+impl fmt::Display for MissedGoal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, accuracy, queries, goal } = self;
+        let [accuracy, goal] = [accuracy, goal].map(|share| percent(Some(*share)));
+        write!(out, "{accuracy} % of {queries} validation queries after {step} steps, not {goal} %")
+    }
+}
+
 /// A run as its events tell it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunReport {
@@ -93,6 +115,12 @@ pub struct RunReport {
     /// Metrics by name of each reward model that was trained, by the iteration that it was trained
     /// for (0: before the first).
     pub reward_models: BTreeMap<u32, BTreeMap<String, Metric>>,
+    /// What P_0 reached, where that is not the goal that it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed_goal: Option<MissedGoal>,
+    /// The last validation of P_0 towards a goal, until P_0 is complete.
+    #[serde(skip)]
+    pub(crate) validated: Option<MissedGoal>,
 }
 
 impl RunReport {
@@ -149,6 +177,13 @@ impl RunReport {
                 row.policy_version = Some(policy_version.to_string());
             }
             Event::RunFinished { .. } => self.finished = true,
+            Event::Validated { step, accuracy, queries, goal } => {
+                let (step, accuracy, queries) = (*step, *accuracy, *queries);
+                self.validated = goal.map(|goal| MissedGoal { step, accuracy, queries, goal });
+            }
+            Event::Published { iteration: 0, piece: Piece::Train } => {
+                self.missed_goal = self.validated.take().filter(|last| last.accuracy < last.goal);
+            }
             Event::RewardModelTrained { iteration, metrics, .. } => {
                 let named = metrics.iter().map(|metric| (metric.name.clone(), metric.clone()));
                 self.reward_models.insert(*iteration, named.collect());
@@ -158,7 +193,6 @@ impl RunReport {
             | Event::Graded { .. }
             | Event::QueriesRenewed { .. }
             | Event::Published { .. }
-            | Event::Validated { .. }
             | Event::NothingSelected { .. } => {}
         }
     }
@@ -218,9 +252,20 @@ impl RunReport {
         let open = self.iterations.iter().any(|row| !row.committed);
         table.render()
             + if open { "* not complete\n" } else { "" }
+            + &self.goal_line()
             + &self.doubt_line()
             + &self.knob_lines()
             + &self.reward_model_lines()
+    }
+
+    /// What P_0 reached, where that is not its goal.
+    fn goal_line(&self) -> String {
+        self.missed_goal.map_or_else(String::new, |missed| {
+            format!(
+                "P_0 missed its goal: {missed} (`supervised.stop_at_accuracy`); more \
+                 `supervised.steps` may reach it\n"
+            )
+        })
     }
 
     /// How many more probe queries would have told each choice from its rival, where any would.
@@ -304,5 +349,27 @@ impl RunReport {
                 if s == 0 { "S".into() } else { shown(s) }
             ),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_goal_is_told_once_p_0_is_complete() {
+        let validated =
+            |step, accuracy, goal| Event::Validated { step, accuracy, queries: 40, goal };
+        let complete = Event::Published { iteration: 0, piece: Piece::Train };
+        let told = |events: &[Event]| RunReport::from_events(events).table();
+        let short = validated(60, 0.45, Some(0.9));
+        let text = told(&[validated(25, 0.9, Some(0.95)), short.clone(), complete.clone()]);
+        let line =
+            "P_0 missed its goal: 45.0 % of 40 validation queries after 60 steps, not 90.0 %";
+        assert!(text.contains(line) && text.contains("supervised.steps"), "{text}");
+        assert!(!told(std::slice::from_ref(&short)).contains("goal"), "it may still reach it");
+        let reached = validated(75, 0.9, Some(0.9));
+        assert!(!told(&[short, reached, complete.clone()]).contains("goal"));
+        assert!(!told(&[validated(60, 0.45, None), complete]).contains("goal"), "there is none");
     }
 }

@@ -23,8 +23,13 @@ use std::path::{Path, PathBuf};
 const COMPARISON_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
 
 const MANIFEST: &str = "comparison.json";
-const RUNS: &str = "runs";
+pub(crate) const RUNS: &str = "runs";
 const STARTS: &str = "starts";
+
+/// Whether a folder holds a comparison.
+pub(crate) fn is_comparison(dir: &Path) -> bool {
+    dir.join(MANIFEST).is_file()
+}
 
 /// Where the runs of a comparison lie, or would.
 #[derive(Clone, Debug)]

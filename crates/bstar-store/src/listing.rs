@@ -1,8 +1,10 @@
-//! The runs in a folder, and finding one by the beginning of its name.
+//! The runs in a folder, and finding one by the beginning of its name. A run of a comparison is named
+//! by the folders that it lies in below that folder: `table1/b-star/seed-0001`.
 //!
 //! A run that cannot be read (broken, or of a newer format) is listed with the reason: one bad
 //! folder must not hide the others.
 
+use crate::comparison;
 use crate::disk::{self, DiskError};
 use crate::layout;
 use crate::view::RunView;
@@ -27,7 +29,7 @@ pub enum RunState {
 /// A line of the list of runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
-    /// Name of the folder.
+    /// Name of the folder; of a run of a comparison, with those of entry and comparison.
     pub id: String,
     /// The folder.
     pub dir: PathBuf,
@@ -74,6 +76,14 @@ pub enum FindError {
         /// The runs that match.
         matches: Vec<String>,
     },
+    /// What was named is a comparison.
+    #[error("{} is a comparison: it holds several runs", dir.display())]
+    Comparison {
+        /// Its folder.
+        dir: PathBuf,
+        /// The folders of its runs.
+        runs: Vec<String>,
+    },
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -84,12 +94,17 @@ impl From<FindError> for Fault {
         let message = error.to_string();
         match error {
             FindError::None { present, .. } if present.is_empty() => {
-                Self::new(FaultClass::Usage, message).hint(
-                    "there are no runs yet; name the folder of one, or start one with `bstar run`",
+                Self::new(FaultClass::Run, message).hint(
+                    "there are no runs there; name the folder of one, or say with `--dir` where to \
+                     look: `--dir comparisons` for runs of comparisons",
                 )
             }
-            FindError::None { present, .. } => Self::new(FaultClass::Usage, message)
-                .hint(format!("the runs there are {}", present.join(", "))),
+            FindError::None { present, .. } => Self::new(FaultClass::Run, message).hint(format!(
+                "the runs there are {}; those of comparisons are found with `--dir comparisons`",
+                present.join(", ")
+            )),
+            FindError::Comparison { runs, .. } => Self::new(FaultClass::Run, message)
+                .hint(format!("name one of them: {}", runs.join(", "))),
             FindError::Several { .. } => {
                 Self::new(FaultClass::Usage, message).hint("add letters until one is left")
             }
@@ -98,9 +113,10 @@ impl From<FindError> for Fault {
     }
 }
 
-/// The runs directly in `root`, sorted by name; none if the folder is missing.
+/// The runs in `root`, and in comparisons that it holds or is, sorted by name; none if the folder is
+/// missing.
 pub fn list_runs(root: &Path) -> Result<Vec<RunSummary>, DiskError> {
-    Ok(run_folders(root)?.into_iter().map(|dir| summarize(&dir)).collect())
+    Ok(run_folders(root)?.iter().map(summarize).collect())
 }
 
 /// The folder of a run: `name` is the path of a run folder, or the name or the unique beginning of
@@ -110,41 +126,76 @@ pub fn find_run(root: &Path, name: &str) -> Result<PathBuf, FindError> {
     if is_run(path) {
         return Ok(path.to_owned());
     }
+    if comparison::is_comparison(path) {
+        let folders = run_folders(path)?.into_iter();
+        let runs = folders.map(|folder| folder.dir.display().to_string()).collect();
+        return Err(FindError::Comparison { dir: path.to_owned(), runs });
+    }
     let folders = run_folders(root)?;
-    let matching = |folder: &&PathBuf| id_of(folder).starts_with(name);
-    let matches: Vec<&PathBuf> = folders.iter().filter(matching).collect();
-    let exact = folders.iter().find(|folder| id_of(folder) == name);
+    let matching = |folder: &&Folder| folder.id.starts_with(name);
+    let matches: Vec<&Folder> = folders.iter().filter(matching).collect();
+    let exact = folders.iter().find(|folder| folder.id == name);
+    let ids = |of: &[&Folder]| of.iter().map(|folder| folder.id.clone()).collect();
     match (exact, matches.as_slice()) {
-        (Some(folder), _) | (None, &[folder]) => Ok(folder.clone()),
+        (Some(folder), _) | (None, &[folder]) => Ok(folder.dir.clone()),
         (None, []) => Err(FindError::None {
             name: name.to_owned(),
             root: root.to_owned(),
-            present: folders.iter().map(|folder| id_of(folder)).collect(),
+            present: ids(&folders.iter().collect::<Vec<_>>()),
         }),
         (None, several) => Err(FindError::Several {
             name: name.to_owned(),
             root: root.to_owned(),
-            matches: several.iter().map(|folder| id_of(folder)).collect(),
+            matches: ids(several),
         }),
     }
 }
 
-fn run_folders(root: &Path) -> Result<Vec<PathBuf>, DiskError> {
-    Ok(disk::entries(root)?.into_iter().filter(|path| is_run(path)).collect())
+/// The folder of a run.
+struct Folder {
+    id: String,
+    dir: PathBuf,
+}
+
+fn run_folders(root: &Path) -> Result<Vec<Folder>, DiskError> {
+    let mut folders = compared_runs(root, "")?;
+    for dir in disk::entries(root)? {
+        if is_run(&dir) {
+            folders.push(Folder { id: name_of(&dir), dir });
+        } else {
+            folders.extend(compared_runs(&dir, &format!("{}/", name_of(&dir)))?);
+        }
+    }
+    Ok(folders)
+}
+
+/// The runs of a comparison; none if the folder is none.
+fn compared_runs(dir: &Path, above: &str) -> Result<Vec<Folder>, DiskError> {
+    let mut folders = Vec::new();
+    if !comparison::is_comparison(dir) {
+        return Ok(folders);
+    }
+    let entries = disk::entries(&dir.join(comparison::RUNS))?;
+    for entry in entries.iter().filter(|entry| entry.is_dir()) {
+        let runs = disk::entries(entry)?.into_iter().filter(|run| is_run(run));
+        let id = |run: &Path| format!("{above}{}/{}", name_of(entry), name_of(run));
+        folders.extend(runs.map(|dir| Folder { id: id(&dir), dir }));
+    }
+    Ok(folders)
 }
 
 fn is_run(dir: &Path) -> bool {
     dir.join(layout::MANIFEST).is_file()
 }
 
-fn id_of(dir: &Path) -> String {
+fn name_of(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn summarize(dir: &Path) -> RunSummary {
+fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
     let mut summary = RunSummary {
-        id: id_of(dir),
-        dir: dir.to_owned(),
+        id: id.clone(),
+        dir: dir.clone(),
         state: RunState::Unfinished,
         bstar_version: None,
         created_at: None,

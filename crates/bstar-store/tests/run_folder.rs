@@ -466,7 +466,9 @@ fn runs_are_listed_by_name_and_found_by_prefix() {
     let error = find_run(&root, "f").unwrap_err();
     assert!(matches!(&error, FindError::Several { matches, .. } if matches == &["fir", "first"]));
     let fault = Fault::from(find_run(&root, "x").unwrap_err());
-    assert_eq!(fault.hint.unwrap(), "the runs there are fir, first, second, third");
+    let hint = "the runs there are fir, first, second, third; those of comparisons are found with \
+                `--dir comparisons`";
+    assert_eq!(fault.hint.unwrap(), hint);
     assert_eq!(list_runs(&root.join("nowhere")).unwrap(), []);
     drop(second);
 }

@@ -239,8 +239,10 @@ pub(crate) struct WhatifArgs {
     #[arg(long, default_value = "runs")]
     pub(crate) dir: PathBuf,
     /// Change a key of the run's config: `--set balance.thresholds=-1:1:0.01`; may be repeated. Keys
-    /// that only read rollouts can be changed: `preset`, `method`, `balance.*`, `reward.*`,
-    /// `selection.*`, `sample.k` and `sample.queries` (downwards) and `sample.target_samples`.
+    /// that only read rollouts can be changed: `preset`, `method`, `balance.*`, `knobs.*`,
+    /// `reward.*`, `selection.*`, `sample.k` and `sample.queries` (downwards) and
+    /// `sample.target_samples`; not how a search was made (`balance.search`) or training ended
+    /// (`knobs.steps`).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
     /// Show this iteration only.
@@ -412,9 +414,9 @@ pub(crate) enum AnswerKind {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsVerb {
-    /// List the runs in a folder.
+    /// List the runs in a folder, those of comparisons too.
     List {
-        /// The folder.
+        /// The folder: of runs, of comparisons, or of a comparison.
         #[arg(long, default_value = "runs")]
         dir: PathBuf,
         /// Print JSON.
@@ -423,9 +425,10 @@ pub(crate) enum RunsVerb {
     },
     /// Show the iterations of a run.
     Show {
-        /// Run folder, or a unique beginning of its name.
+        /// Run folder, or a unique beginning of its name; of a run of a comparison
+        /// `b-star/seed-0001` or `table1/b-star/seed-0001`.
         run: String,
-        /// Where runs are looked up by name.
+        /// Where runs are looked up by name: a folder of runs, of comparisons, or of a comparison.
         #[arg(long, default_value = "runs")]
         dir: PathBuf,
         /// Print JSON.
@@ -483,9 +486,9 @@ pub(crate) struct BenchArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Measure only this workload, in this process, and print JSON; the command starts itself with it
-    /// for each one.
-    #[arg(long, hide = true)]
+    /// Measure only this workload, such as `small-train` or `large-sample-32`, in this process, and
+    /// print JSON; the command starts itself with it for each one.
+    #[arg(long, value_name = "NAME", conflicts_with = "size")]
     pub(crate) workload: Option<String>,
 }
 

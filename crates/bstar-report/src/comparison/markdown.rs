@@ -1,8 +1,9 @@
 //! A comparison as Markdown: the counterparts of the paper's tables.
 
 use super::{ComparisonReport, EntryReport, IterationReport, MetricReport};
+use crate::iterations::MissedGoal;
 use crate::table::{number, percent};
-use bstar_core::statistics::{Estimate, PairedDifference};
+use bstar_core::statistics::{Estimate, FEWEST_SEEDS, PairedDifference};
 use comfy_table::{ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -92,6 +93,10 @@ impl ComparisonReport {
     pub fn markdown(&self) -> String {
         let seeds = self.seeds.len();
         let mut text = format!("# {}\n\n", self.title);
+        if self.entries.iter().all(|entry| entry.seeds.is_empty()) {
+            text += "No run has finished, so there is nothing to compare yet.\n\n";
+            return text + &self.told_failures();
+        }
         let reference = &self.reference;
         let _ = writeln!(
             text,
@@ -100,10 +105,7 @@ impl ComparisonReport {
             if seeds == 1 { "" } else { "s" },
             self.method
         );
-        for failure in &self.failures {
-            let Failed { entry, seed, problem } = Failed::of(failure);
-            let _ = writeln!(text, "**{entry}, seed {seed} failed:** {problem}\n");
-        }
+        text += &self.told_failures();
         let last: Metrics = |entry| &entry.metrics;
         let sections = [
             ("After the last iteration", self.results(last)),
@@ -118,6 +120,14 @@ impl ComparisonReport {
             let _ = writeln!(text, "## {head}\n\n{table}");
         }
         text
+    }
+
+    fn told_failures(&self) -> String {
+        let told = |failure: &super::Failure| {
+            let Failed { entry, seed, problem } = Failed::of(failure);
+            format!("**{entry}, seed {seed} failed:** {problem}\n\n")
+        };
+        self.failures.iter().map(told).collect()
     }
 
     /// Results and differences at the checkpoints that validation chose.
@@ -170,7 +180,9 @@ impl ComparisonReport {
                 std::iter::once(value.clone()).chain(cells).collect()
             };
             let rows = values(0).into_iter().map(row).collect();
-            render(std::iter::once(corner).chain(heads).collect(), rows)
+            let table = render(std::iter::once(corner).chain(heads).collect(), rows);
+            let shown = entries.iter().filter_map(|entry| entry.metrics.get(&column.name));
+            table + few_seeds(shown.map(|metric| &metric.estimate))
         };
         groups.iter().map(grid).collect::<Vec<_>>().join("\n")
     }
@@ -187,7 +199,9 @@ impl ComparisonReport {
             let seeds = format!("{}/{}", entry.seeds.len(), self.seeds.len());
             [entry.name.clone(), seeds].into_iter().chain(cells).collect()
         };
-        render(heads.collect(), self.entries.iter().map(row).collect())
+        let table = render(heads.collect(), self.entries.iter().map(row).collect());
+        let all = self.entries.iter().flat_map(|entry| metrics(entry).values());
+        table + few_seeds(all.map(|metric| &metric.estimate))
     }
 
     fn differences(&self, metrics: Metrics) -> String {
@@ -213,7 +227,12 @@ impl ComparisonReport {
         };
         let pairs = self.entries.iter().flat_map(|e| e.references.iter().map(move |r| (e, r)));
         let rows: Vec<_> = pairs.map(row).collect();
-        if rows.is_empty() { String::new() } else { render(heads, rows) }
+        if rows.is_empty() {
+            return String::new();
+        }
+        let all = self.entries.iter().flat_map(|entry| metrics(entry).values());
+        let all = all.flat_map(|metric| &metric.differences);
+        render(heads, rows) + few_seeds(all.map(|against| &against.paired.difference))
     }
 
     fn spent(&self) -> String {
@@ -249,11 +268,35 @@ impl ComparisonReport {
                 number(Some(ratio).filter(|ratio| ratio.is_finite()), 3),
                 whole(spent.evaluation[1]),
                 whole(spent.steps),
-                whole(spent.supervised_steps),
+                whole(spent.supervised_steps)
+                    + if entry.missed_goals.is_empty() { "" } else { " \\*" },
             ]
         };
         let complete = self.entries.iter().filter(|entry| !entry.seeds.is_empty());
-        render(heads.map(str::to_owned).to_vec(), complete.map(row).collect())
+        let table = render(heads.map(str::to_owned).to_vec(), complete.map(row).collect());
+        table + &self.missed_goals()
+    }
+
+    /// Every P_0 that did not reach its goal, with the entries that start from it.
+    fn missed_goals(&self) -> String {
+        let mut missed: Vec<((u64, MissedGoal), Vec<&str>)> = Vec::new();
+        for entry in &self.entries {
+            for (seed, goal) in &entry.missed_goals {
+                match missed.iter_mut().find(|(known, _)| *known == (*seed, *goal)) {
+                    Some((_, names)) => names.push(&entry.name),
+                    None => missed.push(((*seed, *goal), vec![&entry.name])),
+                }
+            }
+        }
+        missed.sort_by_key(|((seed, _), _)| *seed);
+        let line = |((seed, goal), names): &((u64, MissedGoal), Vec<&str>)| {
+            format!("- seed {seed}: {goal} ({})\n", names.join("; "))
+        };
+        let lines: String = missed.iter().map(line).collect();
+        if lines.is_empty() {
+            return lines;
+        }
+        format!("\n\\* P_0 missed its goal (`supervised.stop_at_accuracy`):\n\n{lines}")
     }
 
     /// Temperature, threshold and balance score by iteration, of entries that chose.
@@ -315,6 +358,17 @@ impl<'a> Failed<'a> {
     fn of(failure: &'a super::Failure) -> Self {
         let problem = failure.problem.lines().collect::<Vec<_>>().join(" ");
         Self { entry: &failure.entry, seed: failure.seed, problem }
+    }
+}
+
+/// A line under a table in which an interval comes from fewer seeds than can tell of other seeds.
+fn few_seeds<'a>(mut shown: impl Iterator<Item = &'a Estimate>) -> &'static str {
+    let is_of_queries = |of: &Estimate| of.high.is_some() && of.seeds < FEWEST_SEEDS;
+    if shown.any(is_of_queries) {
+        "\nWith fewer than three seeds an interval is over queries only: it does not tell how other \
+         seeds would come out.\n"
+    } else {
+        ""
     }
 }
 

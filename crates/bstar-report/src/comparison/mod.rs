@@ -12,7 +12,7 @@ mod plots;
 
 pub use plots::{Plot, PlotError};
 
-use crate::iterations::RunReport;
+use crate::iterations::{MissedGoal, RunReport};
 use bstar_core::RngKey;
 use bstar_core::budget::{Spent, Tally};
 use bstar_core::evaluate::QueryValues;
@@ -142,6 +142,9 @@ pub struct EntryReport {
     pub selected_iterations: BTreeMap<u64, u32>,
     /// What a run generated, on average over its seeds.
     pub spent: SpentReport,
+    /// What P_0 reached by seed, where that is not its goal.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub missed_goals: BTreeMap<u64, MissedGoal>,
     /// P_0 and the iterations.
     pub iterations: Vec<IterationReport>,
 }
@@ -285,6 +288,7 @@ impl ComparisonInput {
         let entry = &self.entries[index];
         let runs: Vec<&RunInput> = self.runs_of(index).collect();
         let chosen = |run: &&RunInput| Some((run.seed, run.selected.as_ref()?.0));
+        let missed = |run: &&RunInput| Some((run.seed, run.report.missed_goal?));
         EntryReport {
             name: entry.name.clone(),
             group: entry.group.clone(),
@@ -296,6 +300,7 @@ impl ComparisonInput {
             selected: self.metrics(index, Which::Selected),
             selected_iterations: runs.iter().filter_map(chosen).collect(),
             spent: SpentReport::of(&runs),
+            missed_goals: runs.iter().filter_map(missed).collect(),
             iterations: iterations(&runs),
         }
     }

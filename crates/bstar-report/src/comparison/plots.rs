@@ -278,7 +278,7 @@ impl Figure {
                 let at = (10 * scale, at + (14 * line - above) * scale);
                 labels.draw(&Text::new(part, at, font.clone()))?;
             }
-            let number = self.with_interval(self.scaled(estimate), &widths);
+            let number = self.with_interval(estimate, &widths);
             let at = ((NAMES_WIDTH + INTERVALS_WIDTH + 6) * scale, at - 7 * scale);
             root.draw(&Text::new(number, at, font.clone()))?;
         }
@@ -291,14 +291,19 @@ impl Figure {
     }
 
     /// A value with its interval, and where it lies if that is not within `widths`.
-    fn with_interval(&self, [mean, _, high]: [f64; 3], widths: &Range<f64>) -> String {
+    fn with_interval(&self, estimate: &Estimate, widths: &Range<f64>) -> String {
+        let [mean, _, high] = self.scaled(estimate);
         let sign = if mean > 0.0 { "+" } else { "" };
         let outside = match mean {
             mean if mean < widths.start => "← ",
             mean if mean > widths.end => "→ ",
             _ => "",
         };
-        format!("{outside}{sign}{} ± {}", self.shown(mean), self.shown(high - mean))
+        let width = match estimate.high {
+            Some(_) => format!(" ± {}", self.shown(high - mean)),
+            None => String::new(),
+        };
+        format!("{outside}{sign}{}{width}", self.shown(mean))
     }
 
     /// Mean, low and high as they are shown.

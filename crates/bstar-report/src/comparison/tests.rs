@@ -92,8 +92,8 @@ fn the_tables_show_results_differences_spending_and_choices() {
         "# Toy",
         "**adaptive, seed 3 failed:** nothing selected",
         "| fixed    | 3/3   | 25.0 ± 62.1 ",
-        "| adaptive | 2/3   | 62.5 ± 158.8 |",
-        "| adaptive | +25.0 ± 0.0 | 0.5000",
+        "| adaptive | 2/3   | 62.5 ± 47.0 |",
+        "| adaptive | +25.0 ± 43.3 | 0.5000",
         "| adaptive | t                  | 0.65  |",
         "| nothing  | –    | –    |",
     ] {
@@ -117,7 +117,7 @@ fn an_entry_may_be_compared_with_any_others() {
     let text = report.markdown();
     for line in [
         "| entry    | compared with | Δ greedy % ",
-        "| adaptive | fixed         | +25.0 ± 0.0 ",
+        "| adaptive | fixed         | +25.0 ± 43.3 ",
         "| adaptive | nothing       | +50.0 ",
         "| nothing  | fixed         | -25.0 ",
     ] {
@@ -140,7 +140,7 @@ fn two_varied_keys_are_shown_as_a_grid() {
     let text = ComparisonReport::of(&input).markdown();
     for line in [
         "| Fixed, greedy %: a.t by a.tau | 0.2 ",
-        "| 0.7                           | 62.5 ± 158.8 |",
+        "| 0.7                           | 62.5 ± 47.0 |",
     ] {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
@@ -172,4 +172,75 @@ fn figures_are_drawn_in_both_forms_and_name_their_entries() {
         assert_eq!(plot.png[1..4], *b"PNG");
     }
     assert_eq!(plots, ComparisonReport::of(&input()).plots().expect("the same figures"));
+}
+
+const FEW: &str = "fewer than three seeds an interval is over queries only";
+
+#[test]
+fn a_line_under_a_table_says_where_an_interval_is_of_queries_only() {
+    let text = ComparisonReport::of(&input()).markdown();
+    let parts = |text: &str| text.matches(FEW).count();
+    // Results, differences, and results at the checkpoints that validation chose.
+    assert_eq!(parts(&text), 3, "{text}");
+    let mut whole = input();
+    whole.runs.push(run(1, 3, &[1.0, 0.0, 1.0, 0.0]));
+    let text = ComparisonReport::of(&whole).markdown();
+    assert_eq!(parts(&text), 0, "{text}");
+    assert!(text.contains("| adaptive | 3/3   | 58.3 ± 35.9 |"), "{text}");
+    // Where nothing varies there is no interval to speak of.
+    let mut alike = input();
+    alike.entries[1].references = Vec::new();
+    alike.runs.retain(|run| run.entry == 0);
+    alike.runs.push(run(1, 1, &[1.0, 1.0, 1.0, 1.0]));
+    let text = ComparisonReport::of(&alike).markdown();
+    assert!(text.contains("| adaptive | 1/3   | 100.0 "), "{text}");
+    assert!(!text.contains("100.0 ±") && parts(&text) == 0, "{text}");
+    let plots = ComparisonReport::of(&input()).plots().expect("figures");
+    let differences = plots.iter().find(|plot| plot.name == "differences").expect("it");
+    assert!(differences.svg.contains("+25.0 ± 43.3"), "{}", differences.svg);
+}
+
+#[test]
+fn a_difference_without_an_interval_is_drawn_without_one() {
+    let mut input = input();
+    input.runs.retain(|run| run.seed == 1);
+    input.runs[1] = run(1, 1, &[1.0, 1.0, 1.0, 1.0]);
+    input.runs[0] = run(0, 1, &[0.0, 0.0, 0.0, 0.0]);
+    let plots = ComparisonReport::of(&input).plots().expect("figures");
+    let differences = plots.iter().find(|plot| plot.name == "differences").expect("it");
+    assert!(differences.svg.contains("+100.0"), "{}", differences.svg);
+    assert!(!differences.svg.contains('±'), "{}", differences.svg);
+}
+
+#[test]
+fn a_p_0_below_its_goal_is_told_under_what_was_run() {
+    let missed = MissedGoal { step: 60, accuracy: 0.45, queries: 40, goal: 0.9 };
+    let mut input = input();
+    for run in &mut input.runs {
+        run.report.missed_goal = (run.seed == 2).then_some(missed);
+    }
+    input.runs[2].report.missed_goal = Some(MissedGoal { accuracy: 0.5, ..missed });
+    let report = ComparisonReport::of(&input);
+    let text = report.markdown();
+    for line in [
+        "| 0 \\*             |",
+        "P_0 missed its goal (`supervised.stop_at_accuracy`)",
+        "- seed 2: 45.0 % of 40 validation queries after 60 steps, not 90.0 % (fixed; adaptive)",
+        "- seed 3: 50.0 % of 40 validation queries after 60 steps, not 90.0 % (fixed)",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+    assert_eq!(report.entries[1].missed_goals, [(2, missed)].into());
+    let text = ComparisonReport::of(&self::input()).markdown();
+    assert!(!text.contains("goal"), "{text}");
+}
+
+#[test]
+fn where_nothing_has_finished_that_is_said_instead_of_tables() {
+    let mut input = input();
+    input.runs.clear();
+    let text = ComparisonReport::of(&input).markdown();
+    assert!(text.contains("No run has finished"), "{text}");
+    assert!(text.contains("adaptive, seed 3 failed"), "{text}");
+    assert!(!text.contains('|'), "{text}");
 }

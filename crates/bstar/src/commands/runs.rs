@@ -15,7 +15,10 @@ pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
         return output::print_json(&rows);
     }
     if runs.is_empty() {
-        notes.tell(&format!("no runs in {}", dir.display()));
+        let name = dir.display();
+        notes.tell(&format!(
+            "no runs in {name}; `--dir` names another folder: `--dir comparisons` for runs of comparisons"
+        ));
         return Ok(());
     }
     let (left, right) = (Align::Left, Align::Right);

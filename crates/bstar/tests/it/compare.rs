@@ -165,6 +165,25 @@ fn a_search_is_paid_for_with_training_queries() {
 }
 
 #[test]
+fn a_search_that_its_budget_does_not_pay_for_is_refused_before_anything_runs() {
+    let bench = Bench::new();
+    let race = "\"b-star\"\nbalance.search = \"racing\"\nbalance.search_budget = 0.5";
+    let text = TINY.replace("\"b-star\"", race);
+    // With 20 queries of its own it could search; the equal budget leaves it 13 of them.
+    bench.write("c.toml", &text);
+    let words = ["c.toml: entry `Adaptive`", "13 queries allows 6", "give the reference more"];
+    for command in ["compare c.toml", "plan c.toml"] {
+        bench.bad(command, 2, &words);
+    }
+    let made = |dir: &str| ["starts", "runs"].map(|name| bench.path(dir).join(name).exists());
+    assert_eq!(made("comparisons/c"), [false, false]);
+    bench.write("few.toml", format!("budget = \"as-configured\"\n{text}"));
+    let words = ["few.toml: entry `Adaptive`", "allows 6", "raise `balance.search_budget`"];
+    bench.bad("compare few.toml --set sample.queries=13", 2, &words);
+    bench.good("plan few.toml --set plan.calibration_seconds=0.1");
+}
+
+#[test]
 fn an_entry_names_what_it_is_compared_with() {
     let bench = Bench::new();
     let third = "reference = [\"Fixed\", \"Third\"]\n[[entry]]\nname = \"Third\"\nreference = \"Adaptive\"\n\
@@ -321,4 +340,63 @@ fn every_shipped_comparison_resolves() {
         seen += 1;
     }
     assert!(seen >= 2, "only {seen} comparisons");
+}
+
+#[test]
+fn runs_of_comparisons_are_listed_and_found() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY.replace("[1, 2]", "[1]"));
+    bench.good("compare c.toml --quiet");
+    bench.good("run tiny.toml --run-dir comparisons/alone --quiet");
+    let ids = |dir: &str| -> Vec<String> {
+        let listed = bench.good(&format!("runs list --dir {dir} --json")).json();
+        let rows = listed.as_array().expect("rows").iter();
+        rows.map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(ids("comparisons"), ["alone", "c/adaptive/seed-0001", "c/fixed/seed-0001"]);
+    assert_eq!(ids("comparisons/c"), ["adaptive/seed-0001", "fixed/seed-0001"]);
+    assert_eq!(ids("comparisons/c/runs/fixed"), ["seed-0001"]);
+    let shown = bench.good("runs show comparisons/c/runs/adaptive/seed-0001").stdout;
+    for name in ["adaptive/seed-0001 --dir comparisons/c", "c/ad --dir comparisons"] {
+        assert_eq!(bench.good(&format!("runs show {name}")).stdout, shown);
+    }
+    bench.good("whatif c/ad --dir comparisons");
+    let words = ["comparisons/c is a comparison", "comparisons/c/runs/adaptive/seed-0001"];
+    bench.bad("runs show comparisons/c", 4, &words);
+    bench.bad("runs show c/ --dir comparisons", 2, &["c/adaptive/seed-0001", "add letters"]);
+    bench.bad("runs show adaptive", 4, &["--dir comparisons"]);
+    assert!(bench.good("runs list").stderr.contains("--dir comparisons"));
+}
+
+#[test]
+fn tables_of_nothing_say_so() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY);
+    let told = bench.good("compare c.toml --tables");
+    assert!(told.stdout.contains("No run has finished"), "{}", told.stdout);
+    assert!(!told.stdout.contains('|'), "no table: {}", told.stdout);
+    assert!(told.stderr.contains("no run has finished in comparisons/c"), "{}", told.stderr);
+    assert_eq!(bench.good("compare c.toml --tables --json").json()["entries"][0]["name"], "Fixed");
+}
+
+#[test]
+fn a_missed_goal_of_p_0_is_told_at_every_end() {
+    let bench = Bench::new();
+    let goal = "--set supervised.stop_at_accuracy=1.0 --set supervised.validate_every=3";
+    let line = "P_0 missed its goal: ";
+    let run = bench.good(&format!("run tiny.toml {goal}"));
+    assert!(run.stderr.contains("below the goal"), "{}", run.stderr);
+    assert!(run.stdout.contains(line), "{}", run.stdout);
+    let shown = bench.good("runs show tiny");
+    assert!(shown.stdout.contains(line) && shown.stdout.contains("after 6 steps, not 100.0 %"));
+    let missed = bench.good("runs show tiny --json").json()["missed_goal"].clone();
+    assert_eq!((&missed["step"], &missed["goal"]), (&6.into(), &1.0.into()));
+    bench.write("c.toml", TINY.replace("supervised.steps = 60", ""));
+    let table = bench.good(&format!("compare c.toml {goal} --quiet")).stdout;
+    for words in ["| 6 \\* ", "P_0 missed its goal", "after 6 steps, not 100.0 % (Fixed; Adaptive)"]
+    {
+        assert!(table.contains(words), "no `{words}` in {table}");
+    }
+    // Two seeds: the intervals are of queries, and that is said.
+    assert!(table.contains("an interval is over queries only"), "{table}");
 }

@@ -337,7 +337,7 @@ fn a_run_can_be_listed_shown_evaluated_and_analyzed() {
         assert!(pass("explore/pass@4") >= pass("explore/pass@1") - 1e-12);
     }
     assert!(bench.good("runs show runs/tiny").stdout.contains("P_0"));
-    bench.bad("runs show nothing", 2, &["nothing"]);
+    bench.bad("runs show nothing", 4, &["nothing", "the runs there are tiny"]);
 
     // Evaluating the last checkpoint again gives the numbers of the run.
     let eval = bench

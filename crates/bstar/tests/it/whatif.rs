@@ -105,7 +105,7 @@ fn what_stored_rollouts_cannot_tell_is_refused() {
     ] {
         bench.bad(&format!("whatif run {change}"), 2, &words);
     }
-    bench.bad("whatif gone", 2, &["gone"]);
+    bench.bad("whatif gone", 4, &["gone"]);
     let log = bench.read("run/events.jsonl");
     let (before, event) = log.split_once("\"event\":\"selected\"").expect("a selection");
     let event = event.replacen("\"selected\":", "\"selected\":9", 1);

@@ -61,6 +61,13 @@ fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     publish(&store, &report)?;
     let shown = if args.json { json(&report) } else { report.markdown() };
     output::print(&shown)?;
+    if args.tables && input.runs.is_empty() {
+        let name = dir.display();
+        notes.tell(&format!(
+            "no run has finished in {name}: `bstar compare` without `--tables` makes them, and `--dir` \
+             names another folder"
+        ));
+    }
     notes.tell(&format!("comparison: {}", dir.display()));
     told(&schedule, &failures)
 }

@@ -11,7 +11,7 @@ use crate::commands::run::{
     DATA_FINGERPRINT, Identity, MODEL_COMMIT, UNIMPORTANT_KEYS, base_policy, load_task,
 };
 use crate::config::Config;
-use crate::config::comparison::{BudgetRule, Comparison};
+use crate::config::comparison::{BudgetRule, Comparison, Entry};
 use crate::config::layers::{self, Loaded};
 use crate::models;
 use crate::output::Notes;
@@ -117,6 +117,7 @@ impl Plan {
                 Some(_) => comparison.run_config(entry, seed, queries)?,
                 None => configured,
             };
+            check_search(comparison, entry, &loaded.config, task.training_queries)?;
             let start = plan.start_of(&loaded, seed, &task.fingerprint, layout)?;
             let labels_from = if counts_labels {
                 Some(plan.start_of(&reference, seed, &tasks.of(&reference).fingerprint, layout)?)
@@ -154,7 +155,9 @@ impl Plan {
         let queries = budget
             .queries(&run.loaded.config, of_reference, own)
             .map_err(|fault| comparison.of_entry(entry, fault))?;
-        comparison.run_config(entry, run.seed, queries).map(Some)
+        let counted = comparison.run_config(entry, run.seed, queries)?;
+        check_search(comparison, entry, &counted.config, training_queries)?;
+        Ok(Some(counted))
     }
 
     /// The start of a run, made up if it is new.
@@ -230,6 +233,30 @@ impl Comparison {
         }
         Ok(false)
     }
+}
+
+/// Refuses a search that what is drawn of so many training queries does not pay for.
+fn check_search(
+    comparison: &Comparison,
+    entry: &Entry,
+    config: &Config,
+    training_queries: usize,
+) -> Result<(), Fault> {
+    let checked = config.improve_settings(training_queries).check_search(training_queries);
+    checked.map_err(|error| {
+        let fault = Fault::from(error);
+        let is_reference = comparison.entries[comparison.reference].name == entry.name;
+        let fault = if is_reference || entry.budget == BudgetRule::AsConfigured {
+            fault
+        } else {
+            fault.hint(
+                "the budget decides how many queries it draws: raise its `balance.search_budget`, try \
+                 fewer temperatures, give the reference more (`sample.queries`), or the entry \
+                 budget = \"as-configured\"",
+            )
+        };
+        comparison.of_entry(entry, fault)
+    })
 }
 
 /// How much a run may generate.
