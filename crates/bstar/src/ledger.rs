@@ -39,7 +39,7 @@ impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
     fn tick(&mut self, activity: Activity, progress: Progress) -> Result<(), Fault> {
         self.view.tick(activity, progress);
         if self.interrupted.load(Ordering::Relaxed) {
-            self.view.finish();
+            self.view.break_off();
             let message = "interrupted; everything published is safe";
             return Err(Fault::new(FaultClass::Interrupted, message)
                 .hint("give the same command again to go on"));

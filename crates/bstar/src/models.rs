@@ -30,7 +30,26 @@ pub(crate) fn of_config(loaded: &Loaded, notes: Notes) -> Result<Option<FoundMod
         return Ok(None);
     }
     let folder = checkpoint(&loaded.base_dir.join(&model.folder))?;
+    check_folder(
+        "model.folder",
+        &folder,
+        folder.join("config.json").is_file() || is_adapter(&folder),
+    )?;
     Ok(Some(FoundModel { folder, commit: None }))
+}
+
+/// Refuses a folder that a key names and that is missing, or that holds no model.
+pub(crate) fn check_folder(key: &str, folder: &Path, holds_model: bool) -> Result<(), Fault> {
+    if holds_model {
+        return Ok(());
+    }
+    let name = folder.display();
+    let (problem, hint) = if folder.is_dir() {
+        ("holds no model", "a model folder has a config.json, as Hugging Face writes it")
+    } else {
+        ("is not there", "a path in a config file starts at the folder of that file")
+    };
+    Err(Fault::new(FaultClass::Data, format!("`{key}`: {name} {problem}")).hint(hint))
 }
 
 /// The same, if it can be told without opening a connection.

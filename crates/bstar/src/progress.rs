@@ -21,6 +21,11 @@ pub(crate) trait Watch {
 
     /// The current piece of work ended.
     fn finish(&mut self);
+
+    /// The run ends in the middle of its work.
+    fn break_off(&mut self) {
+        self.finish();
+    }
 }
 
 /// How the user is told of progress.
@@ -37,6 +42,8 @@ pub(crate) struct View {
     idle_since: Instant,
     /// The last validation of P_0, in words.
     validated: String,
+    /// Whether the run ends before its work does.
+    breaks_off: bool,
     /// When the iteration began that is being made, if this process began it.
     iteration_began: Option<Instant>,
     /// Time of the iterations that this process made from beginning to end, and their number.
@@ -85,6 +92,7 @@ impl View {
             paused: Vec::new(),
             idle_since: Instant::now(),
             validated: String::new(),
+            breaks_off: false,
             iteration_began: None,
             whole_iterations: (Duration::ZERO, 0),
         }
@@ -259,6 +267,13 @@ impl Watch for View {
             self.tell_of(paused);
         }
     }
+
+    /// Tells of what is not done, and that it is not.
+    fn break_off(&mut self) {
+        self.breaks_off = true;
+        self.finish();
+        self.breaks_off = false;
+    }
 }
 
 impl View {
@@ -282,19 +297,16 @@ impl View {
         let seconds = took.as_secs_f64();
         let Progress { done, total } = progress;
         let (unit, rate) = (unit(activity), done as f64 / seconds.max(1e-3));
-        let of = if done == total || may_stop(activity) {
-            String::new()
-        } else {
-            format!(" of {total}")
-        };
-        let validated = match activity {
+        let is_open = done < total && (self.breaks_off || !may_stop(activity));
+        let of = if is_open { format!(" of {total}") } else { String::new() };
+        let end = match activity {
+            _ if is_open && self.breaks_off => ", broken off".into(),
             Activity::Supervise => std::mem::take(&mut self.validated),
             _ => String::new(),
         };
         let label = self.label(activity);
-        self.notes.tell(&format!(
-            "{label}: {done}{of} {unit} in {seconds:.1} s ({rate:.0}/s){validated}"
-        ));
+        self.notes
+            .tell(&format!("{label}: {done}{of} {unit} in {seconds:.1} s ({rate:.0}/s){end}"));
     }
 }
 

@@ -103,8 +103,10 @@ fn name_of(precision: Precision) -> &'static str {
 
 fn measure(name: &str, precision: Precision, args: &BenchArgs) -> Result<Row, Fault> {
     let workload = Workload::named(name).ok_or_else(|| {
+        let all = ["pico", "small", "large"].into_iter().flat_map(Workload::of_size);
+        let names: Vec<String> = all.map(|workload| workload.name).collect();
         Fault::new(FaultClass::Usage, format!("there is no workload `{name}`"))
-            .hint("`bstar bench` without it runs all workloads")
+            .hint(format!("the workloads are {}", names.join(", ")))
     })?;
     let choice = match args.device {
         BenchDevice::Cpu => DeviceChoice::Cpu,

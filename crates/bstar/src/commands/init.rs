@@ -22,5 +22,7 @@ pub(crate) fn init(file: &Path) -> Result<(), Fault> {
     out.write_all(DEFAULTS.as_bytes()).map_err(|error| {
         Fault::new(FaultClass::Resource, format!("cannot write {name}")).because(error)
     })?;
-    output::print(&format!("wrote {name}\nnext: bstar run {name}\n"))
+    output::print(&format!(
+        "wrote {name}\nnext: bstar plan {name}   (what it will take)\n      bstar run {name}\n"
+    ))
 }

@@ -177,7 +177,10 @@ pub(crate) fn carry_out(
         Part::Start => make_start(&mut improver),
         Part::Whole => improve(&mut improver),
     };
-    ledger.view.finish();
+    match &result {
+        Ok(()) => ledger.view.finish(),
+        Err(_) => ledger.view.break_off(),
+    }
     result.map_err(how_to_change)?;
     Ok(ledger.store)
 }
@@ -307,7 +310,9 @@ pub(crate) fn given_reward_model(
     if config.reward.kind == RewardKind::Answer || folder.is_empty() {
         return Ok(None);
     }
-    EmbeddedRewardModel::load(&loaded.base_dir.join(folder), policy).map(Some)
+    let folder = loaded.base_dir.join(folder);
+    models::check_folder("reward_model.folder", &folder, folder.is_dir())?;
+    EmbeddedRewardModel::load(&folder, policy).map(Some)
 }
 
 fn open_store(

@@ -128,6 +128,14 @@ impl Comparison {
             Reader { file: &file, text: &text, dir: path.parent().unwrap_or(Path::new("")) };
         let source = reader.source(&[]);
         let table: Table = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+        let is_comparison = ["entry", "seeds", "base"].iter().any(|key| table.contains_key(*key));
+        if !is_comparison && table.keys().any(|key| !KEYS.contains(&key.as_str())) {
+            let message = format!("{file} is the config of one run, not a comparison of several");
+            return Err(Fault::new(FaultClass::Usage, message).hint(format!(
+                "`bstar run {file}` runs it; a comparison has `seeds` and [[entry]] \
+                 (docs/guide/compare.md)"
+            )));
+        }
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(source.unknown_key(&[], key, &KEYS));
         }
@@ -135,6 +143,14 @@ impl Comparison {
             let why = error.to_string();
             reader.fault(why.trim(), &[]).hint(HEAD_HINT)
         })?;
+        let base = head.base.map(|base| reader.dir.join(base));
+        if let Some(base) = base.as_deref().filter(|base| !base.is_file()) {
+            let why = format!("`base`: there is no file {}", base.display());
+            return Err(reader.fault(&why, &["base"]).hint(
+                "it names the config of a run and starts at the folder of this file; without it the \
+                 base is the defaults",
+            ));
+        }
         let common = reader.common(&table)?;
         let budget = head.budget.unwrap_or(BudgetRule::EqualGenerations);
         let entries = reader.entries(&table, budget, &common)?;
@@ -146,7 +162,7 @@ impl Comparison {
             threads: head.threads.unwrap_or(1),
             validation_queries: head.validation_queries.unwrap_or(0),
             entries,
-            base: head.base.map(|base| reader.dir.join(base)),
+            base,
             written: text.clone(),
             file: file.clone(),
             over: over.to_vec(),

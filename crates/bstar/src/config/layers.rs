@@ -79,6 +79,13 @@ fn load_text(
 ) -> Result<Loaded, Fault> {
     let source = Source { name, text, origin, inside: &[] };
     let table: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
+    if table.contains_key("entry")
+        && let Some(name) = &source.name
+    {
+        let message = format!("{name} is a comparison of several runs, not the config of one");
+        return Err(Fault::new(FaultClass::Usage, message)
+            .hint(format!("`bstar compare {name}` makes them, `bstar plan {name}` plans them")));
+    }
     let schema = schema::raw();
     source.check_keys(&table, &schema)?;
     let mut over = Table::new();
@@ -292,8 +299,14 @@ impl Source<'_> {
         let place = if is_flag { flags.place(None) } else { self.place(self.line_of_path(&keys)) };
         let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
         let message = in_plain_words(message);
-        Fault::new(FaultClass::Usage, format!("{place}: {what}{message}"))
-            .hint("`bstar config reference` lists every key with its values")
+        let hint = match path {
+            "evaluate.k" => {
+                "it lists the K of Pass@K, as in [1, 8, 32]; how often each query is answered is \
+                 `evaluate.samples`"
+            }
+            _ => "`bstar config reference` lists every key with its values",
+        };
+        Fault::new(FaultClass::Usage, format!("{place}: {what}{message}")).hint(hint)
     }
 
     pub(super) fn check_keys(
@@ -333,14 +346,14 @@ impl Source<'_> {
         let mut keys: Vec<&str> = path.iter().map(String::as_str).collect();
         keys.push(key);
         let place = self.place(self.line_of_path(&keys));
-        let nearest = known
-            .iter()
-            .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+        let small = key.to_lowercase();
+        let likeness = |other: &str| strsim::jaro_winkler(&small, &other.to_lowercase());
+        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         let full = |key: &str| {
             keys[..keys.len() - 1].iter().chain([&key]).copied().collect::<Vec<_>>().join(".")
         };
         let hint = match nearest {
-            Some(nearest) if strsim::jaro_winkler(key, nearest) > 0.7 => {
+            Some(nearest) if likeness(nearest) > 0.7 => {
                 format!("did you mean `{}`?", full(nearest))
             }
             _ => format!("known here: {}", known.join(", ")),

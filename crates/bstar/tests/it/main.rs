@@ -7,6 +7,7 @@ mod binary;
 mod code_tasks;
 mod compare;
 mod configs;
+mod hints;
 mod house;
 mod hub;
 mod knobs;

@@ -1,6 +1,6 @@
 //! A run that is killed anywhere ends like one that was not, whatever the number of threads.
 
-use crate::binary::Bench;
+use crate::binary::{Bench, Outcome};
 use bstar_core::RngKey;
 use bstar_core::rng::uniform;
 use std::time::{Duration, Instant};
@@ -87,4 +87,28 @@ fn a_kill_at_each_stage_loses_at_most_that_stage() {
         bench.good("run tiny.toml --run-dir cut --quiet");
         assert_eq!(bench.trace("cut"), bench.trace("whole"), "cut after {kept} lines");
     }
+}
+
+#[test]
+fn an_interrupted_p_0_is_not_told_as_if_it_had_ended() {
+    let bench = Bench::new();
+    let long = "run tiny.toml --set supervised.steps=1000000 --set supervised.stop_at_accuracy=1 \
+                --set supervised.validate_every=2";
+    let child = bench.command(long).stderr(std::process::Stdio::piped()).spawn();
+    let child = child.expect("the binary runs");
+    let began = Instant::now();
+    let events = bench.path("runs/tiny/events.jsonl");
+    let trains = || std::fs::read_to_string(&events).is_ok_and(|text| text.contains("validated"));
+    while !trains() {
+        assert!(began.elapsed() < Duration::from_mins(1), "it does not train");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let signal = ["-INT", &child.id().to_string()];
+    assert!(std::process::Command::new("kill").args(signal).status().expect("kill").success());
+    let outcome = Outcome::of(&child.wait_with_output().expect("a child"));
+    assert_eq!(outcome.code, Some(130), "{}", outcome.stderr);
+    let line = outcome.stderr.lines().find(|line| line.contains("supervised fine-tuning:"));
+    let line = line.unwrap_or_else(|| panic!("{}", outcome.stderr));
+    assert!(line.contains(" of 1000000 steps") && line.ends_with("broken off"), "{line}");
+    assert!(!outcome.stderr.contains("below the goal"), "{}", outcome.stderr);
 }
