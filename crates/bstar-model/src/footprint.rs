@@ -88,9 +88,18 @@ impl ModelNumbers {
     }
 }
 
+/// Bytes of the keys and values of a sequence of so many tokens while responses are drawn: rings of slots
+/// whose number is a power of two, no longer than a layer's window needs.
+pub fn cache_bytes(config: &ModelConfig, tokens: usize) -> f64 {
+    let slots = |layer: usize| tokens.min(config.window(layer)).max(1).next_power_of_two();
+    let slots: usize = (0..config.num_hidden_layers).map(slots).sum();
+    (slots * 2 * config.key_value_width() * size_of::<f32>()) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::family::SlidingWindow;
     use crate::lora::Adapter;
     use crate::optimizer::OptimizerSettings;
     use crate::policy::EmbeddedPolicy;
@@ -142,6 +151,16 @@ mod tests {
         let numbers = ModelNumbers::new(config, &lora, scalar);
         assert_eq!(numbers.trained, Adapter::fresh(config, lora, key).factors().len() as f64);
         near(bytes_in(&saved), numbers.checkpoint(F32, 0.0));
+    }
+
+    #[test]
+    fn keys_and_values_lie_in_rings_that_windows_bound() {
+        let mut config = ModelSize::PICO.config(17, 96, 1);
+        let token = (config.num_hidden_layers * 2 * config.key_value_width() * 4) as f64;
+        assert_eq!(cache_bytes(&config, 64), 64.0 * token);
+        assert_eq!(cache_bytes(&config, 65), 128.0 * token);
+        config.sliding_window = Some(SlidingWindow { tokens: 16, first_layer: 0 });
+        assert_eq!(cache_bytes(&config, 65), 16.0 * token);
     }
 
     #[test]

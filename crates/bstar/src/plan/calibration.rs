@@ -1,6 +1,7 @@
 //! Measures how fast this machine does the work of a config, for a few seconds: with its own model,
 //! task and batch sizes, by the code that a run uses.
 
+use super::memory::Growth;
 use super::rates::Rates;
 use super::texts::Specimen;
 use crate::output::Notes;
@@ -39,6 +40,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) weighs: bool,
     /// About how long it may take.
     pub(crate) time: Duration,
+    /// Examples of a pass of training at most (`compute.micro_batch_size`).
+    pub(crate) micro_batch_size: usize,
     /// Where the user is told of progress.
     pub(crate) notes: Notes,
 }
@@ -54,9 +57,35 @@ pub(crate) struct Measured {
     pub(crate) scored_bytes: f64,
     /// Bytes that every rollout file has beside its responses.
     pub(crate) file_bytes: f64,
-    /// The most memory that the process held, few responses among it; none where the system does not
-    /// tell.
+    /// The most memory that the process held, few responses among it, or would have held with a training
+    /// step of full size; none where the system does not tell.
     pub(crate) memory: Option<f64>,
+    /// Whether there was time for such a step.
+    pub(crate) made_full_step: bool,
+    /// Tokens of the longest responses by then.
+    pub(crate) drawn_tokens: usize,
+}
+
+/// What training takes.
+struct TrainingTime {
+    /// Seconds a token, of supervised fine-tuning and on responses.
+    per_token: [f64; 2],
+    /// Seconds before the first step of an update.
+    before: f64,
+    /// Memory of a step of full size, where there was no time to make one.
+    full_step: Option<f64>,
+}
+
+/// What sampling takes.
+struct SamplingTime {
+    /// Seconds to read a token of a prompt.
+    read: f64,
+    /// Seconds to draw a token.
+    draw: f64,
+    /// The most memory that was held by then.
+    memory: Option<f64>,
+    /// Tokens of the longest responses by then.
+    drawn_tokens: usize,
 }
 
 impl Bench<'_> {
@@ -69,10 +98,11 @@ impl Bench<'_> {
             let left = (seconds - began.elapsed().as_secs_f64()).max(0.0);
             format!("measured {what}; about {left:.0} s left")
         };
-        (rates.train, rates.update) = self.time_training()?;
+        let training = self.time_training()?;
+        (rates.train, rates.update) = (training.per_token, training.before);
         self.notes.tell(&told("training"));
-        let memory;
-        ((rates.read, rates.draw), memory) = self.time_sampling()?;
+        let sampling = self.time_sampling()?;
+        (rates.read, rates.draw) = (sampling.read, sampling.draw);
         self.notes.tell(&told("sampling"));
         rates.grade = self.time_grading()?;
         if self.scores {
@@ -84,17 +114,25 @@ impl Bench<'_> {
         let (keep, [rollout_bytes, scored_bytes, file_bytes]) = self.time_keeping()?;
         rates.keep = keep;
         self.notes.tell(&format!("measured in {:.1} s", began.elapsed().as_secs_f64()));
-        Ok(Measured { rates, rollout_bytes, scored_bytes, file_bytes, memory })
+        let full_step = training.full_step;
+        Ok(Measured {
+            rates,
+            rollout_bytes,
+            scored_bytes,
+            file_bytes,
+            memory: sampling.memory.map(|held| held.max(full_step.unwrap_or(0.0))),
+            made_full_step: full_step.is_none(),
+            drawn_tokens: sampling.drawn_tokens,
+        })
     }
 
-    /// Seconds a trained token, for supervised fine-tuning and for training on responses, and the
-    /// seconds before the first step of an update.
-    fn time_training(&mut self) -> Result<([f64; 2], f64), Fault> {
+    /// Trains as supervised fine-tuning does, and as on responses.
+    fn time_training(&mut self) -> Result<TrainingTime, Fault> {
         let (supervised, responses) = (self.task.supervised(), self.examples());
         let window = self.time.mul_f64(0.2);
         let own = self.settings.batch_size;
         let start = self.settings.supervised.batch_size;
-        let mut update = 0.0;
+        let (mut update, mut memory) = (0.0, None);
         let mut seconds = [None, None];
         let kinds = [(supervised, start), (responses.as_slice(), own)];
         for (place, (examples, batch_size)) in kinds.into_iter().enumerate() {
@@ -104,10 +142,15 @@ impl Bench<'_> {
             let timed = time_update(self.policy, examples, batch_size, window)?;
             seconds[place] = Some(timed.per_token);
             update = f64::max(update, timed.before);
+            let full = timed.growth.map(|growth| {
+                growth.peak_of(batch_size, timed.tokens_per_example, self.micro_batch_size)
+            });
+            memory = [memory, full].into_iter().flatten().reduce(f64::max);
         }
         let [of_start, of_own] = seconds;
         let any = of_own.or(of_start).unwrap_or(0.0);
-        Ok(([of_start.unwrap_or(any), any], update))
+        let per_token = [of_start.unwrap_or(any), any];
+        Ok(TrainingTime { per_token, before: update, full_step: memory })
     }
 
     fn examples(&self) -> Vec<Example> {
@@ -119,9 +162,8 @@ impl Bench<'_> {
         self.specimens.iter().map(example).filter(learnable).collect()
     }
 
-    /// Seconds to read a token of a prompt and to draw a token; and the memory when every lane was in
-    /// use, but not yet many responses were held.
-    fn time_sampling(&mut self) -> Result<((f64, f64), Option<f64>), Fault> {
+    /// Draws; the memory is that when every lane was in use, but not yet many responses were held.
+    fn time_sampling(&mut self) -> Result<SamplingTime, Fault> {
         let queries = self.task.train();
         let prompts = |count: usize| -> Vec<&str> {
             let cycle = queries.iter().cycle().take(count);
@@ -157,7 +199,8 @@ impl Bench<'_> {
         let per_prompt_token = reading.max(0.0) / read.prompt_tokens.max(1) as f64;
         let own = draw.time.as_secs_f64() - per_prompt_token * draw.prompt_tokens as f64;
         let per_token = drawn(own.max(0.5 * draw.time.as_secs_f64()));
-        Ok(((per_prompt_token, per_token), memory.or_else(peak_memory)))
+        let memory = memory.or_else(peak_memory);
+        Ok(SamplingTime { read: per_prompt_token, draw: per_token, memory, drawn_tokens: length })
     }
 
     /// Seconds to grade a response and to check its steps, where the task can.
@@ -344,12 +387,19 @@ fn rollout(
     }
 }
 
+/// Seconds of a step that are little, however short the measurement is to be.
+const LITTLE: f64 = 0.1;
+
 /// How long training took.
 struct TimedUpdate {
     /// Seconds a token of prompts and responses.
     per_token: f64,
     /// Seconds before the first step.
     before: f64,
+    /// Mean tokens of an example.
+    tokens_per_example: f64,
+    /// How memory grows up to a step of full size, where none was made.
+    growth: Option<Growth>,
 }
 
 /// Trains, with a learning rate that changes nothing, until the time is over.
@@ -359,23 +409,62 @@ fn time_update(
     batch_size: usize,
     window: Duration,
 ) -> Result<TimedUpdate, Fault> {
-    // A large step could take longer than the whole calibration: small ones come first.
+    // A large step could take longer than the whole calibration: small ones come first, and where it
+    // does, larger ones as far as there is time, which tell how memory grows.
     let few = batch_size.min(4);
-    let small = timed_steps(policy, examples, few, 2, window)?;
-    let scale = batch_size as f64 / few as f64;
-    if small.per_step() * scale > 3.0 * window.as_secs_f64() {
-        return Ok(small.timed());
+    let key = RngKey::from_seed(1);
+    let mut order = batches(examples.len(), few, 2, key);
+    let mut size = few;
+    while size < batch_size {
+        size = (2 * size).min(batch_size);
+        order.extend(batches(examples.len(), size, 1, key));
     }
-    Ok(timed_steps(policy, examples, batch_size, 2000, window)?.timed())
+    let window_s = window.as_secs_f64();
+    let small = timed_steps(policy, examples, &order, &|times| {
+        let (Some(second), Some(next)) = (times.get(1), order.get(times.len())) else {
+            return true;
+        };
+        let of =
+            |size: usize| second.saturating_sub(times[0]).as_secs_f64() * size as f64 / few as f64;
+        if times.len() == 2 {
+            of(batch_size) > 3.0 * window_s
+        } else {
+            of(next.len()) <= window_s.max(LITTLE)
+        }
+    })?;
+    let (steps, is_full) = (small.times.len(), small.times.len() == order.len());
+    if steps > 2 {
+        let [before, after] = [1, steps - 1].map(|step| (order[step].len(), small.peaks[step]));
+        let peaks = before.1.zip(after.1).filter(|_| !is_full);
+        let growth = peaks.map(|of| Growth::between((before.0, of.0), (after.0, of.1)));
+        return Ok(TimedUpdate { growth, ..small.first(2).timed(few) });
+    }
+    let order = batches(examples.len(), batch_size, 2000, key);
+    let timed = timed_steps(policy, examples, &order, &|times| match times {
+        [first, .., last] => last.saturating_sub(*first) <= window,
+        _ => true,
+    })?;
+    Ok(timed.timed(batch_size))
 }
 
 /// When each step was done.
 struct TimedSteps {
     times: Vec<Duration>,
-    tokens_per_step: f64,
+    /// Tokens of each.
+    tokens: Vec<usize>,
+    /// The most memory that was held after each.
+    peaks: Vec<Option<f64>>,
 }
 
 impl TimedSteps {
+    /// Without what came later.
+    fn first(mut self, steps: usize) -> Self {
+        self.times.truncate(steps);
+        self.tokens.truncate(steps);
+        self.peaks.truncate(steps);
+        self
+    }
+
     /// The first step makes room for the others; a single one has to do for all.
     fn per_step(&self) -> f64 {
         match self.times.as_slice() {
@@ -387,46 +476,52 @@ impl TimedSteps {
         }
     }
 
-    fn timed(&self) -> TimedUpdate {
+    /// Of steps of so many examples.
+    fn timed(&self, examples: usize) -> TimedUpdate {
         let first = self.times.first().copied().unwrap_or_default().as_secs_f64();
         let per_step = self.per_step();
-        let per_token = per_step / self.tokens_per_step.max(1.0);
-        TimedUpdate { per_token, before: (first - per_step).max(0.0) }
+        let tokens = self.tokens.iter().sum::<usize>() as f64 / self.tokens.len().max(1) as f64;
+        TimedUpdate {
+            per_token: per_step / tokens.max(1.0),
+            before: (first - per_step).max(0.0),
+            tokens_per_example: tokens / examples.max(1) as f64,
+            growth: None,
+        }
     }
 }
 
+/// Steps of these batches, as long as it is said, by when each was done, to go on.
 fn timed_steps(
     policy: &mut EmbeddedPolicy,
     examples: &[Example],
-    batch_size: usize,
-    most: usize,
-    window: Duration,
+    order: &[Vec<usize>],
+    go_on: &dyn Fn(&[Duration]) -> bool,
 ) -> Result<TimedSteps, Fault> {
-    let order = batches(examples.len(), batch_size, most, RngKey::from_seed(1));
     let schedule =
         CosineSchedule { peak: 1e-12, floor: 1e-12, warmup_steps: 0.0, horizon_steps: 1.0 };
     let update =
-        Update { examples, batches: &order, schedule, first_step: 0, fresh_optimizer: true };
-    let (mut times, began) = (Vec::new(), Instant::now());
+        Update { examples, batches: order, schedule, first_step: 0, fresh_optimizer: true };
+    let (mut times, mut peaks, began) = (Vec::new(), Vec::new(), Instant::now());
     let result = policy.update(&update, &mut |_: TrainStep| {
         times.push(began.elapsed());
-        if times.len() > 1 && began.elapsed().saturating_sub(times[0]) > window {
-            return Err(Fault::new(FaultClass::Interrupted, "enough"));
-        }
-        Ok(())
+        peaks.push(peak_memory());
+        if go_on(&times) { Ok(()) } else { Err(Fault::new(FaultClass::Interrupted, "enough")) }
     });
     if let Err(fault) = result
         && fault.class != FaultClass::Interrupted
     {
         return Err(fault);
     }
-    let done = &order[..times.len()];
-    let mut tokens = 0;
-    for example in done.iter().flatten().map(|&index| &examples[index]) {
-        tokens += policy.prompt_tokens(&example.prompt)?;
-        tokens += 1 + policy.response_tokens(&example.response)?;
+    let mut tokens = Vec::new();
+    for batch in &order[..times.len()] {
+        let mut sum = 0;
+        for example in batch.iter().map(|&index| &examples[index]) {
+            sum += policy.prompt_tokens(&example.prompt)?;
+            sum += 1 + policy.response_tokens(&example.response)?;
+        }
+        tokens.push(sum);
     }
-    Ok(TimedSteps { tokens_per_step: tokens as f64 / done.len().max(1) as f64, times })
+    Ok(TimedSteps { times, tokens, peaks })
 }
 
 /// A mean as a whole number.

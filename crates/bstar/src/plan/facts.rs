@@ -2,6 +2,7 @@
 //! here, counted in the data, given in `[plan]`, or assumed.
 
 use super::calibration::Bench;
+use super::memory::longer_caches;
 use super::rates::Rates;
 use super::texts;
 use crate::commands::preflight;
@@ -120,10 +121,12 @@ pub(crate) fn gather(loaded: &Loaded, notes: Notes) -> Result<Facts, Fault> {
             let model = models::of_config(loaded, notes)?;
             let mut policy = base_policy(loaded, model.as_ref(), &task, notes)?;
             policy.limit_cache(config.run.cache_bytes());
-            policy.use_device(open_device(config)?);
+            let device = open_device(config)?;
+            let draws_here = device.is_none();
+            policy.use_device(device);
             let task = preflight::readable(config, &policy, task, notes);
             preflight::check_splits(config, &task)?;
-            gatherer.measured(policy, &task, notes)
+            gatherer.measured((policy, draws_here), &task, notes)
         }
         (None, true) => Err(Fault::new(
             FaultClass::Usage,
@@ -272,6 +275,28 @@ impl Gatherer<'_> {
         bytes
     }
 
+    /// What the keys and values of the longest responses take, where only shorter ones were drawn.
+    fn memory_of_long_responses(
+        &mut self,
+        model: &ModelConfig,
+        prompt: f64,
+        tokens: [usize; 2],
+    ) -> f64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a mean length"
+        )]
+        let prompt = prompt.ceil() as usize;
+        let lengths = tokens.map(|tokens| tokens.saturating_add(prompt));
+        let bytes = longer_caches(model, lengths, self.config.run.cache_bytes());
+        if bytes > 0.0 {
+            let how = "keys and values up to `sample.max_tokens`";
+            self.tell("bytes of memory of long responses", bytes, Source::Counted, how);
+        }
+        bytes
+    }
+
     fn known(&mut self, size: TaskSize, steps_per_response: f64) -> Known {
         self.tell_supervised_steps();
         known_of(self.config, size, steps_per_response)
@@ -281,10 +306,10 @@ impl Gatherer<'_> {
         NumberBytes { weight: self.plan().weight_bytes, moment: self.plan().moment_bytes }
     }
 
-    /// With model and data on this machine.
+    /// With model and data on this machine, whose processor perhaps does the drawing.
     fn measured(
         mut self,
-        mut policy: EmbeddedPolicy,
+        (mut policy, draws_here): (EmbeddedPolicy, bool),
         task: &LoadedTask,
         notes: Notes,
     ) -> Result<Facts, Fault> {
@@ -306,6 +331,7 @@ impl Gatherer<'_> {
             response_tokens: lengths.train.response,
             scores: self.scores(),
             weighs: config.weighs(),
+            micro_batch_size: config.compute.micro_batch_size,
             time: Duration::from_secs_f64(time),
             notes,
         };
@@ -325,8 +351,20 @@ impl Gatherer<'_> {
             Some(bytes) => (bytes, Source::Measured),
             None => (numbers.training_memory(self.bytes()), Source::Assumed),
         };
-        self.tell("bytes of memory before a draw", memory, source, "training and sampling");
+        let how = if measured.made_full_step {
+            "training and sampling"
+        } else {
+            "training and sampling; a full step from small ones"
+        };
+        self.tell("bytes of memory before a draw", memory, source, how);
         let memory = memory + self.memory_of_reward_model(&numbers);
+        let memory = if draws_here {
+            let model = &policy.weights().config;
+            let tokens = [measured.drawn_tokens, config.sample.max_tokens];
+            memory + self.memory_of_long_responses(model, lengths.train.prompt, tokens)
+        } else {
+            memory
+        };
         let bytes = self.bytes();
         let known = self.known(size, steps);
         let told = self.told;

@@ -7,6 +7,7 @@ pub(crate) mod against;
 mod calibration;
 pub(crate) mod compared;
 pub(crate) mod facts;
+mod memory;
 mod rates;
 pub(crate) mod table;
 mod texts;

@@ -241,6 +241,26 @@ fn a_run_is_as_planned_in_tokens_and_bytes() {
 }
 
 #[test]
+fn a_measurement_too_short_for_a_full_step_does_not_make_memory_small() {
+    let bench = Bench::new();
+    let large = "--set model.size=128 --set supervised.batch_size=200 --set train.batch_size=200 \
+                 --set sample.max_tokens=20 --set run.threads=2 --quiet --json";
+    let memory = |seconds: &str| {
+        let plan = format!("plan tiny.toml {large} --set plan.calibration_seconds={seconds}");
+        bench.good(&plan).json()["memory_bytes"].as_f64().expect("bytes")
+    };
+    let ratio = memory("0.01") / memory("3");
+    assert!((0.7..3.0).contains(&ratio), "{ratio}");
+    // Keys and values of longer responses than were drawn are told apart.
+    let long = "--set model.context_length=1024 --set sample.max_tokens=900";
+    let plan = format!("plan tiny.toml {long} --set plan.calibration_seconds=0.3 --json --quiet");
+    let plan = bench.good(&plan).json();
+    let facts = plan["facts"].as_array().expect("facts").iter();
+    let mut facts = facts.filter(|fact| fact["what"] == "bytes of memory of long responses");
+    assert!(facts.next().expect("it")["value"].as_f64() > Some(1e6), "{plan}");
+}
+
+#[test]
 fn weighing_takes_time_at_a_rate_of_its_own() {
     let bench = Bench::new();
     let search = "--set balance.search=reweighting --set balance.search_budget=0.5";
