@@ -338,7 +338,7 @@ impl<'a> Transformer<'a> {
         product.backward_input(x, self.layer_matrix(layer, OUTPUT), grad_attended);
         grad_qkv.resize(qkv.len(), 0.0);
         let window = self.config.window(layer);
-        attention.backward(window, qkv, attended, grad_attended, grad_qkv, scratch);
+        attention.backward(window, qkv, grad_attended, grad_qkv, scratch);
         if let Some(groups) = self.head_norm_groups() {
             let weights = HeadWeights(groups.map(|group| self.layer_weight(layer, group)));
             // The two norms are neighbours in the buffer.

@@ -16,6 +16,7 @@
     reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
 )]
 
+use crate::ops::exponential::exp_vector;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::{Deref, DerefMut};
 
@@ -189,37 +190,6 @@ pub(super) fn exp<S: Simd, const V: usize>(simd: S, mut x: Row<S, V>) -> Row<S, 
         *x = exp_vector(simd, *x);
     }
     x
-}
-
-#[inline(always)]
-fn exp_vector<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    // e^x = 2^n · e^r with n whole and |r| ≤ ln 2 / 2. Adding 1.5·2^23 rounds to a whole number
-    // and leaves it in the low bits, from where a shift makes it an exponent. ln 2 is split so that
-    // n times its first part is exact.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 355.0 / 512.0;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // (e^r - 1 - r) / r², fitted by us to the least largest relative error of e^r (3e-9).
-    const SERIES: [f32; 5] =
-        [1.381_453_9e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 4.999_999_4e-1];
-    let too_large = simd.less_than_f32s(simd.splat_f32s(88.0), x);
-    let too_small = simd.less_than_f32s(x, simd.splat_f32s(-87.0));
-    let bounded = simd.select_f32s(too_large, simd.splat_f32s(88.0), x);
-    let round = simd.splat_f32s(ROUND);
-    let shifted = simd.mul_add_f32s(bounded, simd.splat_f32s(std::f32::consts::LOG2_E), round);
-    let whole = simd.sub_f32s(shifted, round);
-    let rest = simd.mul_add_f32s(whole, simd.splat_f32s(-LN_2_HIGH), bounded);
-    let rest = simd.mul_add_f32s(whole, simd.splat_f32s(-LN_2_LOW), rest);
-    let mut series = simd.splat_f32s(SERIES[0]);
-    for coefficient in &SERIES[1..] {
-        series = simd.mul_add_f32s(series, rest, simd.splat_f32s(*coefficient));
-    }
-    let less_one = simd.mul_add_f32s(series, simd.mul_f32s(rest, rest), rest);
-    let mantissa = simd.add_f32s(less_one, simd.splat_f32s(1.0));
-    let exponent = simd.add_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(127));
-    let power = simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23));
-    let value = simd.mul_f32s(mantissa, simd.transmute_f32s_u32s(power));
-    simd.select_f32s(too_small, simd.splat_f32s(0.0), value)
 }
 
 /// Numbers whose first one starts a cache line, so that no vector straddles two.

@@ -3,18 +3,25 @@
 //! Input `(tokens, (heads + 2 · kv_heads) · d)`: queries, keys and values of a token side by side,
 //! as one product gives them. Output `(tokens, heads · d)`. A token sees itself and the tokens
 //! before it in its own sequence, or the last of them where a layer has a window. Queries are taken
-//! in tiles of rows, so that little above the diagonal or outside a window is computed and no more
+//! in tiles, so that little above the diagonal or outside a window is computed and no more
 //! than a tile of scores is held; the backward pass computes the probabilities again instead of
-//! keeping them.
+//! keeping them. Scores are held key by key, a number for each query of the tile: a softmax is then the
+//! same operation on all queries, and no sum goes across a vector.
 //!
 //! With S = q kᵀ / √d (after turning), P = softmax(S), O = P v: dv = Pᵀ dO, dP = dO vᵀ,
-//! dS = P ∘ (dP − rowsum(dO ∘ O)), dq = dS k / √d, dk = dSᵀ q / √d, then turned back.
+//! dS = P ∘ (dP − rowsum(P ∘ dP)), dq = dS k / √d, dk = dSᵀ q / √d, then turned back.
 
-use super::exponential::exp;
-use super::matmul::{Matrix, MatrixMut, Write, matmul};
+#![expect(
+    clippy::inline_always,
+    reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
+)]
+
+use super::exponential::exp_vector;
+use super::matmul::{Matrix, MatrixMut, Write};
 use super::rope::{RotaryTable, Turn};
-use super::vectors::{LANES, dot, fold, largest, vectorised};
+use super::tile_product::tile_product;
 use crate::config::ModelConfig;
+use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
 /// What attention needs to know beside its input.
@@ -58,7 +65,6 @@ impl<'a> Attention<'a> {
         &self,
         window: usize,
         qkv: &[f32],
-        output: &[f32],
         grad_output: &[f32],
         grad_qkv: &mut [f32],
         scratch: &mut Scratch,
@@ -67,14 +73,13 @@ impl<'a> Attention<'a> {
         // Queries and keys are written; the heads of a group add to the values they share.
         grad_qkv.fill(0.0);
         for sequence in self.sequences {
-            let inputs = (qkv, output, grad_output);
-            self.backward_sequence(sequence, window, inputs, grad_qkv, scratch);
+            self.backward_sequence(sequence, window, qkv, grad_output, grad_qkv, scratch);
         }
     }
 }
 
-/// Rows of queries that are worked on at once.
-const TILE: usize = 64;
+/// Queries that are worked on at once: a vector of the widest machines.
+const TILE: usize = 16;
 
 /// Buffers for one head of one sequence, as long as the longest sequence.
 #[derive(Debug, Default)]
@@ -83,21 +88,25 @@ pub(crate) struct Scratch {
     keys: Vec<f32>,
     grad_queries: Vec<f32>,
     grad_keys: Vec<f32>,
+    /// `(d, TILE)`: queries, or gradients of their outputs, feature by feature.
+    features: Vec<f32>,
+    /// `(seen, TILE)`: Sᵀ, then Pᵀ.
     scores: Vec<f32>,
+    /// `(seen, TILE)`: dPᵀ, then dSᵀ.
     grad_scores: Vec<f32>,
 }
 
 impl Scratch {
     fn fit(&mut self, attention: &Attention<'_>) {
-        let longest = longest(attention.sequences);
-        let (head, tile) = (longest * attention.head_dim, padded(longest) * TILE.min(longest));
+        let (longest, d) = (longest(attention.sequences), attention.head_dim);
         for buffer in
             [&mut self.queries, &mut self.keys, &mut self.grad_queries, &mut self.grad_keys]
         {
-            buffer.resize(head, 0.0);
+            buffer.resize(longest * d, 0.0);
         }
-        self.scores.resize(tile, 0.0);
-        self.grad_scores.resize(tile, 0.0);
+        self.features.resize(d * TILE, 0.0);
+        self.scores.resize(longest * TILE, 0.0);
+        self.grad_scores.resize(longest * TILE, 0.0);
     }
 }
 
@@ -119,18 +128,13 @@ impl Attention<'_> {
             for head in self.query_heads(kv_head) {
                 self.turn_head(qkv, head * d, self.scale(), &mut scratch.queries);
                 for tile in tiles(sequence.len(), window) {
-                    let Tile { rows, seen, .. } = &tile;
                     self.probabilities(&tile, scratch);
-                    matmul(
-                        MatrixMut::strided(
-                            &mut output[rows.start * out_width + head * d..],
-                            rows.len(),
-                            d,
-                            out_width,
-                        ),
+                    let output = &mut output[tile.rows.start * out_width + head * d..];
+                    tile_product(
+                        MatrixMut::strided(output, tile.rows.len(), d, out_width),
                         Write::Replace,
-                        tile_of(&scratch.scores, rows.len(), seen.len()),
-                        Matrix::strided(&values[seen.start * width..], seen.len(), d, width),
+                        tile.matrix(&scratch.scores).transposed(),
+                        tile.keys(values, d, width),
                     );
                 }
             }
@@ -141,14 +145,15 @@ impl Attention<'_> {
         &self,
         sequence: &Range<usize>,
         window: usize,
-        (qkv, output, grad_output): (&[f32], &[f32], &[f32]),
+        qkv: &[f32],
+        grad_output: &[f32],
         grad_qkv: &mut [f32],
         scratch: &mut Scratch,
     ) {
         let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
         let tokens = |width: usize| sequence.start * width..sequence.end * width;
         let (qkv, grad_qkv) = (&qkv[tokens(width)], &mut grad_qkv[tokens(width)]);
-        let (output, grad_output) = (&output[tokens(out_width)], &grad_output[tokens(out_width)]);
+        let grad_output = &grad_output[tokens(out_width)];
         for kv_head in 0..self.kv_heads {
             self.turn_head(qkv, self.key_column(kv_head), 1.0, &mut scratch.keys);
             scratch.grad_keys.fill(0.0);
@@ -156,11 +161,15 @@ impl Attention<'_> {
             for head in self.query_heads(kv_head) {
                 self.turn_head(qkv, head * d, self.scale(), &mut scratch.queries);
                 for tile in tiles(sequence.len(), window) {
-                    let heads = (&output[head * d..], &grad_output[head * d..]);
-                    let values = column + tile.seen.start * width;
+                    let grad_output = Matrix::strided(
+                        &grad_output[tile.rows.start * out_width + head * d..],
+                        tile.rows.len(),
+                        d,
+                        out_width,
+                    );
                     self.probabilities(&tile, scratch);
-                    self.backward_values(&tile, heads.1, &mut grad_qkv[values..], scratch);
-                    self.backward_scores(&tile, &qkv[values..], heads, scratch);
+                    self.backward_values(&tile, grad_output, &mut grad_qkv[column..], scratch);
+                    self.backward_scores(&tile, &qkv[column..], grad_output, scratch);
                     self.backward_queries_and_keys(&tile, scratch);
                 }
                 self.turn_back_head(&scratch.grad_queries, self.scale(), head * d, grad_qkv);
@@ -169,70 +178,62 @@ impl Attention<'_> {
         }
     }
 
-    /// `scores (rows, seen)` = softmax of queries times keys, zero where a row sees nothing.
+    /// `scores` = Pᵀ, zero where a query does not see a key.
     fn probabilities(&self, tile: &Tile, scratch: &mut Scratch) {
-        let (d, Tile { rows, seen, window }) = (self.head_dim, tile);
-        matmul(
-            MatrixMut::strided(&mut scratch.scores, rows.len(), seen.len(), padded(seen.len())),
-            Write::Replace,
-            Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
-            Matrix::new(&scratch.keys[seen.start * d..], seen.len(), d).transposed(),
-        );
-        softmax(rows.clone(), seen.clone(), *window, &mut scratch.scores);
+        let (d, rows) = (self.head_dim, tile.rows.len());
+        let Scratch { queries, keys, features, scores, .. } = scratch;
+        by_features(Matrix::new(&queries[tile.rows.start * d..], rows, d), features);
+        tile.product(scores, tile.keys(keys, d, d), features);
+        Arch::new().dispatch(Softmax { tile, scores });
     }
 
     /// Adds Pᵀ dO to the gradient of the values.
     fn backward_values(
         &self,
-        Tile { rows, seen, .. }: &Tile,
-        grad_output: &[f32],
+        tile: &Tile,
+        grad_output: Matrix<'_>,
         grad_values: &mut [f32],
         scratch: &Scratch,
     ) {
-        let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
-        matmul(
-            MatrixMut::strided(grad_values, seen.len(), d, width),
+        let (d, width, seen) = (self.head_dim, self.packed_width(), &tile.seen);
+        tile_product(
+            MatrixMut::strided(&mut grad_values[seen.start * width..], seen.len(), d, width),
             Write::Add,
-            tile_of(&scratch.scores, rows.len(), seen.len()).transposed(),
-            Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
+            tile.matrix(&scratch.scores),
+            grad_output,
         );
     }
 
-    /// `grad_scores (rows, seen)` = P ∘ (dO vᵀ − rowsum(dO ∘ O)).
+    /// `grad_scores` = Pᵀ ∘ (v dOᵀ − rowsum(P ∘ dP)).
     fn backward_scores(
         &self,
-        Tile { rows, seen, .. }: &Tile,
+        tile: &Tile,
         values: &[f32],
-        (output, grad_output): (&[f32], &[f32]),
+        grad_output: Matrix<'_>,
         scratch: &mut Scratch,
     ) {
-        let (d, width, out_width) = (self.head_dim, self.packed_width(), self.query_width());
-        let seen = seen.len();
-        matmul(
-            MatrixMut::strided(&mut scratch.grad_scores, rows.len(), seen, padded(seen)),
-            Write::Replace,
-            Matrix::strided(&grad_output[rows.start * out_width..], rows.len(), d, out_width),
-            Matrix::strided(values, seen, d, width).transposed(),
-        );
-        let outputs = [output, grad_output]
-            .map(|all| Matrix::strided(&all[rows.start * out_width..], rows.len(), d, out_width));
-        softmax_backward(outputs, seen, &scratch.scores, &mut scratch.grad_scores);
+        let Scratch { features, scores, grad_scores, .. } = scratch;
+        by_features(grad_output, features);
+        tile.product(grad_scores, tile.keys(values, self.head_dim, self.packed_width()), features);
+        let size = tile.seen.len() * TILE;
+        let (probabilities, grads) = (&scores[..size], &mut grad_scores[..size]);
+        Arch::new().dispatch(SoftmaxBackward { probabilities, grads });
     }
 
-    /// dq = dS k for these rows; dk += dSᵀ q.
+    /// dq = dS k for these queries; dk += dSᵀ q.
     fn backward_queries_and_keys(&self, tile: &Tile, scratch: &mut Scratch) {
         let (d, Tile { rows, seen, .. }) = (self.head_dim, tile);
-        let grad_scores = tile_of(&scratch.grad_scores, rows.len(), seen.len());
-        matmul(
+        let grad_scores = tile.matrix(&scratch.grad_scores);
+        tile_product(
             MatrixMut::new(&mut scratch.grad_queries[rows.start * d..], rows.len(), d),
             Write::Replace,
-            grad_scores,
-            Matrix::new(&scratch.keys[seen.start * d..], seen.len(), d),
+            grad_scores.transposed(),
+            tile.keys(&scratch.keys, d, d),
         );
-        matmul(
+        tile_product(
             MatrixMut::new(&mut scratch.grad_keys[seen.start * d..], seen.len(), d),
             Write::Add,
-            grad_scores.transposed(),
+            grad_scores,
             Matrix::new(&scratch.queries[rows.start * d..], rows.len(), d),
         );
     }
@@ -282,12 +283,42 @@ fn longest(sequences: &[Range<usize>]) -> usize {
     sequences.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
 }
 
-/// Rows of queries with the keys that some of them see.
+/// Queries with the keys that some of them see.
 struct Tile {
     rows: Range<usize>,
     seen: Range<usize>,
-    /// Tokens that a row sees, itself included.
+    /// Tokens that a query sees, itself included.
     window: usize,
+}
+
+impl Tile {
+    /// `(seen, rows)` of what is held key by key.
+    fn matrix<'a>(&self, scores: &'a [f32]) -> Matrix<'a> {
+        Matrix::strided(scores, self.seen.len(), self.rows.len(), TILE)
+    }
+
+    /// `(seen, d)` of the keys or values of a sequence.
+    fn keys<'a>(&self, keys: &'a [f32], d: usize, stride: usize) -> Matrix<'a> {
+        Matrix::strided(&keys[self.seen.start * stride..], self.seen.len(), d, stride)
+    }
+
+    /// `scores (seen, TILE)` = keys times features.
+    fn product(&self, scores: &mut [f32], keys: Matrix<'_>, features: &[f32]) {
+        let scores = MatrixMut::new(scores, self.seen.len(), TILE);
+        tile_product(scores, Write::Replace, keys, Matrix::new(features, keys.cols(), TILE));
+    }
+
+    /// Whether a query sees a key.
+    #[inline(always)]
+    fn sees(&self, row: usize, key: usize) -> bool {
+        key <= row && row - key < self.window
+    }
+
+    /// Whether all queries see a key.
+    #[inline(always)]
+    fn all_see(&self, key: usize) -> bool {
+        self.sees(self.rows.start, key) && self.sees(self.rows.end - 1, key)
+    }
 }
 
 fn tiles(rows: usize, window: usize) -> impl Iterator<Item = Tile> {
@@ -298,63 +329,94 @@ fn tiles(rows: usize, window: usize) -> impl Iterator<Item = Tile> {
     })
 }
 
-/// Scores of a row take whole vectors, so that none is worked off number by number.
-fn padded(seen: usize) -> usize {
-    seen.next_multiple_of(LANES)
-}
-
-/// The scores of a tile without what they are padded with.
-fn tile_of(scores: &[f32], rows: usize, seen: usize) -> Matrix<'_> {
-    Matrix::strided(scores, rows, seen, padded(seen))
-}
-
-vectorised! {
-    /// The softmax of what each row sees, and zero for the rest of `scores (rows, seen)`.
-    fn softmax<'a>(rows: Range<usize>, seen: Range<usize>, window: usize, scores: &'a mut [f32]) {
-        for (row, scores) in rows.zip(scores.chunks_exact_mut(padded(seen.len()))) {
-            let (first, end) = ((row + 1).saturating_sub(window).max(seen.start), row + 1);
-            let (first, end) = (first - seen.start, end - seen.start);
-            // The vectors in which something is seen.
-            let vectors = first / LANES..end.div_ceil(LANES);
-            scores[vectors.start * LANES..first].fill(f32::NEG_INFINITY);
-            scores[end..vectors.end * LANES].fill(f32::NEG_INFINITY);
-            let visible = &mut scores.as_chunks_mut::<LANES>().0[vectors.clone()];
-            let largest = largest(visible.as_flattened());
-            let mut total = [0.0; LANES];
-            for vector in visible.iter_mut() {
-                for (score, total) in vector.iter_mut().zip(&mut total) {
-                    *score = exp(*score - largest);
-                    *total += *score;
-                }
-            }
-            let inverse = 1.0 / fold(total);
-            for vector in visible {
-                for score in vector {
-                    *score *= inverse;
-                }
-            }
-            scores[..first].fill(0.0);
-            scores[end..].fill(0.0);
+/// Rows `(at most TILE, d)` as `features (d, TILE)`, with zeros for the rows that are not there.
+fn by_features(rows: Matrix<'_>, features: &mut [f32]) {
+    if rows.rows() < TILE {
+        features.fill(0.0);
+    }
+    for row in 0..rows.rows() {
+        for (feature, number) in features.as_chunks_mut::<TILE>().0.iter_mut().zip(rows.line(row)) {
+            feature[row] = *number;
         }
     }
+}
 
-    /// `grads (rows, seen)` becomes P ∘ (grads − rowsum(O ∘ dO)), given O and dO.
-    fn softmax_backward<'a>(
-        outputs: [Matrix<'a>; 2],
-        seen: usize,
-        probabilities: &'a [f32],
-        grads: &'a mut [f32],
-    ) {
-        let [output, grad_output] = outputs;
-        let rows = grads.chunks_exact_mut(padded(seen));
-        let rows = rows.zip(probabilities.chunks_exact(padded(seen)));
-        for (row, (grads, probabilities)) in rows.take(output.rows()).enumerate() {
-            let mean = dot(output.line(row), grad_output.line(row));
-            let vectors = grads.as_chunks_mut::<LANES>().0.iter_mut();
-            for (grads, probabilities) in vectors.zip(probabilities.as_chunks::<LANES>().0) {
-                for (grad, probability) in grads.iter_mut().zip(probabilities) {
-                    *grad = probability * (*grad - mean);
+/// Scores `(seen, TILE)` become the softmax over the keys that a query sees, and zero for others.
+struct Softmax<'a> {
+    tile: &'a Tile,
+    scores: &'a mut [f32],
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { tile, scores } = self;
+        let vectors = S::as_mut_simd_f32s(&mut scores[..tile.seen.len() * TILE]).0;
+        let in_tile = TILE / S::F32_LANES;
+        for place in 0..in_tile {
+            let mut rows = [0.0; TILE];
+            for (lane, row) in rows[..S::F32_LANES].iter_mut().enumerate() {
+                *row = (tile.rows.start + place * S::F32_LANES + lane) as f32;
+            }
+            let rows = S::as_simd_f32s(&rows).0[0];
+            let unseen = simd.splat_f32s(UNSEEN);
+            let mut largest = unseen;
+            for (key, scores) in tile.seen.clone().zip(vectors.chunks_exact_mut(in_tile)) {
+                let score = &mut scores[place];
+                if !tile.all_see(key) {
+                    let behind = simd.sub_f32s(rows, simd.splat_f32s(key as f32));
+                    let window = simd.splat_f32s(tile.window as f32);
+                    let seen =
+                        simd.select_f32s(simd.less_than_f32s(behind, window), *score, unseen);
+                    let ahead = simd.less_than_f32s(behind, simd.splat_f32s(0.0));
+                    *score = simd.select_f32s(ahead, unseen, seen);
                 }
+                largest =
+                    simd.select_f32s(simd.greater_than_f32s(*score, largest), *score, largest);
+            }
+            let mut total = simd.splat_f32s(0.0);
+            for scores in vectors.chunks_exact_mut(in_tile) {
+                let weight = exp_vector(simd, simd.sub_f32s(scores[place], largest));
+                scores[place] = weight;
+                total = simd.add_f32s(total, weight);
+            }
+            let inverse = simd.div_f32s(simd.splat_f32s(1.0), total);
+            for scores in vectors.chunks_exact_mut(in_tile) {
+                scores[place] = simd.mul_f32s(scores[place], inverse);
+            }
+        }
+    }
+}
+
+/// The score of a key that a query does not see: its weight is an exact zero.
+const UNSEEN: f32 = -1e30;
+
+/// `grads (seen, TILE)` become P ∘ (grads − rowsum(P ∘ grads)).
+struct SoftmaxBackward<'a> {
+    probabilities: &'a [f32],
+    grads: &'a mut [f32],
+}
+
+impl WithSimd for SoftmaxBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let probabilities = S::as_simd_f32s(self.probabilities).0;
+        let grads = S::as_mut_simd_f32s(self.grads).0;
+        let in_tile = TILE / S::F32_LANES;
+        for place in 0..in_tile {
+            let mut mean = simd.splat_f32s(0.0);
+            let keys = grads.chunks_exact(in_tile).zip(probabilities.chunks_exact(in_tile));
+            for (grads, probabilities) in keys {
+                mean = simd.mul_add_f32s(probabilities[place], grads[place], mean);
+            }
+            let keys = grads.chunks_exact_mut(in_tile).zip(probabilities.chunks_exact(in_tile));
+            for (grads, probabilities) in keys {
+                let less = simd.sub_f32s(grads[place], mean);
+                grads[place] = simd.mul_f32s(probabilities[place], less);
             }
         }
     }
@@ -364,6 +426,7 @@ vectorised! {
 mod tests {
     use super::*;
     use crate::ops::gradient_check::{check_gradients, draw};
+    use crate::ops::vectors::dot;
     use crate::size::ModelSize;
 
     const FULL: usize = usize::MAX;
@@ -448,10 +511,9 @@ mod tests {
             &[draw(6, lengths.iter().sum::<usize>() * attention.packed_width())],
             |inputs| forward(&attention, window, &inputs[0]),
             |inputs, grad_output| {
-                let output = forward(&attention, window, &inputs[0]);
                 let mut grad = vec![f32::NAN; inputs[0].len()];
                 let scratch = &mut Scratch::default();
-                attention.backward(window, &inputs[0], &output, grad_output, &mut grad, scratch);
+                attention.backward(window, &inputs[0], grad_output, &mut grad, scratch);
                 vec![grad]
             },
         );

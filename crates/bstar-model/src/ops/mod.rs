@@ -19,6 +19,7 @@ pub(crate) mod matmul;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod swiglu;
+pub(crate) mod tile_product;
 pub(crate) mod vectors;
 
 #[cfg(test)]
