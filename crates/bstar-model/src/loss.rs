@@ -6,7 +6,6 @@
 //! a batch is scaled by the count of the whole.
 
 use crate::ops::cross_entropy::cross_entropy;
-use crate::ops::gather::{gather_rows, gather_rows_backward};
 use crate::transformer::{Activations, PackedTokens, Transformer};
 
 /// A prompt with its response as tokens.
@@ -52,11 +51,8 @@ impl TokenizedExample {
 #[derive(Debug, Default)]
 pub struct Workspace {
     pub(crate) activations: Activations,
-    /// Hidden states of the rows that are learned, and their gradients.
-    pub(crate) hidden: Vec<f32>,
+    /// The gradient of the hidden states that are read.
     pub(crate) grad_hidden: Vec<f32>,
-    /// The gradient of the hidden states of all rows.
-    pub(crate) grad_all: Vec<f32>,
     pub(crate) logits: Vec<f32>,
     pub(crate) gradients: Vec<f32>,
 }
@@ -81,14 +77,12 @@ pub fn response_loss(
     scale: f32,
     workspace: &mut Workspace,
 ) -> f64 {
-    let Workspace { activations, hidden, grad_hidden, grad_all, logits, gradients } = workspace;
+    let Workspace { activations, grad_hidden, logits, gradients } = workspace;
     let packed = PackedTokens::new(examples.iter().map(|example| example.inputs()));
     let (rows, targets) = learned_rows(examples, &packed);
-    let (width, head) = (transformer.width(), transformer.head());
+    let (packed, head) = (packed.reading(rows), transformer.head());
 
-    let all_hidden = transformer.forward(&packed, activations);
-    hidden.resize(rows.len() * width, 0.0);
-    gather_rows(all_hidden, width, &rows, hidden);
+    let hidden = transformer.forward(&packed, activations);
     head.forward(hidden, logits);
     let loss = cross_entropy(logits, &targets, scale);
 
@@ -96,10 +90,7 @@ pub fn response_loss(
     gradients.resize(transformer.parameter_count(), 0.0);
     gradients[transformer.embedding_range()].fill(0.0);
     head.backward(hidden, logits, grad_hidden, gradients);
-    grad_all.clear();
-    grad_all.resize(all_hidden.len(), 0.0);
-    gather_rows_backward(grad_hidden, width, &rows, grad_all);
-    transformer.backward(&packed, activations, grad_all, gradients);
+    transformer.backward(&packed, activations, grad_hidden, gradients);
     loss
 }
 

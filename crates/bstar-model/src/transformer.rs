@@ -5,7 +5,8 @@
 //! in [`Activations`] what the backward pass needs; buffers are kept from step to step, because
 //! fresh memory costs more than the arithmetic of small models. With checkpoints
 //! ([`Transformer::recomputing`]) only the input of each layer is kept, and the backward pass computes
-//! the rest of a layer again, to the same bits. The body is separate from the head
+//! the rest of a layer again, to the same bits. Behind the last attention only those rows are computed whose
+//! hidden states are read ([`PackedTokens::reading`]): of an example that is learned, not its prompt. The body is separate from the head
 //! ([`Head`]), so that another head (the scalar head of a reward model) can stand on the same body.
 //!
 //! The backward pass is written out by hand in the reverse order of the forward pass: `grad_x` is
@@ -18,7 +19,7 @@ use crate::compute::{HalfWeights, Precision};
 use crate::config::ModelConfig;
 use crate::ops::attention::{Attention, Scratch};
 use crate::ops::bias::{bias_backward, fill_rows};
-use crate::ops::gather::{gather_rows, gather_rows_backward};
+use crate::ops::gather::{gather_rows, gather_rows_backward, keep_rows, spread_rows};
 use crate::ops::head_norms::{HeadNorms, HeadWeights};
 use crate::ops::linear::{Linear, Weight};
 use crate::ops::matmul::Write;
@@ -32,18 +33,34 @@ use std::ops::Range;
 pub struct PackedTokens {
     tokens: Vec<u32>,
     sequences: Vec<Range<usize>>,
+    /// The tokens whose hidden states are read, in order.
+    read: Vec<u32>,
 }
 
 impl PackedTokens {
-    /// Packs sequences in the given order.
+    /// Packs sequences in the given order; the hidden states of all tokens are read.
     pub fn new<'a>(sequences: impl Iterator<Item = &'a [u32]>) -> Self {
-        let mut packed = Self { tokens: Vec::new(), sequences: Vec::new() };
+        let mut packed = Self { tokens: Vec::new(), sequences: Vec::new(), read: Vec::new() };
         for sequence in sequences {
             let start = packed.tokens.len();
             packed.tokens.extend_from_slice(sequence);
             packed.sequences.push(start..packed.tokens.len());
         }
+        packed.read = (0..).take(packed.tokens.len()).collect();
         packed
+    }
+
+    /// The same, of which the hidden states of these packed tokens only are read.
+    ///
+    /// # Panics
+    /// If they are not in ascending order, or not all there.
+    #[must_use]
+    pub fn reading(mut self, rows: Vec<u32>) -> Self {
+        assert!(rows.is_sorted_by(|a, b| a < b), "rows are in order");
+        let last = rows.last().is_none_or(|&row| (row as usize) < self.tokens.len());
+        assert!(last, "there are such rows");
+        self.read = rows;
+        self
     }
 
     /// All tokens.
@@ -166,7 +183,8 @@ impl<'a> Transformer<'a> {
         }
     }
 
-    /// Runs the body and returns the last hidden states, normalised: `(tokens, width)`.
+    /// Runs the body and returns the last hidden states, normalised, of the tokens that are read: `(read,
+    /// width)`.
     ///
     /// # Panics
     /// If a token is not below the vocabulary.
@@ -176,11 +194,10 @@ impl<'a> Transformer<'a> {
         activations: &'b mut Activations,
     ) -> &'b [f32] {
         let Activations { layers, recomputed, last, hidden, scratch, gradients: _ } = activations;
-        let size = packed.tokens.len() * self.config.hidden_size;
         layers.resize_with(self.config.num_hidden_layers, LayerActivations::default);
         let attention = Attention::new(self.config, &packed.sequences);
         // `last` travels through the layers as the residual stream.
-        last.resize(size, 0.0);
+        last.resize(packed.tokens.len() * self.config.hidden_size, 0.0);
         gather_rows(self.weight(EMBEDDING), self.config.hidden_size, &packed.tokens, last);
         for (layer, kept) in layers.iter_mut().enumerate() {
             let activations = if self.recomputes {
@@ -190,16 +207,21 @@ impl<'a> Transformer<'a> {
                 kept
             };
             self.forward_attention(layer, &attention, last, activations, scratch);
+            if layer + 1 == self.config.num_hidden_layers {
+                keep_rows(&packed.read, self.config.query_width(), &mut activations.attended);
+                keep_rows(&packed.read, self.config.hidden_size, &mut activations.middle);
+            }
+            self.forward_output(layer, activations);
             self.forward_gate(layer, activations);
             self.forward_down(layer, activations, last);
         }
-        hidden.resize(size, 0.0);
+        hidden.resize(last.len(), 0.0);
         rms_norm(last, self.weight(self.final_norm()), self.epsilon, hidden);
         hidden
     }
 
-    /// Given the gradient of the hidden states, writes the gradients of all parameters of the body
-    /// into their places of the flat buffer `gradients`. That of the embedding is added to what is
+    /// Given the gradient of the hidden states that are read, writes the gradients of all parameters of the
+    /// body into their places of the flat buffer `gradients`. That of the embedding is added to what is
     /// there.
     ///
     /// `activations` must be those of the forward pass of the same tokens.
@@ -219,19 +241,27 @@ impl<'a> Transformer<'a> {
         self.backward_norm(norm, last, grad_hidden, &mut room.x, gradients);
         for (layer, kept) in layers.iter().enumerate().rev() {
             // Of the last layer everything is still there.
-            if self.recomputes && layer + 1 < layers.len() {
+            let is_last = layer + 1 == layers.len();
+            if self.recomputes && !is_last {
                 self.forward_attention(layer, &attention, &kept.input, recomputed, scratch);
+                self.forward_output(layer, recomputed);
                 self.forward_gate(layer, recomputed);
             }
             let activations = if self.recomputes { &*recomputed } else { kept };
             self.backward_feed_forward(layer, activations, room, gradients);
+            self.backward_output(layer, activations, room, gradients);
+            if is_last {
+                let (read, tokens) = (&packed.read, packed.tokens.len());
+                spread_rows(read, self.config.query_width(), tokens, &mut room.attended);
+                spread_rows(read, self.config.hidden_size, tokens, &mut room.x);
+            }
             self.backward_attention(layer, &attention, activations, room, gradients, scratch);
         }
         let grad_embedding = &mut gradients[self.ranges[EMBEDDING].clone()];
         gather_rows_backward(&room.x, self.config.hidden_size, &packed.tokens, grad_embedding);
     }
 
-    /// From the stream in `x` to `activations.middle`.
+    /// From the stream in `x` to `activations.attended`; `activations.middle` is `x`.
     fn forward_attention(
         &self,
         layer: usize,
@@ -265,7 +295,12 @@ impl<'a> Transformer<'a> {
         attended.resize(tokens * self.config.query_width(), 0.0);
         attention.forward(self.config.window(layer), qkv, attended, scratch);
         copy(input, middle);
-        let product = self.output_product(tokens);
+    }
+
+    /// Adds what `activations.attended` gives to `activations.middle`.
+    fn forward_output(&self, layer: usize, activations: &mut LayerActivations) {
+        let LayerActivations { attended, middle, .. } = activations;
+        let product = self.output_product(middle.len() / self.config.hidden_size);
         let weight = self.layer_matrix(layer, OUTPUT);
         product.forward(attended, weight, Write::Add, middle);
     }
@@ -319,6 +354,22 @@ impl<'a> Transformer<'a> {
         self.backward_norm(self.layer_group(layer, SECOND_NORM), middle, normed, x, gradients);
     }
 
+    /// Leaves the gradient of `activations.attended` in the room.
+    fn backward_output(
+        &self,
+        layer: usize,
+        activations: &LayerActivations,
+        room: &mut GradientRoom,
+        gradients: &mut [f32],
+    ) {
+        let attended = &activations.attended;
+        let product = self.output_product(attended.len() / self.config.query_width());
+        let grad_weight = &mut gradients[self.layer_range(layer, OUTPUT)];
+        product.backward_weight(self.precision(), &room.x, attended, grad_weight);
+        room.attended.resize(attended.len(), 0.0);
+        product.backward_input(&room.x, self.layer_matrix(layer, OUTPUT), &mut room.attended);
+    }
+
     fn backward_attention(
         &self,
         layer: usize,
@@ -328,14 +379,8 @@ impl<'a> Transformer<'a> {
         gradients: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let LayerActivations { input, normed_input, qkv, raw_qkv, attended, .. } = activations;
+        let LayerActivations { input, normed_input, qkv, raw_qkv, .. } = activations;
         let GradientRoom { x, normed, qkv: grad_qkv, attended: grad_attended, .. } = room;
-        let tokens = input.len() / self.config.hidden_size;
-        let product = self.output_product(tokens);
-        let (precision, range) = (self.precision(), self.layer_range(layer, OUTPUT));
-        product.backward_weight(precision, x, attended, &mut gradients[range]);
-        grad_attended.resize(attended.len(), 0.0);
-        product.backward_input(x, self.layer_matrix(layer, OUTPUT), grad_attended);
         grad_qkv.resize(qkv.len(), 0.0);
         let window = self.config.window(layer);
         attention.backward(window, qkv, grad_attended, grad_qkv, scratch);
@@ -349,9 +394,9 @@ impl<'a> Transformer<'a> {
         if let Some(group) = self.bias_group() {
             bias_backward(grad_qkv, &mut gradients[self.layer_range(layer, group)]);
         }
-        let product = self.qkv_product(tokens);
+        let product = self.qkv_product(input.len() / self.config.hidden_size);
         let grad_weight = &mut gradients[self.layer_range(layer, QKV)];
-        product.backward_weight(precision, grad_qkv, normed_input, grad_weight);
+        product.backward_weight(self.precision(), grad_qkv, normed_input, grad_weight);
         normed.resize(input.len(), 0.0);
         product.backward_input(grad_qkv, self.layer_matrix(layer, QKV), normed);
         self.backward_norm(self.layer_group(layer, NORM), input, normed, x, gradients);

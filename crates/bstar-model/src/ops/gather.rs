@@ -1,7 +1,8 @@
 //! Rows of a matrix by index: the token embedding, and the positions that the loss is taken at.
 //!
 //! Forward: `y[i] = x[indices[i]]`. Backward: each row of the gradient is added to the row that it
-//! came from, in the order of `indices`.
+//! came from, in the order of `indices`. Rows in ascending order can be taken, and their gradient be put
+//! back, without a second buffer.
 
 /// Rows of x `(rows, width)` one after another.
 ///
@@ -26,6 +27,34 @@ pub(crate) fn gather_rows_backward(
     }
 }
 
+/// Of x `(rows, width)`, leaves these rows only; they are in ascending order.
+///
+/// # Panics
+/// If an index is not below the number of rows.
+pub(crate) fn keep_rows(indices: &[u32], width: usize, x: &mut Vec<f32>) {
+    for (place, &index) in indices.iter().enumerate() {
+        let from = index as usize * width;
+        x.copy_within(from..from + width, place * width);
+    }
+    x.truncate(indices.len() * width);
+}
+
+/// The backward pass of [`keep_rows`]: puts each row in its place among `rows`, with zeros between them.
+///
+/// # Panics
+/// If an index is not below the number of rows.
+pub(crate) fn spread_rows(indices: &[u32], width: usize, rows: usize, grad: &mut Vec<f32>) {
+    grad.resize(rows * width, 0.0);
+    let mut end = rows;
+    for (place, &index) in indices.iter().enumerate().rev() {
+        let index = index as usize;
+        grad.copy_within(place * width..(place + 1) * width, index * width);
+        grad[(index + 1) * width..end * width].fill(0.0);
+        end = index;
+    }
+    grad[..end * width].fill(0.0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +76,22 @@ mod tests {
                 vec![grad_x]
             },
         );
+    }
+
+    #[test]
+    fn rows_that_were_kept_go_back_to_their_places() {
+        for indices in [&[0, 1, 2, 3, 4][..], &[1, 4], &[0, 2, 3], &[]] {
+            let mut kept = draw(1, 5 * 3);
+            let x = kept.clone();
+            keep_rows(indices, 3, &mut kept);
+            let mut expected = vec![f32::NAN; indices.len() * 3];
+            gather_rows(&x, 3, indices, &mut expected);
+            assert_eq!(kept, expected);
+            let mut spread = kept.clone();
+            spread_rows(indices, 3, 5, &mut spread);
+            let mut expected = vec![0.0; 5 * 3];
+            gather_rows_backward(&kept, 3, indices, &mut expected);
+            assert_eq!(spread, expected);
+        }
     }
 }

@@ -31,7 +31,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use tokens::StepTokens;
-use training::{RewardTrainer, score_rows};
+use training::{RewardTrainer, score_row};
 use weights::RewardWeights;
 
 /// A reward model that is trained and asked in this process.
@@ -219,14 +219,15 @@ impl EmbeddedRewardModel {
             };
             return batch.iter().zip(packed.sequences()).map(score).collect();
         }
-        let rows = batch.iter().zip(packed.sequences()).flat_map(|(one, sequence)| {
-            one.step_ends().iter().map(move |&row| sequence.start + row)
-        });
-        let rows: Vec<usize> = rows.collect();
-        let mut scores = score_rows(&self.weights, hidden, &rows).into_iter();
-        let of_one =
-            |one: &StepTokens| scores.by_ref().take(one.step_ends().len()).map(f64::from).collect();
-        batch.iter().map(of_one).collect()
+        let width = transformer.width();
+        let score = |(one, sequence): (&StepTokens, &Range<usize>)| {
+            let score = |&end: &usize| {
+                let hidden = &hidden[(sequence.start + end) * width..][..width];
+                f64::from(score_row(&self.weights, hidden))
+            };
+            one.step_ends().iter().map(score).collect()
+        };
+        batch.iter().zip(packed.sequences()).map(score).collect()
     }
 }
 

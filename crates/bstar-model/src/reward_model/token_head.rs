@@ -13,7 +13,6 @@
 use super::tokens::{LabelledTokens, StepTokens};
 use super::weights::RewardWeights;
 use crate::loss::Workspace;
-use crate::ops::gather::{gather_rows, gather_rows_backward};
 use crate::transformer::{Head, PackedTokens, Transformer};
 use std::ops::Range;
 
@@ -97,13 +96,12 @@ pub(super) fn loss(
     workspace: &mut Workspace,
 ) -> f64 {
     let (head, body) = (transformer.head(), weights.body_count());
-    let (width, vocabulary) = (transformer.width(), weights.config().vocab_size);
+    let vocabulary = weights.config().vocab_size;
     let packed = PackedTokens::new(examples.iter().map(|example| example.tokens()));
-    let Workspace { activations, hidden, grad_hidden, grad_all, logits, gradients } = workspace;
-    let all_hidden = transformer.forward(&packed, activations);
     let rows = judged_rows(examples, &packed);
-    hidden.resize(rows.len() * width, 0.0);
-    gather_rows(all_hidden, width, &rows, hidden);
+    let packed = packed.reading(rows);
+    let Workspace { activations, grad_hidden, logits, gradients } = workspace;
+    let hidden = transformer.forward(&packed, activations);
     head.forward(hidden, logits);
 
     gradients.resize(body + 1, 0.0);
@@ -124,10 +122,7 @@ pub(super) fn loss(
     let grad_bias = grad_bias as f32;
     gradients[body] = grad_bias * scale;
     head.backward(hidden, logits, grad_hidden, &mut gradients[..body]);
-    grad_all.clear();
-    grad_all.resize(all_hidden.len(), 0.0);
-    gather_rows_backward(grad_hidden, width, &rows, grad_all);
-    transformer.backward(&packed, activations, grad_all, &mut gradients[..body]);
+    transformer.backward(&packed, activations, grad_hidden, &mut gradients[..body]);
     sum * f64::from(scale)
 }
 

@@ -109,15 +109,9 @@ impl RewardTrainer {
     }
 }
 
-/// The scores at rows of the hidden states.
-pub(super) fn score_rows(weights: &RewardWeights, hidden: &[f32], rows: &[usize]) -> Vec<f32> {
-    let (head, bias) = (weights.head(), weights.bias());
-    let width = head.len();
-    let score = |&row: &usize| {
-        let hidden = &hidden[row * width..(row + 1) * width];
-        bias + hidden.iter().zip(head).map(|(x, w)| x * w).sum::<f32>()
-    };
-    rows.iter().map(score).collect()
+/// The score of a hidden state.
+pub(super) fn score_row(weights: &RewardWeights, hidden: &[f32]) -> f32 {
+    weights.bias() + hidden.iter().zip(weights.head()).map(|(x, w)| x * w).sum::<f32>()
 }
 
 /// With a scalar head: the binary cross-entropy (nats) of all labelled tokens, summed and multiplied by
@@ -132,34 +126,40 @@ fn step_loss(
     let head = weights.head();
     let (width, body) = (head.len(), weights.body_count());
     let packed = PackedTokens::new(examples.iter().map(|example| example.tokens()));
-    let Workspace { activations, grad_all, gradients, .. } = workspace;
+    let (rows, labels) = labelled_rows(examples, &packed);
+    let packed = packed.reading(rows);
+    let Workspace { activations, grad_hidden, gradients, .. } = workspace;
     let hidden = transformer.forward(&packed, activations);
-    grad_all.clear();
-    grad_all.resize(hidden.len(), 0.0);
+    grad_hidden.resize(hidden.len(), 0.0);
     gradients.resize(body + width + 1, 0.0);
     gradients[transformer.embedding_range()].fill(0.0);
     gradients[body..].fill(0.0);
     let (grad_head, grad_bias) = gradients[body..].split_at_mut(width);
     let mut loss = 0.0;
-    for (example, sequence) in examples.iter().zip(packed.sequences()) {
-        let rows: Vec<usize> =
-            example.labels().iter().map(|(token, _)| sequence.start + token).collect();
-        let scores = score_rows(weights, hidden, &rows);
-        for ((row, score), (_, label)) in rows.into_iter().zip(scores).zip(example.labels()) {
-            // -label ln σ(s) - (1 - label) ln(1 - σ(s))
-            let softplus = score.max(0.0) + (-score.abs()).exp().ln_1p();
-            loss += f64::from(scale * (softplus - label * score));
-            let slope = scale * (1.0 / (1.0 + (-score).exp()) - label);
-            let place = row * width..(row + 1) * width;
-            for (grad, x) in grad_head.iter_mut().zip(&hidden[place.clone()]) {
-                *grad += slope * x;
-            }
-            grad_bias[0] += slope;
-            for (grad, w) in grad_all[place].iter_mut().zip(head) {
-                *grad += slope * w;
-            }
+    let states = hidden.chunks_exact(width).zip(grad_hidden.chunks_exact_mut(width));
+    for ((hidden, grad_hidden), label) in states.zip(labels) {
+        let score = score_row(weights, hidden);
+        // -label ln σ(s) - (1 - label) ln(1 - σ(s))
+        let softplus = score.max(0.0) + (-score.abs()).exp().ln_1p();
+        loss += f64::from(scale * (softplus - label * score));
+        let slope = scale * (1.0 / (1.0 + (-score).exp()) - label);
+        for (grad, x) in grad_head.iter_mut().zip(hidden) {
+            *grad += slope * x;
+        }
+        grad_bias[0] += slope;
+        for (grad, w) in grad_hidden.iter_mut().zip(head) {
+            *grad = slope * w;
         }
     }
-    transformer.backward(&packed, activations, grad_all, &mut gradients[..body]);
+    transformer.backward(&packed, activations, grad_hidden, &mut gradients[..body]);
     loss
+}
+
+/// The packed rows that have a label, and their labels.
+fn labelled_rows(examples: &[&LabelledTokens], packed: &PackedTokens) -> (Vec<u32>, Vec<f32>) {
+    let rows = examples.iter().zip(packed.sequences()).flat_map(|(example, sequence)| {
+        let row = |token| u32::try_from(sequence.start + token).expect("a batch has < 2^32 tokens");
+        example.labels().iter().map(move |&(token, label)| (row(token), label))
+    });
+    rows.unzip()
 }
