@@ -35,6 +35,8 @@ use bstar_core::ports::{
     Example, Policy, Progress, PromptRequest, RewardHead, SampleRequest, ScoreRequest, Tick, Update,
 };
 use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 pub use speed::TimedDraw;
 use std::path::Path;
 use std::sync::Arc;
@@ -326,6 +328,21 @@ impl EmbeddedPolicy {
         Ok(Weighing { prompt, response, ended })
     }
 
+    /// The examples that the batches of an update need.
+    fn tokenize_needed(&self, update: &Update<'_>) -> Result<Vec<Option<TokenizedExample>>, Fault> {
+        let mut needed = vec![false; update.examples.len()];
+        for &index in update.batches.iter().flatten() {
+            needed[index] = true;
+        }
+        let tokenize = |(example, needed): (&Example, bool)| {
+            if needed { self.tokenize(example).map(Some) } else { Ok(None) }
+        };
+        let tokenized: Vec<Result<Option<TokenizedExample>, Fault>> =
+            update.examples.par_iter().zip(needed).map(tokenize).collect();
+        // The first fault in the order of the examples, whoever came to it first.
+        tokenized.into_iter().collect()
+    }
+
     /// An example to train on, cut at the context.
     fn tokenize(&self, example: &Example) -> Result<TokenizedExample, Fault> {
         let prompt = self.encode_prompt(&example.prompt)?;
@@ -347,11 +364,9 @@ impl Policy for EmbeddedPolicy {
         request: &SampleRequest<'_>,
         tick: Tick<'_>,
     ) -> Result<Vec<Vec<Completion>>, Fault> {
-        let prompts: Vec<Vec<u32>> = request
-            .prompts
-            .iter()
-            .map(|prompt| self.encode_begun(prompt))
-            .collect::<Result<_, Fault>>()?;
+        let prompts: Vec<Result<Vec<u32>, Fault>> =
+            request.prompts.par_iter().map(|prompt| self.encode_begun(prompt)).collect();
+        let prompts: Vec<Vec<u32>> = prompts.into_iter().collect::<Result<_, Fault>>()?;
         let context = self.context_length();
         let requests: Vec<DecodeRequest<'_>> = prompts
             .iter()
@@ -377,8 +392,10 @@ impl Policy for EmbeddedPolicy {
         let complete_all = |samples: Vec<Generation>| {
             samples.iter().map(|generation| complete(generation, &stops)).collect()
         };
+        let completions: Vec<Result<Vec<Completion>, Fault>> =
+            generations.into_par_iter().map(complete_all).collect();
         let mut completions: Vec<Vec<Completion>> =
-            generations.into_iter().map(complete_all).collect::<Result<_, Fault>>()?;
+            completions.into_iter().collect::<Result<_, Fault>>()?;
         for group in &mut completions {
             group.resize_with(request.samples, no_room);
         }
@@ -403,8 +420,9 @@ impl Policy for EmbeddedPolicy {
         let mut scored = Vec::with_capacity(requests.len());
         let total = requests.len() as u64;
         for some in requests.chunks(SCORED_AT_ONCE) {
-            let weighings: Vec<Weighing> =
-                some.iter().map(|request| self.encode_scored(request)).collect::<Result<_, _>>()?;
+            let weighings: Vec<Result<Weighing, Fault>> =
+                some.par_iter().map(|request| self.encode_scored(request)).collect();
+            let weighings: Vec<Weighing> = weighings.into_iter().collect::<Result<_, Fault>>()?;
             let eos = self.tokenizer.eos_tokens();
             scored.extend(decoder.tempered_logprobs(&weighings, eos, temperatures)?);
             tick(Progress { done: scored.len() as u64, total })?;
@@ -417,8 +435,7 @@ impl Policy for EmbeddedPolicy {
         update: &Update<'_>,
         on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let examples: Vec<TokenizedExample> =
-            update.examples.iter().map(|e| self.tokenize(e)).collect::<Result<_, _>>()?;
+        let examples = self.tokenize_needed(update)?;
         // A device may not have room for the weights twice.
         self.sampler = None;
         let mut training = self.training()?;
@@ -501,12 +518,13 @@ fn load_adapted(base: &Path, adapter: &Path) -> Result<(Weights, Tokenizer), Fau
 
 fn run_steps(
     training: &mut Training,
-    examples: &[TokenizedExample],
+    examples: &[Option<TokenizedExample>],
     update: &Update<'_>,
     on_step: &mut dyn FnMut(TrainStep) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     for (step, batch) in (update.first_step..).zip(update.batches) {
-        let batch: Vec<_> = batch.iter().map(|&index| &examples[index]).collect();
+        let example = |&index: &usize| examples[index].as_ref().expect("the batches need it");
+        let batch: Vec<_> = batch.iter().map(example).collect();
         let learning_rate = update.schedule.learning_rate(step);
         let report = training.step(&batch, learning_rate).map_err(|mut fault| {
             fault.message = format!("{} (at step {step})", fault.message);
