@@ -180,14 +180,31 @@ fn attend_head<S: Simd, R: Rows<S, V>, const V: usize>(
         total = add(simd, total, *weight);
     }
     let scale = div(simd, splat(simd, 1.0), total);
-    let (blocks, rest) = output.as_chunks_mut::<BLOCK>();
-    let blocked = blocks.len() * BLOCK;
-    for (number, block) in blocks.iter_mut().enumerate() {
-        *block = mix(simd, scores, values, number * BLOCK, scale);
+    let mut feature = 0;
+    if S::REGISTER_COUNT >= 32 {
+        feature =
+            mix_blocks::<S, R, { 2 * BLOCK }, V>(simd, scores, values, feature, scale, output);
     }
-    for (number, one) in rest.iter_mut().enumerate() {
-        [*one] = mix(simd, scores, values, blocked + number, scale);
+    feature = mix_blocks::<S, R, BLOCK, V>(simd, scores, values, feature, scale, output);
+    mix_blocks::<S, R, 1, V>(simd, scores, values, feature, scale, output);
+}
+
+/// As many blocks of `N` features as there are from one on; returns where they end.
+#[inline(always)]
+fn mix_blocks<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
+    simd: S,
+    scores: &[Row<S, V>],
+    values: R,
+    mut feature: usize,
+    scale: Row<S, V>,
+    output: &mut [Row<S, V>],
+) -> usize {
+    while feature + N <= output.len() {
+        let mixed: [Row<S, V>; N] = mix(simd, scores, values, feature, scale);
+        output[feature..feature + N].copy_from_slice(&mixed);
+        feature += N;
     }
+    feature
 }
 
 /// Slots, or features, that are worked on at once: enough independent sums to keep both multipliers
