@@ -111,6 +111,12 @@ pub(crate) fn learned_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::{HalfWeights, Precision};
+    use crate::ops::gather::gather_rows_backward;
+    use crate::ops::gradient_check::draw;
+    use crate::size::ModelSize;
+    use crate::weights::Weights;
+    use bstar_core::RngKey;
 
     #[test]
     fn targets_are_the_response_and_the_end() {
@@ -133,5 +139,69 @@ mod tests {
         let example = TokenizedExample::new(&[], &[8, 9], 1);
         assert_eq!(example.targets(), [9, 1]);
         assert_eq!(TokenizedExample::new(&[4], &[], 1).targets(), [1]);
+    }
+
+    /// The gradients of a body, given those of the hidden states of the rows that are read.
+    fn gradients(
+        layers: usize,
+        precision: Precision,
+        recomputes: bool,
+        reads: bool,
+    ) -> Vec<Vec<f32>> {
+        let mut config = ModelSize::PICO.config(20, 64, 1);
+        config.num_hidden_layers = layers;
+        let parameters = Weights::random(&config, RngKey::from_seed(1)).to_flat();
+        let mut half = HalfWeights::default();
+        half.pack(&config, &parameters);
+        let transformer = Transformer::new(&config, &parameters)
+            .in_half((precision == Precision::Bf16).then_some(&half))
+            .recomputing(recomputes);
+        let sequences: [&[u32]; 2] = [&[3, 5, 7, 2], &[4, 9, 11]];
+        let (all, width) = (PackedTokens::new(sequences.into_iter()), config.hidden_size);
+        let (mut activations, mut found) = (Activations::default(), Vec::new());
+        for rows in [&[][..], &[0], &[6], &[1, 2, 5], &[0, 1, 2, 3, 4, 5, 6]] {
+            let grad_read = draw(2, rows.len() * width);
+            let mut gradients = vec![0.0; transformer.parameter_count()];
+            if reads {
+                let packed = all.clone().reading(rows.to_vec());
+                transformer.forward(&packed, &mut activations);
+                transformer.backward(&packed, &mut activations, &grad_read, &mut gradients);
+            } else {
+                let mut grad_all = vec![0.0; 7 * width];
+                gather_rows_backward(&grad_read, width, rows, &mut grad_all);
+                transformer.forward(&all, &mut activations);
+                transformer.backward(&all, &mut activations, &grad_all, &mut gradients);
+            }
+            found.push(gradients);
+        }
+        found
+    }
+
+    #[test]
+    fn rows_that_are_not_read_change_no_gradient() {
+        for (layers, recomputes) in [(1, false), (2, false), (2, true)] {
+            for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2)] {
+                let read = gradients(layers, precision, recomputes, true);
+                let all = gradients(layers, precision, recomputes, false);
+                for (read, all) in read.into_iter().zip(all) {
+                    let size = all.iter().fold(1.0_f32, |size, x| size.max(x.abs()));
+                    for (read, all) in read.into_iter().zip(all) {
+                        assert!((read - all).abs() <= tolerance * size, "{read} {all} of {size}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "strictly ascending")]
+    fn rows_out_of_order_are_refused() {
+        let _ = PackedTokens::new([&[1, 2, 3][..]].into_iter()).reading(vec![1, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "there are such rows")]
+    fn rows_behind_the_end_are_refused() {
+        let _ = PackedTokens::new([&[1, 2, 3][..]].into_iter()).reading(vec![3]);
     }
 }

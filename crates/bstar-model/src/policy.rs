@@ -35,7 +35,7 @@ use bstar_core::ports::{
     Example, Policy, Progress, PromptRequest, RewardHead, SampleRequest, ScoreRequest, Tick, Update,
 };
 use bstar_core::{Completion, Fault, FaultClass, FinishReason, RngKey};
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator as _};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 pub use speed::TimedDraw;
 use std::path::Path;
@@ -337,10 +337,7 @@ impl EmbeddedPolicy {
         let tokenize = |(example, needed): (&Example, bool)| {
             if needed { self.tokenize(example).map(Some) } else { Ok(None) }
         };
-        let tokenized: Vec<Result<Option<TokenizedExample>, Fault>> =
-            update.examples.par_iter().zip(needed).map(tokenize).collect();
-        // The first fault in the order of the examples, whoever came to it first.
-        tokenized.into_iter().collect()
+        in_order(update.examples.par_iter().zip(needed).map(tokenize))
     }
 
     /// An example to train on, cut at the context.
@@ -364,9 +361,7 @@ impl Policy for EmbeddedPolicy {
         request: &SampleRequest<'_>,
         tick: Tick<'_>,
     ) -> Result<Vec<Vec<Completion>>, Fault> {
-        let prompts: Vec<Result<Vec<u32>, Fault>> =
-            request.prompts.par_iter().map(|prompt| self.encode_begun(prompt)).collect();
-        let prompts: Vec<Vec<u32>> = prompts.into_iter().collect::<Result<_, Fault>>()?;
+        let prompts = in_order(request.prompts.par_iter().map(|prompt| self.encode_begun(prompt)))?;
         let context = self.context_length();
         let requests: Vec<DecodeRequest<'_>> = prompts
             .iter()
@@ -392,10 +387,8 @@ impl Policy for EmbeddedPolicy {
         let complete_all = |samples: Vec<Generation>| {
             samples.iter().map(|generation| complete(generation, &stops)).collect()
         };
-        let completions: Vec<Result<Vec<Completion>, Fault>> =
-            generations.into_par_iter().map(complete_all).collect();
         let mut completions: Vec<Vec<Completion>> =
-            completions.into_iter().collect::<Result<_, Fault>>()?;
+            in_order(generations.into_par_iter().map(complete_all))?;
         for group in &mut completions {
             group.resize_with(request.samples, no_room);
         }
@@ -420,9 +413,7 @@ impl Policy for EmbeddedPolicy {
         let mut scored = Vec::with_capacity(requests.len());
         let total = requests.len() as u64;
         for some in requests.chunks(SCORED_AT_ONCE) {
-            let weighings: Vec<Result<Weighing, Fault>> =
-                some.par_iter().map(|request| self.encode_scored(request)).collect();
-            let weighings: Vec<Weighing> = weighings.into_iter().collect::<Result<_, Fault>>()?;
+            let weighings = in_order(some.par_iter().map(|request| self.encode_scored(request)))?;
             let eos = self.tokenizer.eos_tokens();
             scored.extend(decoder.tempered_logprobs(&weighings, eos, temperatures)?);
             tick(Progress { done: scored.len() as u64, total })?;
@@ -460,6 +451,13 @@ impl Policy for EmbeddedPolicy {
     fn reward_model(&self, head: RewardHead, key: RngKey) -> Result<EmbeddedRewardModel, Fault> {
         Ok(EmbeddedRewardModel::from_policy(self, head, key))
     }
+}
+
+/// All results, or the first fault in their order, whoever came to it first.
+fn in_order<T: Send>(
+    results: impl IndexedParallelIterator<Item = Result<T, Fault>>,
+) -> Result<Vec<T>, Fault> {
+    results.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// The rest of a response whose beginning fills the context.

@@ -5,9 +5,10 @@
 //! in [`Activations`] what the backward pass needs; buffers are kept from step to step, because
 //! fresh memory costs more than the arithmetic of small models. With checkpoints
 //! ([`Transformer::recomputing`]) only the input of each layer is kept, and the backward pass computes
-//! the rest of a layer again, to the same bits. Behind the last attention only those rows are computed whose
-//! hidden states are read ([`PackedTokens::reading`]): of an example that is learned, not its prompt. The body is separate from the head
-//! ([`Head`]), so that another head (the scalar head of a reward model) can stand on the same body.
+//! the rest of a layer again, to the same bits. Behind the last attention only those rows are computed
+//! whose hidden states are read ([`PackedTokens::reading`]): of an example that is learned, not its
+//! prompt. The body is separate from the head ([`Head`]), so that another head (the scalar head of a
+//! reward model) can stand on the same body.
 //!
 //! The backward pass is written out by hand in the reverse order of the forward pass: `grad_x` is
 //! the gradient of the residual stream, to which each block adds its share. Everything runs on the
@@ -50,15 +51,15 @@ impl PackedTokens {
         packed
     }
 
-    /// The same, of which the hidden states of these packed tokens only are read.
+    /// The same, but only the hidden states of these packed tokens are read, by their number among all.
     ///
     /// # Panics
-    /// If they are not in ascending order, or not all there.
+    /// If the numbers are not strictly ascending, or one is not below the count of tokens.
     #[must_use]
     pub fn reading(mut self, rows: Vec<u32>) -> Self {
-        assert!(rows.is_sorted_by(|a, b| a < b), "rows are in order");
-        let last = rows.last().is_none_or(|&row| (row as usize) < self.tokens.len());
-        assert!(last, "there are such rows");
+        assert!(rows.is_sorted_by(|a, b| a < b), "rows are strictly ascending");
+        let there = rows.last().is_none_or(|&row| (row as usize) < self.tokens.len());
+        assert!(there, "there are such rows");
         self.read = rows;
         self
     }
@@ -224,7 +225,7 @@ impl<'a> Transformer<'a> {
     /// body into their places of the flat buffer `gradients`. That of the embedding is added to what is
     /// there.
     ///
-    /// `activations` must be those of the forward pass of the same tokens.
+    /// `activations` must be those of the forward pass of the same tokens and the same rows read.
     pub fn backward(
         &self,
         packed: &PackedTokens,

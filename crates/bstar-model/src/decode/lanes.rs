@@ -183,7 +183,7 @@ pub(super) fn sqrt<S: Simd, const V: usize>(simd: S, mut x: Row<S, V>) -> Row<S,
     x
 }
 
-/// The exponential: relative error below 2e-7 in [-87, 88]; 0 below, e^88 above, NaN for NaN.
+/// The exponential ([`exp_vector`]).
 #[inline(always)]
 pub(super) fn exp<S: Simd, const V: usize>(simd: S, mut x: Row<S, V>) -> Row<S, V> {
     for x in &mut x {
@@ -254,50 +254,6 @@ impl Slab {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Exponentials<'a>(&'a mut [f32]);
-    impl WithLanes for Exponentials<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn with_lanes<S: Simd, const V: usize>(self, simd: S) {
-            for row in rows_mut::<S, V>(self.0) {
-                *row = exp(simd, *row);
-            }
-        }
-    }
-
-    fn exponentials(arch: Arch, numbers: &[f32]) -> Vec<f32> {
-        let mut values = numbers.to_vec();
-        Lanes::wide(arch).dispatch(Exponentials(&mut values));
-        values
-    }
-
-    #[test]
-    fn the_exponential_is_right_to_two_parts_in_ten_million() {
-        let numbers: Vec<f32> = (0..256_000).map(|i| -87.0 + 175.0 * i as f32 / 256e3).collect();
-        for (x, value) in numbers.iter().zip(exponentials(Arch::new(), &numbers)) {
-            let exact = f64::from(*x).exp();
-            let error = (f64::from(value) / exact - 1.0).abs();
-            assert!(error < 2e-7, "e^{x} is {exact}, not {value}: off by {error}");
-        }
-    }
-
-    #[test]
-    fn the_exponential_has_defined_ends() {
-        let mut numbers = vec![0.0; MAX_LANES];
-        numbers[..6].copy_from_slice(&[-1e30, -87.5, f32::NEG_INFINITY, 1e9, f32::NAN, 0.0]);
-        let values = exponentials(Arch::new(), &numbers);
-        assert_eq!(values[..3], [0.0; 3]);
-        assert!((values[3] / 88.0_f32.exp() - 1.0).abs() < 1e-5);
-        assert!(values[4].is_nan());
-        assert_eq!(values[5], 1.0);
-    }
-
-    #[test]
-    fn every_vector_width_gives_the_same_bits() {
-        let numbers: Vec<f32> = (0..3200).map(|i| 0.0371 * i as f32 - 60.0).collect();
-        assert_eq!(exponentials(Arch::Scalar, &numbers), exponentials(Arch::new(), &numbers));
-    }
 
     #[test]
     fn a_buffer_starts_a_cache_line() {

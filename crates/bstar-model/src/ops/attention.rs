@@ -361,7 +361,9 @@ impl WithSimd for Softmax<'_> {
                 *row = (tile.rows.start + place * S::F32_LANES + lane) as f32;
             }
             let rows = S::as_simd_f32s(&rows).0[0];
-            let unseen = simd.splat_f32s(UNSEEN);
+            // Its weight is an exact zero. Every query sees itself, so none has nothing else; where a
+            // tile has no query, what becomes of it is not read.
+            let unseen = simd.splat_f32s(f32::NEG_INFINITY);
             let mut largest = unseen;
             for (key, scores) in tile.seen.clone().zip(vectors.chunks_exact_mut(in_tile)) {
                 let score = &mut scores[place];
@@ -389,9 +391,6 @@ impl WithSimd for Softmax<'_> {
         }
     }
 }
-
-/// The score of a key that a query does not see: its weight is an exact zero.
-const UNSEEN: f32 = -1e30;
 
 /// `grads (seen, TILE)` become P ∘ (grads − rowsum(P ∘ grads)).
 struct SoftmaxBackward<'a> {
@@ -431,11 +430,11 @@ mod tests {
 
     const FULL: usize = usize::MAX;
 
-    fn config(heads: usize, kv_heads: usize) -> ModelConfig {
+    fn config([heads, kv_heads]: [usize; 2], head_dim: usize) -> ModelConfig {
         let mut config = ModelSize::PICO.config(20, 256, 1);
         config.num_attention_heads = heads;
         config.num_key_value_heads = kv_heads;
-        config.head_dim = 4;
+        config.head_dim = head_dim;
         config
     }
 
@@ -492,9 +491,9 @@ mod tests {
         output
     }
 
-    fn check(heads: usize, kv_heads: usize, window: usize, lengths: &[usize]) {
+    fn check(heads: [usize; 2], head_dim: usize, window: usize, lengths: &[usize]) {
         let sequences = sequences(lengths);
-        let attention = Attention::new(&config(heads, kv_heads), &sequences);
+        let attention = Attention::new(&config(heads, head_dim), &sequences);
         let qkv = draw(5, lengths.iter().sum::<usize>() * attention.packed_width());
         let found = forward(&attention, window, &qkv);
         let expected = reference(&attention, window, &qkv);
@@ -504,9 +503,9 @@ mod tests {
         }
     }
 
-    fn check_slopes(heads: usize, kv_heads: usize, window: usize, lengths: &[usize]) {
+    fn check_slopes(heads: [usize; 2], window: usize, lengths: &[usize]) {
         let sequences = sequences(lengths);
-        let attention = Attention::new(&config(heads, kv_heads), &sequences);
+        let attention = Attention::new(&config(heads, 4), &sequences);
         check_gradients(
             &[draw(6, lengths.iter().sum::<usize>() * attention.packed_width())],
             |inputs| forward(&attention, window, &inputs[0]),
@@ -521,32 +520,36 @@ mod tests {
 
     #[test]
     fn the_output_is_that_of_the_definition() {
-        check(2, 2, FULL, &[5, 1, 7]);
-        check(4, 2, FULL, &[6]);
-        check(3, 1, FULL, &[130, 64, 65]);
-        check(2, 1, 3, &[5, 1, 7]);
-        check(2, 1, 40, &[200, 41]);
-        check(2, 1, 70, &[140]);
+        check([2, 2], 4, FULL, &[5, 1, 7]);
+        check([4, 2], 4, FULL, &[6]);
+        check([3, 1], 4, FULL, &[130, 64, 65]);
+        check([2, 1], 4, 3, &[5, 1, 7]);
+        check([2, 1], 4, 40, &[200, 41]);
+        check([2, 1], 4, 70, &[140]);
+        check([4, 2], 20, FULL, &[33, 1]);
+        check([2, 1], 48, 9, &[17, 40]);
     }
 
     #[test]
     fn gradients_are_right() {
-        check_slopes(1, 1, FULL, &[3, 2]);
-        check_slopes(2, 1, FULL, &[4, 1]);
-        check_slopes(4, 2, FULL, &[2, 3]);
-        check_slopes(2, 1, 2, &[5, 3]);
+        check_slopes([1, 1], FULL, &[3, 2]);
+        check_slopes([2, 1], FULL, &[4, 1]);
+        check_slopes([4, 2], FULL, &[2, 3]);
+        check_slopes([2, 1], 2, &[5, 3]);
     }
 
     #[test]
     fn gradients_are_right_across_tiles() {
-        check_slopes(1, 1, FULL, &[TILE + 5]);
-        check_slopes(1, 1, 3, &[TILE + 5]);
+        check_slopes([1, 1], FULL, &[TILE + 5]);
+        check_slopes([1, 1], 3, &[TILE + 5]);
+        check_slopes([4, 2], FULL, &[TILE + 3, 1]);
+        check_slopes([2, 1], 5, &[2 * TILE + 1]);
     }
 
     #[test]
     fn a_token_sees_nothing_after_it_and_nothing_of_other_sequences() {
         let sequences = sequences(&[4, 3]);
-        let attention = Attention::new(&config(2, 1), &sequences);
+        let attention = Attention::new(&config([2, 1], 4), &sequences);
         let (width, out_width) = (attention.packed_width(), attention.query_width());
         let mut qkv = draw(8, 7 * width);
         let before = forward(&attention, FULL, &qkv);
@@ -556,5 +559,31 @@ mod tests {
         let changed: Vec<usize> =
             rows.enumerate().filter(|(_, (b, a))| b != a).map(|(row, _)| row).collect();
         assert_eq!(changed, [2, 3]);
+    }
+
+    #[test]
+    fn a_score_that_overflows_is_not_hidden_by_what_is_not_seen() {
+        let sequences = sequences(&[3]);
+        let attention = Attention::new(&config([1, 1], 4), &sequences);
+        let mut qkv = draw(9, 3 * attention.packed_width());
+        qkv[..4].fill(1e30);
+        qkv[4..8].fill(-1e30);
+        let output = forward(&attention, FULL, &qkv);
+        assert!(output[..4].iter().all(|x| x.is_nan()), "{output:?}");
+    }
+
+    #[test]
+    fn a_softmax_has_the_same_bits_for_any_vectors() {
+        for window in [FULL, 7] {
+            let tile = tiles(40, window).nth(1).unwrap();
+            let size = tile.seen.len() * TILE;
+            let run = |arch: Arch| {
+                let (mut scores, mut grads) = (draw(1, size), draw(2, size));
+                arch.dispatch(Softmax { tile: &tile, scores: &mut scores });
+                arch.dispatch(SoftmaxBackward { probabilities: &scores, grads: &mut grads });
+                (scores, grads)
+            };
+            assert_eq!(run(Arch::new()), run(Arch::Scalar));
+        }
     }
 }

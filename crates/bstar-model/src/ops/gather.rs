@@ -1,4 +1,4 @@
-//! Rows of a matrix by index: the token embedding, and the positions that the loss is taken at.
+//! Rows of a matrix by index: the token embedding, and the positions whose hidden states are read.
 //!
 //! Forward: `y[i] = x[indices[i]]`. Backward: each row of the gradient is added to the row that it
 //! came from, in the order of `indices`. Rows in ascending order can be taken, and their gradient be put
@@ -32,6 +32,7 @@ pub(crate) fn gather_rows_backward(
 /// # Panics
 /// If an index is not below the number of rows.
 pub(crate) fn keep_rows(indices: &[u32], width: usize, x: &mut Vec<f32>) {
+    debug_assert!(indices.is_sorted_by(|a, b| a < b), "indices are strictly ascending");
     for (place, &index) in indices.iter().enumerate() {
         let from = index as usize * width;
         x.copy_within(from..from + width, place * width);
@@ -44,6 +45,7 @@ pub(crate) fn keep_rows(indices: &[u32], width: usize, x: &mut Vec<f32>) {
 /// # Panics
 /// If an index is not below the number of rows.
 pub(crate) fn spread_rows(indices: &[u32], width: usize, rows: usize, grad: &mut Vec<f32>) {
+    debug_assert!(indices.is_sorted_by(|a, b| a < b), "indices are strictly ascending");
     grad.resize(rows * width, 0.0);
     let mut end = rows;
     for (place, &index) in indices.iter().enumerate().rev() {

@@ -13,8 +13,8 @@
 use super::matmul::{Matrix, MatrixMut, Write};
 use pulp::{Arch, Simd, WithSimd};
 
-/// `dst (m, n) = lhs (m, k) · rhs (k, n)`, replacing or adding, where `lhs` is stored by rows or by columns and
-/// `rhs` by rows.
+/// `dst (m, n) = lhs (m, k) · rhs (k, n)`, replacing or adding, where `lhs` is stored by rows or by
+/// columns and `rhs` by rows.
 ///
 /// # Panics
 /// If the shapes do not fit, or `rhs` is not stored by rows.
