@@ -460,13 +460,13 @@ impl ImproveSettings {
     /// Groups of responses whose probabilities are asked for, of those that a probe stores: all where
     /// they are kept for later, else those of the anchors of re-weighting.
     fn weighed_groups(&self, stored: Span, drawn: usize, candidates: usize) -> Span {
-        match self.search {
-            _ if self.candidate_logprobs => stored,
-            Search::Reweighting if candidates > 1 => {
-                Span::exact(crate::reweight::weighed(self.limits(drawn), candidates))
-            }
-            Search::Exhaustive | Search::Racing | Search::Reweighting => Span::default(),
+        if !self.weighs() {
+            return Span::default();
         }
+        if self.candidate_logprobs {
+            return stored;
+        }
+        Span::exact(crate::reweight::weighed(self.limits(drawn), candidates))
     }
 
     /// Optimizer steps of an iteration. Without a limit on passes they are those that are set; with

@@ -37,6 +37,14 @@ impl ImproveSettings {
         RaceRule { limits: self.limits(queries), margin: MARGIN }
     }
 
+    /// Whether the policy is asked how likely responses are at the candidates' temperatures: always where
+    /// that is kept, else by a re-weighting that has more than one to tell apart.
+    pub fn weighs(&self) -> bool {
+        let candidates = self.controller.candidates().len();
+        let estimates = self.search == Search::Reweighting && candidates > 1;
+        estimates || (self.candidate_logprobs && candidates > 0)
+    }
+
     /// Refuses a budget that buys no search of a draw from so many training queries.
     pub fn check_search(&self, training_queries: usize) -> Result<(), TooLittle> {
         let queries = self.training_count(training_queries);

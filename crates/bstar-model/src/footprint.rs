@@ -4,7 +4,9 @@
 //! planned for another engine than this one, which keeps `f32` everywhere.
 
 use crate::config::ModelConfig;
+use crate::decode::{LANES_OF_LARGE_MODELS, LANES_OF_SMALL_MODELS, LARGE_MODEL};
 use crate::lora::{LoraSettings, LoraTarget};
+use crate::trainer::{LARGEST_PART, PARTS};
 use bstar_core::ports::RewardHead;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +98,24 @@ pub fn cache_bytes(config: &ModelConfig, tokens: usize) -> f64 {
     (slots * 2 * config.key_value_width() * size_of::<f32>()) as f64
 }
 
+/// Responses that a thread draws at once at most.
+pub fn most_lanes(config: &ModelConfig) -> usize {
+    if config.parameter_count() >= LARGE_MODEL {
+        LANES_OF_LARGE_MODELS
+    } else {
+        LANES_OF_SMALL_MODELS
+    }
+}
+
+/// Examples, of so many tokens each, of a batch as far as memory grows with them: a larger batch has
+/// more parts, not larger ones. A part has `micro_batch` examples at most, unless that is 0.
+pub fn examples_at_once(batch: usize, tokens: f64, micro_batch: usize) -> f64 {
+    let parts = PARTS as f64;
+    let by_tokens = parts * (LARGEST_PART as f64 / tokens.max(1.0)).max(1.0);
+    let by_count = if micro_batch == 0 { f64::INFINITY } else { parts * micro_batch as f64 };
+    (batch as f64).min(by_tokens).min(by_count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +125,7 @@ mod tests {
     use crate::policy::EmbeddedPolicy;
     use crate::size::ModelSize;
     use crate::tokenizer::Tokenizer;
+    use crate::trainer::parts;
     use bstar_core::RngKey;
     use bstar_core::ports::Policy as _;
     use std::path::Path;
@@ -161,6 +182,23 @@ mod tests {
         assert_eq!(cache_bytes(&config, 65), 128.0 * token);
         config.sliding_window = Some(SlidingWindow { tokens: 16, first_layer: 0 });
         assert_eq!(cache_bytes(&config, 65), 16.0 * token);
+    }
+
+    #[test]
+    fn examples_at_once_are_those_of_as_many_parts_as_run_side_by_side() {
+        for (batch, tokens, micro_batch) in
+            [(64, 40, 0), (1000, 512, 0), (1000, 500, 0), (64, 40, 3), (6, 5000, 0), (3, 40, 0)]
+        {
+            let examples = vec![tokens; batch];
+            let examples: Vec<&usize> = examples.iter().collect();
+            let cut = parts(&examples, micro_batch, |tokens| *tokens);
+            let largest = cut.iter().map(Vec::len).max().unwrap();
+            let found = (PARTS * largest).min(batch) as f64;
+            let foretold = examples_at_once(batch, tokens as f64, micro_batch);
+            // A part has a whole number of examples.
+            let near = (found - foretold).abs() < PARTS as f64;
+            assert!(near, "{batch} of {tokens}, {micro_batch}: {found} {foretold}");
+        }
     }
 
     #[test]

@@ -263,10 +263,10 @@ pub(crate) fn sum_over_parts<E: Sync>(
 }
 
 /// Parts that may run side by side. A constant: results must not depend on the machine.
-const PARTS: usize = 4;
+pub(crate) const PARTS: usize = 4;
 
 /// A part of more tokens than this is cut again, to bound memory.
-const LARGEST_PART: usize = 4096;
+pub(crate) const LARGEST_PART: usize = 4096;
 
 /// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the
 /// fewest tokens so far (the first of equals). At least [`PARTS`] parts where there are as many

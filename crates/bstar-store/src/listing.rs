@@ -103,6 +103,10 @@ impl From<FindError> for Fault {
                 "the runs there are {}; those of comparisons are found with `--dir comparisons`",
                 present.join(", ")
             )),
+            FindError::Comparison { runs, .. } if runs.is_empty() => {
+                Self::new(FaultClass::Run, message)
+                    .hint("no run of it is made yet: `bstar compare FILE` makes them")
+            }
             FindError::Comparison { runs, .. } => Self::new(FaultClass::Run, message)
                 .hint(format!("name one of them: {}", runs.join(", "))),
             FindError::Several { .. } => {
@@ -116,7 +120,9 @@ impl From<FindError> for Fault {
 /// The runs in `root`, and in comparisons that it holds or is, sorted by name; none if the folder is
 /// missing.
 pub fn list_runs(root: &Path) -> Result<Vec<RunSummary>, DiskError> {
-    Ok(run_folders(root)?.iter().map(summarize).collect())
+    let mut folders = run_folders(root)?;
+    folders.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(folders.iter().map(summarize).collect())
 }
 
 /// The folder of a run: `name` is the path of a run folder, or the name or the unique beginning of

@@ -46,6 +46,8 @@ pub(crate) fn check_folder(key: &str, folder: &Path, holds_model: bool) -> Resul
     let name = folder.display();
     let (problem, hint) = if folder.is_dir() {
         ("holds no model", "a model folder has a config.json, as Hugging Face writes it")
+    } else if folder.exists() {
+        ("is a file", "name the folder of a model, with a config.json, as Hugging Face writes it")
     } else {
         ("is not there", "a path in a config file starts at the folder of that file")
     };

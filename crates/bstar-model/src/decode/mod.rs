@@ -275,13 +275,13 @@ impl Decoder {
 
 /// Samples that a worker decodes at once while the weights of a model fit into its caches: few
 /// enough for activations, keys and values to stay there too.
-const LANES_OF_SMALL_MODELS: usize = 32;
+pub(crate) const LANES_OF_SMALL_MODELS: usize = 32;
 
 /// Samples that a worker decodes at once otherwise: enough for the weights to be fetched seldom.
-const LANES_OF_LARGE_MODELS: usize = 64;
+pub(crate) const LANES_OF_LARGE_MODELS: usize = 64;
 
 /// Parameters of a model from which on it counts as large.
-const LARGE_MODEL: usize = 1_000_000;
+pub(crate) const LARGE_MODEL: usize = 1_000_000;
 
 /// Groups of lanes that score one sequence at once.
 const MOST_GROUPS: usize = 4;

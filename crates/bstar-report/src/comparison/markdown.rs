@@ -200,8 +200,7 @@ impl ComparisonReport {
             [entry.name.clone(), seeds].into_iter().chain(cells).collect()
         };
         let table = render(heads.collect(), self.entries.iter().map(row).collect());
-        let all = self.entries.iter().flat_map(|entry| metrics(entry).values());
-        table + few_seeds(all.map(|metric| &metric.estimate))
+        table + few_seeds(self.shown(&columns, metrics).map(|metric| &metric.estimate))
     }
 
     fn differences(&self, metrics: Metrics) -> String {
@@ -230,9 +229,20 @@ impl ComparisonReport {
         if rows.is_empty() {
             return String::new();
         }
-        let all = self.entries.iter().flat_map(|entry| metrics(entry).values());
-        let all = all.flat_map(|metric| &metric.differences);
+        let all = self.shown(&columns, metrics).flat_map(|metric| &metric.differences);
         render(heads, rows) + few_seeds(all.map(|against| &against.paired.difference))
+    }
+
+    /// The metrics of all entries that stand in these columns.
+    fn shown<'a>(
+        &'a self,
+        columns: &'a [Column],
+        metrics: Metrics,
+    ) -> impl Iterator<Item = &'a MetricReport> {
+        let of = move |entry: &'a EntryReport| {
+            columns.iter().filter_map(move |column| metrics(entry).get(&column.name))
+        };
+        self.entries.iter().flat_map(of)
     }
 
     fn spent(&self) -> String {

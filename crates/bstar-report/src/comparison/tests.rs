@@ -201,6 +201,29 @@ fn a_line_under_a_table_says_where_an_interval_is_of_queries_only() {
 }
 
 #[test]
+fn metrics_that_no_table_shows_have_no_line_under_one() {
+    let mut input = input();
+    input.entries[1].references = Vec::new();
+    input.runs.retain(|run| run.seed == 1);
+    for run in &mut input.runs {
+        run.selected = None;
+        let values = run.values.get_mut(ACCURACY).expect("accuracy");
+        for value in values.values_mut() {
+            *value = 1.0;
+        }
+    }
+    let lines =
+        |input: &ComparisonInput| ComparisonReport::of(input).markdown().matches(FEW).count();
+    assert_eq!(lines(&input), 0);
+    let varied = run(1, 1, &[1.0, 0.0, 1.0, 0.0]).values.remove(ACCURACY).expect("accuracy");
+    let metrics = &mut input.runs[1].values;
+    metrics.insert("hidden".into(), varied.clone());
+    assert_eq!(lines(&input), 0);
+    input.runs[1].values.insert(ACCURACY.into(), varied);
+    assert_eq!(lines(&input), 1);
+}
+
+#[test]
 fn a_difference_without_an_interval_is_drawn_without_one() {
     let mut input = input();
     input.runs.retain(|run| run.seed == 1);

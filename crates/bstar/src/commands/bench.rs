@@ -12,6 +12,7 @@ use bstar_model::device::{Device, DeviceChoice};
 use bstar_model::peak;
 use bstar_model::workload::Workload;
 use bstar_report::{Align, Table};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
 
@@ -59,13 +60,7 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
         }
         return Ok(());
     }
-    let sizes = match args.size {
-        None => vec!["pico", "small", "large"],
-        Some(BenchSize::Pico) => vec!["pico"],
-        Some(BenchSize::Small) => vec!["small"],
-        Some(BenchSize::Large) => vec!["large"],
-    };
-    let names: Vec<_> = sizes.into_iter().flat_map(Workload::of_size).map(|w| w.name).collect();
+    let names: Vec<_> = workloads(args.size).map(|workload| workload.name).collect();
     notes.tell("measuring the peak of this machine");
     let (gflops, bandwidth) = (peak::product_rate(Precision::F32) / 1e9, peak::read_rate() / 1e9);
     let half = precisions.contains(&Precision::Bf16);
@@ -94,6 +89,14 @@ pub(crate) fn bench(args: &BenchArgs, notes: Notes) -> Result<(), Fault> {
     if args.json { output::print_json(&report) } else { output::print(&table(&report)) }
 }
 
+/// The workloads of a size, or of every size.
+fn workloads(size: Option<BenchSize>) -> impl Iterator<Item = Workload> {
+    let sizes =
+        BenchSize::value_variants().iter().filter(move |of| size.is_none_or(|it| it == **of));
+    let names = sizes.filter_map(ValueEnum::to_possible_value);
+    names.flat_map(|name| Workload::of_size(name.get_name()))
+}
+
 fn name_of(precision: Precision) -> &'static str {
     match precision {
         Precision::F32 => "f32",
@@ -103,8 +106,7 @@ fn name_of(precision: Precision) -> &'static str {
 
 fn measure(name: &str, precision: Precision, args: &BenchArgs) -> Result<Row, Fault> {
     let workload = Workload::named(name).ok_or_else(|| {
-        let all = ["pico", "small", "large"].into_iter().flat_map(Workload::of_size);
-        let names: Vec<String> = all.map(|workload| workload.name).collect();
+        let names: Vec<String> = workloads(None).map(|workload| workload.name).collect();
         Fault::new(FaultClass::Usage, format!("there is no workload `{name}`"))
             .hint(format!("the workloads are {}", names.join(", ")))
     })?;

@@ -156,13 +156,6 @@ impl Config {
         })
     }
 
-    /// Whether the policy is asked how likely responses are at other temperatures.
-    pub(crate) fn weighs(&self) -> bool {
-        let balance = &self.balance;
-        let asks = balance.search == Search::Reweighting || balance.candidate_logprobs;
-        asks && !self.improve_settings(0).controller.candidates().is_empty()
-    }
-
     /// The settings of the loop, for a task with this many training queries.
     pub(crate) fn improve_settings(&self, training_queries: usize) -> ImproveSettings {
         let decoding = self.decoding(self.balance.fixed_temperature);

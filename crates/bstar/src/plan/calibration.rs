@@ -1,7 +1,7 @@
 //! Measures how fast this machine does the work of a config, for a few seconds: with its own model,
 //! task and batch sizes, by the code that a run uses.
 
-use super::memory::Growth;
+use super::memory::{Growth, Ladder};
 use super::rates::Rates;
 use super::texts::Specimen;
 use crate::output::Notes;
@@ -40,6 +40,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) weighs: bool,
     /// About how long it may take.
     pub(crate) time: Duration,
+    /// Bytes of the gradient and the moments of training.
+    pub(crate) training_bytes: f64,
     /// Examples of a pass of training at most (`compute.micro_batch_size`).
     pub(crate) micro_batch_size: usize,
     /// Where the user is told of progress.
@@ -133,13 +135,14 @@ impl Bench<'_> {
         let own = self.settings.batch_size;
         let start = self.settings.supervised.batch_size;
         let (mut update, mut memory) = (0.0, None);
+        let empty = peak_memory().map(|held| held + self.training_bytes);
         let mut seconds = [None, None];
         let kinds = [(supervised, start), (responses.as_slice(), own)];
         for (place, (examples, batch_size)) in kinds.into_iter().enumerate() {
             if examples.is_empty() {
                 continue;
             }
-            let timed = time_update(self.policy, examples, batch_size, window)?;
+            let timed = time_update(self.policy, examples, batch_size, (window, empty))?;
             seconds[place] = Some(timed.per_token);
             update = f64::max(update, timed.before);
             let full = timed.growth.map(|growth| {
@@ -254,31 +257,29 @@ impl Bench<'_> {
     }
 
     /// Seconds to read a token of a response, or of its prompt, for its log-probabilities at every
-    /// candidate's temperature.
+    /// candidate's temperature. A run asks for all of them at once: so many as there is time for.
     fn time_weighing(&mut self) -> Result<f64, Fault> {
         let candidates = self.settings.controller.candidates();
         let temperatures: Vec<f64> = candidates.iter().map(|way| way.temperature).collect();
-        let window = self.time.mul_f64(0.1);
-        let (mut tokens, began) = (0, Instant::now());
-        for some in self.specimens.chunks(64) {
-            let requests: Vec<ScoreRequest<'_>> = some
-                .iter()
-                .map(|one| ScoreRequest {
-                    prompt: &one.query.prompt,
-                    response: &one.response,
-                    ended: true,
-                })
-                .collect();
+        let (window, began) = (self.time.mul_f64(0.1), Instant::now());
+        let mut count = self.specimens.len().min(64);
+        loop {
+            let some = &self.specimens[..count];
+            let requests: Vec<ScoreRequest<'_>> = some.iter().map(weighable).collect();
+            let asked = Instant::now();
             self.policy.log_probabilities(&requests, &temperatures, &mut |_| Ok(()))?;
-            for one in some {
-                tokens += self.policy.prompt_tokens(&one.query.prompt)?;
-                tokens += self.policy.response_tokens(&one.response)?;
+            let seconds = asked.elapsed().as_secs_f64();
+            let left = window.saturating_sub(began.elapsed()).as_secs_f64();
+            if count == self.specimens.len() || 2.0 * seconds > left {
+                let mut tokens = 0;
+                for one in some {
+                    tokens += self.policy.prompt_tokens(&one.query.prompt)?;
+                    tokens += self.policy.response_tokens(&one.response)?;
+                }
+                return Ok(seconds / f64::max(1.0, tokens as f64));
             }
-            if began.elapsed() > window {
-                break;
-            }
+            count = self.specimens.len().min(2 * count);
         }
-        Ok(began.elapsed().as_secs_f64() / f64::max(1.0, tokens as f64))
     }
 
     /// Seconds of each response that is kept (rollout files, monitors), its bytes without and with
@@ -341,7 +342,11 @@ impl Bench<'_> {
     }
 }
 
-/// See [`super::facts::DISTINCT`].
+fn weighable<'a>(one: &'a Specimen<'_>) -> ScoreRequest<'a> {
+    ScoreRequest { prompt: &one.query.prompt, response: &one.response, ended: true }
+}
+
+/// See [`super::rates::DISTINCT`].
 const REPEATS: usize = 3;
 
 /// The most memory that this process has held, where the system tells.
@@ -387,9 +392,6 @@ fn rollout(
     }
 }
 
-/// Seconds of a step that are little, however short the measurement is to be.
-const LITTLE: f64 = 0.1;
-
 /// How long training took.
 struct TimedUpdate {
     /// Seconds a token of prompts and responses.
@@ -402,41 +404,25 @@ struct TimedUpdate {
     growth: Option<Growth>,
 }
 
-/// Trains, with a learning rate that changes nothing, until the time is over.
+/// Trains, with a learning rate that changes nothing, until the time is over; `empty` is the memory that
+/// training holds without any example.
 fn time_update(
     policy: &mut EmbeddedPolicy,
     examples: &[Example],
     batch_size: usize,
-    window: Duration,
+    (window, empty): (Duration, Option<f64>),
 ) -> Result<TimedUpdate, Fault> {
-    // A large step could take longer than the whole calibration: small ones come first, and where it
-    // does, larger ones as far as there is time, which tell how memory grows.
-    let few = batch_size.min(4);
+    // A large step could take longer than the whole calibration: small ones come first.
     let key = RngKey::from_seed(1);
+    let ladder = Ladder::up_to(batch_size, window);
+    let few = ladder.sizes[0];
     let mut order = batches(examples.len(), few, 2, key);
-    let mut size = few;
-    while size < batch_size {
-        size = (2 * size).min(batch_size);
-        order.extend(batches(examples.len(), size, 1, key));
+    for size in &ladder.sizes[2..] {
+        order.extend(batches(examples.len(), *size, 1, key));
     }
-    let window_s = window.as_secs_f64();
-    let small = timed_steps(policy, examples, &order, &|times| {
-        let (Some(second), Some(next)) = (times.get(1), order.get(times.len())) else {
-            return true;
-        };
-        let of =
-            |size: usize| second.saturating_sub(times[0]).as_secs_f64() * size as f64 / few as f64;
-        if times.len() == 2 {
-            of(batch_size) > 3.0 * window_s
-        } else {
-            of(next.len()) <= window_s.max(LITTLE)
-        }
-    })?;
-    let (steps, is_full) = (small.times.len(), small.times.len() == order.len());
-    if steps > 2 {
-        let [before, after] = [1, steps - 1].map(|step| (order[step].len(), small.peaks[step]));
-        let peaks = before.1.zip(after.1).filter(|_| !is_full);
-        let growth = peaks.map(|of| Growth::between((before.0, of.0), (after.0, of.1)));
+    let small = timed_steps(policy, examples, &order, &|done| ladder.goes_on(done))?;
+    if ladder.is_dear(&small.times) {
+        let growth = ladder.growth(&small.peaks, empty);
         return Ok(TimedUpdate { growth, ..small.first(2).timed(few) });
     }
     let order = batches(examples.len(), batch_size, 2000, key);
@@ -490,7 +476,8 @@ impl TimedSteps {
     }
 }
 
-/// Steps of these batches, as long as it is said, by when each was done, to go on.
+/// Makes steps of these batches, and after each asks whether to go on: `go_on` is told when each of them
+/// was done, since the first began.
 fn timed_steps(
     policy: &mut EmbeddedPolicy,
     examples: &[Example],

@@ -83,6 +83,7 @@ pub(crate) fn is_comparison(path: &Path) -> bool {
 pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPlan, Fault> {
     let layout = ComparisonLayout::new(Path::new(""));
     let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
+    plan.check_searches(comparison, true)?;
     let mut measured = Measured { groups: Vec::new(), notes };
     let all: Vec<&Loaded> = plan.runs.iter().map(|run| &run.loaded).collect();
     let mut planned: BTreeMap<Job, Plan> = BTreeMap::new();
@@ -94,6 +95,7 @@ pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPl
         let labels = |start: usize| Ok(Some(labels_of(&planned[&Job::Start(start)])));
         let counted = compare::Plan::after_labels(comparison, run, &labels)?;
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
+        run.check_search(comparison, &loaded.config)?;
         let made = measured.plan(loaded, &all, Part::Iterations)?;
         planned.insert(Job::Run(index), made);
     }
@@ -247,7 +249,7 @@ fn group_of(config: &Config) -> Value {
         config.supervised.batch_size,
         config.train.batch_size,
         config.plan,
-        config.weighs(),
+        config.improve_settings(0).weighs(),
     ])
 }
 

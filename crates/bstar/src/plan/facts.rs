@@ -3,7 +3,7 @@
 
 use super::calibration::Bench;
 use super::memory::longer_caches;
-use super::rates::Rates;
+use super::rates::{DISTINCT, Rates};
 use super::texts;
 use crate::commands::preflight;
 use crate::commands::run::{base_policy, load_task, open_device};
@@ -27,7 +27,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
-    /// Timed or weighed on this machine.
+    /// Timed or sized on this machine.
     Measured,
     /// Counted in the data or the model at hand.
     Counted,
@@ -95,17 +95,14 @@ pub(crate) struct Stored {
     pub(crate) file: f64,
 }
 
-/// Share of the responses to a query that differ from those before: on the built-in task it is from
-/// 58 to 76 % (`docs/log.md`).
-pub(crate) const DISTINCT: f64 = 2.0 / 3.0;
 /// Bytes of a stored response beside its text, and of each of its tokens, where none can be
-/// weighed.
+/// sized.
 const BYTES_OF_RESPONSE: f64 = 16.0;
 const BYTES_OF_TOKEN: f64 = 1.0;
 /// Bytes of each stored score, of which a response has one for each step and one in all, where none can
-/// be weighed: on the built-in task 8 of them (`docs/log.md`).
+/// be sized: on the built-in task 8 of them (`docs/log.md`).
 const BYTES_OF_SCORE: f64 = 8.0;
-/// What a rollout file has beside its responses, where none can be weighed.
+/// What a rollout file has beside its responses, where none can be sized.
 const BYTES_OF_FILE: f64 = 6000.0;
 
 /// Finds out everything.
@@ -280,7 +277,7 @@ impl Gatherer<'_> {
         &mut self,
         model: &ModelConfig,
         prompt: f64,
-        tokens: [usize; 2],
+        (tokens, responses): ([usize; 2], f64),
     ) -> f64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -289,7 +286,7 @@ impl Gatherer<'_> {
         )]
         let prompt = prompt.ceil() as usize;
         let lengths = tokens.map(|tokens| tokens.saturating_add(prompt));
-        let bytes = longer_caches(model, lengths, self.config.run.cache_bytes());
+        let bytes = longer_caches(model, lengths, responses, self.config.run.cache_bytes());
         if bytes > 0.0 {
             let how = "keys and values up to `sample.max_tokens`";
             self.tell("bytes of memory of long responses", bytes, Source::Counted, how);
@@ -323,14 +320,18 @@ impl Gatherer<'_> {
         let source = if sampled.is_some() { Source::Measured } else { Source::Counted };
         let lengths = self.lengths(found.lengths, source, found.how);
         let steps = self.steps_per_response(found.steps_per_response);
+        let head = config.reward_model.head;
+        let numbers = ModelNumbers::new(&policy.weights().config, &config.lora, head);
+        let NumberBytes { weight, moment } = self.bytes();
         let mut bench = Bench {
+            training_bytes: numbers.trained * (weight + 2.0 * moment),
             settings: &settings,
             task,
             policy: &mut policy,
             specimens: &found.specimens,
             response_tokens: lengths.train.response,
             scores: self.scores(),
-            weighs: config.weighs(),
+            weighs: settings.weighs(),
             micro_batch_size: config.compute.micro_batch_size,
             time: Duration::from_secs_f64(time),
             notes,
@@ -343,8 +344,6 @@ impl Gatherer<'_> {
         let rollout_bytes = self.value(what, given, measured.rollout_bytes, Source::Measured, how);
         let scored_rollout =
             self.scored_bytes(rollout_bytes, measured.scored_bytes, Source::Measured);
-        let head = config.reward_model.head;
-        let numbers = ModelNumbers::new(&policy.weights().config, &config.lora, head);
         self.tell("parameters", numbers.parameters, Source::Counted, "the model");
         let tokenizer = if config.lora.rank == 0 { policy.tokenizer().file_bytes() } else { 0.0 };
         let (memory, source) = match measured.memory {
@@ -361,7 +360,9 @@ impl Gatherer<'_> {
         let memory = if draws_here {
             let model = &policy.weights().config;
             let tokens = [measured.drawn_tokens, config.sample.max_tokens];
-            memory + self.memory_of_long_responses(model, lengths.train.prompt, tokens)
+            let work = settings.planned_work(&known_of(config, size, steps));
+            let most = work.iter().map(|work| work.responses.most).fold(0.0, f64::max);
+            memory + self.memory_of_long_responses(model, lengths.train.prompt, (tokens, most))
         } else {
             memory
         };
@@ -408,6 +409,17 @@ impl Gatherer<'_> {
         self.value("steps of a response", given, found, Source::Counted, "the same responses")
     }
 
+    /// What repeats is scored and weighed once.
+    fn tell_repeats(&mut self, verb: &str) {
+        let what = format!("share of responses to {verb}");
+        self.tell(&what, DISTINCT, Source::Assumed, "others repeat");
+    }
+
+    /// Whether responses are weighed: the policy tells how likely they are.
+    fn weighs(&self) -> bool {
+        self.config.improve_settings(0).weighs()
+    }
+
     /// Given speeds stand for measured ones.
     fn rates(&mut self, measured: Rates) -> Rates {
         let plan = self.plan().clone();
@@ -437,11 +449,9 @@ impl Gatherer<'_> {
             if given > 0.0 {
                 rates.score = 1.0 / given;
             }
-            // What repeats is scored once.
-            rates.score *= DISTINCT;
-            self.tell("share of responses to score", DISTINCT, Source::Assumed, "others repeat");
+            self.tell_repeats("score");
         }
-        if self.config.weighs() {
+        if self.weighs() {
             let given = plan.weighing_tokens_per_second;
             let what = "tokens weighed in a second";
             let how = "probabilities at each temperature";
@@ -449,8 +459,7 @@ impl Gatherer<'_> {
             if given > 0.0 {
                 rates.weigh = 1.0 / given;
             }
-            rates.weigh *= DISTINCT;
-            self.tell("share of responses to weigh", DISTINCT, Source::Assumed, "others repeat");
+            self.tell_repeats("weigh");
         }
         let given = plan.gradings_per_second;
         let what = "responses graded in a second";
@@ -541,13 +550,15 @@ impl Gatherer<'_> {
             let given = plan.scoring_tokens_per_second;
             let scoring = self.value(what, given, 3.0 * training, Source::Assumed, how);
             rates.score = 1.0 / scoring;
+            self.tell_repeats("score");
         }
-        if self.config.weighs() {
+        if self.weighs() {
             let what = "tokens weighed in a second";
             let how = "three times as many as are trained on";
             let given = plan.weighing_tokens_per_second;
             let weighing = self.value(what, given, 3.0 * training, Source::Assumed, how);
             rates.weigh = 1.0 / weighing;
+            self.tell_repeats("weigh");
         }
         if self.config.task.kind.is_programs() {
             let (what, key) = ("responses graded in a second", "plan.gradings_per_second");

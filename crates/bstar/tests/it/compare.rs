@@ -184,6 +184,48 @@ fn a_search_that_its_budget_does_not_pay_for_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn an_entry_whose_search_is_not_paid_for_leaves_the_tables_of_the_others() {
+    let bench = Bench::new();
+    let small = TINY.replace("[1, 2]", "[1]");
+    let (fixed, _) = small.split_once("[[entry]]\nname = \"Adaptive\"").expect("two entries");
+    bench.write("c.toml", fixed);
+    bench.good("compare c.toml --quiet");
+    let race = "\"b-star\"\nbalance.search = \"racing\"\nbalance.search_budget = 0.5";
+    bench.write("c.toml", small.replace("\"b-star\"", race));
+    let shown = bench.good("compare c.toml --tables --quiet").stdout;
+    assert!(shown.contains("| Fixed    | 1/1"), "{shown}");
+    // To begin it is refused.
+    bench.bad("compare c.toml --quiet", 2, &["c.toml: entry `Adaptive`", "13 queries allows 6"]);
+    // One that was begun, by a build that did not refuse it, fails by itself.
+    let few = format!("budget = \"as-configured\"\n{}", small.replace("\"b-star\"", race));
+    let few = few.replace("supervised.steps", "sample.queries = 13\nsupervised.steps");
+    bench.write("few.toml", few.replace("0.5", "0.9"));
+    bench.good("compare few.toml --quiet");
+    let run = "comparisons/few/runs/adaptive/seed-0001";
+    let resolved = bench.read(&format!("{run}/config.resolved.json"));
+    assert!(resolved.contains("\"search_budget\": 0.9"), "{resolved}");
+    let poor = resolved.replace("\"search_budget\": 0.9", "\"search_budget\": 0.5");
+    bench.write(&format!("{run}/config.resolved.json"), poor);
+    bench.write("few.toml", few);
+    let shown = bench.good("compare few.toml --quiet").stdout;
+    assert!(shown.contains("| Adaptive | 1/1"), "finished, it is not made again: {shown}");
+    let events = bench.read(&format!("{run}/events.jsonl"));
+    let (begun, last) = events.trim_end().rsplit_once('\n').expect("events");
+    assert!(last.contains("run_finished"), "{last}");
+    bench.write(&format!("{run}/events.jsonl"), format!("{begun}\n"));
+    let words = ["1 of 2 runs failed", "entry `Adaptive`", "allows 6"];
+    bench.bad("compare few.toml --quiet", 2, &words);
+    let shown = bench.read("comparisons/few/tables.md");
+    assert!(
+        shown.contains("| Fixed    | 1/1") && shown.contains("Adaptive, seed 1 failed"),
+        "{shown}"
+    );
+    // All is begun anew with `--fresh`: then it is refused, and nothing is lost.
+    bench.bad("compare few.toml --quiet --fresh", 2, &["few.toml: entry `Adaptive`", "allows 6"]);
+    assert!(bench.path(run).exists());
+}
+
+#[test]
 fn an_entry_names_what_it_is_compared_with() {
     let bench = Bench::new();
     let third = "reference = [\"Fixed\", \"Third\"]\n[[entry]]\nname = \"Third\"\nreference = \"Adaptive\"\n\
@@ -376,6 +418,7 @@ fn tables_of_nothing_say_so() {
     assert!(told.stdout.contains("No run has finished"), "{}", told.stdout);
     assert!(!told.stdout.contains('|'), "no table: {}", told.stdout);
     assert!(told.stderr.contains("no run has finished in comparisons/c"), "{}", told.stderr);
+    assert!(!bench.path("comparisons").exists(), "a name that is none becomes no folder");
     assert_eq!(bench.good("compare c.toml --tables --json").json()["entries"][0]["name"], "Fixed");
 }
 
@@ -397,6 +440,7 @@ fn a_missed_goal_of_p_0_is_told_at_every_end() {
     {
         assert!(table.contains(words), "no `{words}` in {table}");
     }
-    // Two seeds: the intervals are of queries, and that is said.
-    assert!(table.contains("an interval is over queries only"), "{table}");
+    // All that is shown is 0: where no interval stands, nothing is said of intervals.
+    let told = table.contains("an interval is over queries only");
+    assert_eq!([table.contains('±'), told], [false; 2], "{table}");
 }

@@ -48,6 +48,8 @@ fn a_model_folder_that_is_none_is_named_by_its_key() {
     bench.bad("run tiny.toml --set model.folder=empty", 3, &words);
     let scored = "--set reward.kind=answer-and-reward-model --set reward_model.folder=nowhere";
     bench.bad(&format!("run tiny.toml {scored}"), 3, &["`reward_model.folder`: ", "nowhere"]);
+    let scored = scored.replace("nowhere", "tiny.toml");
+    bench.bad(&format!("run tiny.toml {scored}"), 3, &["tiny.toml is a file", "name the folder"]);
     assert!(!bench.path("runs").exists(), "no run folder for a run that cannot start");
 }
 

@@ -15,11 +15,11 @@ use bstar_store::{ComparisonStore, RunView};
 use bstar_tasks::LoadedTask;
 use std::collections::BTreeMap;
 
-/// Reads every complete run.
+/// Reads every complete run; without a store there is none.
 pub(super) fn measure(
     comparison: &Comparison,
     plan: &Plan,
-    store: &ComparisonStore,
+    store: Option<&ComparisonStore>,
     failures: &Failures,
 ) -> Result<ComparisonInput, Fault> {
     let mut tasks = BTreeMap::new();
@@ -32,7 +32,7 @@ pub(super) fn measure(
         }
         let entry = &comparison.entries[run.entry];
         let queries = comparison.validation_queries;
-        let validation = Validation::read(store, entry, run.seed, queries);
+        let validation = store.and_then(|store| Validation::read(store, entry, run.seed, queries));
         runs.push(measure_run(run, &tasks[&name], validation.filter(|_| queries > 0))?);
     }
     let entry = |(index, entry): (usize, &crate::config::comparison::Entry)| EntryInput {

@@ -18,10 +18,10 @@ use crate::config::comparison::Comparison;
 use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
 use bstar_report::ComparisonReport;
-use bstar_store::ComparisonStore;
+use bstar_store::{ComparisonLayout, ComparisonStore};
 use meter::Meter;
 use schedule::{Failures, Schedule, in_comparison};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compares.
 pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
@@ -32,9 +32,20 @@ fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let comparison = Comparison::load(&args.config, &args.settings)?;
     let stem = args.config.file_stem().unwrap_or_default();
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("comparisons").join(stem));
+    if args.tables && !dir.exists() {
+        // A name that is none must not become a folder.
+        let plan = Plan::of(&comparison, &ComparisonLayout::new(&dir), Aim::Run, notes)?;
+        let input = measure::measure(&comparison, &plan, None, &Failures::new())?;
+        show(&ComparisonReport::of(&input), args)?;
+        tell_nothing(&dir, notes);
+        return Ok(());
+    }
     let version = env!("CARGO_PKG_VERSION");
     let store = ComparisonStore::open_or_create(&dir, version)?;
     let plan = Plan::of(&comparison, &store.layout(), Aim::Run, notes)?;
+    if !args.tables {
+        plan.check_searches(&comparison, args.fresh)?;
+    }
     if args.fresh {
         store.discard_runs()?;
     }
@@ -56,20 +67,28 @@ fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     } else {
         schedule.carry_out(comparison.workers(args.workers))?
     };
-    let input = measure::measure(&comparison, &plan, &store, &failures)?;
+    let input = measure::measure(&comparison, &plan, Some(&store), &failures)?;
     let report = ComparisonReport::of(&input);
     publish(&store, &report)?;
-    let shown = if args.json { json(&report) } else { report.markdown() };
-    output::print(&shown)?;
+    show(&report, args)?;
     if args.tables && input.runs.is_empty() {
-        let name = dir.display();
-        notes.tell(&format!(
-            "no run has finished in {name}: `bstar compare` without `--tables` makes them, and `--dir` \
-             names another folder"
-        ));
+        tell_nothing(&dir, notes);
     }
     notes.tell(&format!("comparison: {}", dir.display()));
     told(&schedule, &failures)
+}
+
+fn show(report: &ComparisonReport, args: &CompareArgs) -> Result<(), Fault> {
+    output::print(&if args.json { json(report) } else { report.markdown() })
+}
+
+/// Tells that there is nothing to show.
+fn tell_nothing(dir: &Path, notes: Notes) {
+    notes.tell(&format!(
+        "no run has finished in {}: `bstar compare` without `--tables` makes them, and `--dir` names \
+         another folder",
+        dir.display()
+    ));
 }
 
 /// Everything, for programs.

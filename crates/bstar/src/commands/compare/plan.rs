@@ -11,7 +11,7 @@ use crate::commands::run::{
     DATA_FINGERPRINT, Identity, MODEL_COMMIT, UNIMPORTANT_KEYS, base_policy, load_task,
 };
 use crate::config::Config;
-use crate::config::comparison::{BudgetRule, Comparison, Entry};
+use crate::config::comparison::{BudgetRule, Comparison};
 use crate::config::layers::{self, Loaded};
 use crate::models;
 use crate::output::Notes;
@@ -117,7 +117,6 @@ impl Plan {
                 Some(_) => comparison.run_config(entry, seed, queries)?,
                 None => configured,
             };
-            check_search(comparison, entry, &loaded.config, task.training_queries)?;
             let start = plan.start_of(&loaded, seed, &task.fingerprint, layout)?;
             let labels_from = if counts_labels {
                 Some(plan.start_of(&reference, seed, &tasks.of(&reference).fingerprint, layout)?)
@@ -138,6 +137,18 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Refuses runs that are still to be begun and whose search their draw does not pay for. One that was
+    /// begun says so itself, so that the others can go on; unless it is to be begun `afresh`.
+    pub(crate) fn check_searches(
+        &self,
+        comparison: &Comparison,
+        afresh: bool,
+    ) -> Result<(), Fault> {
+        let is_to_begin = |run: &&PlannedRun| afresh || RunView::open(&run.dir).is_err();
+        let mut runs = self.runs.iter().filter(is_to_begin);
+        runs.try_for_each(|run| run.check_search(comparison, &run.loaded.config))
+    }
+
     /// The config of a run whose budget depends on labels, once they are counted; `labels` are those of
     /// a start, if they are known. None leaves the planned config as it is.
     pub(crate) fn after_labels(
@@ -156,7 +167,6 @@ impl Plan {
             .queries(&run.loaded.config, of_reference, own)
             .map_err(|fault| comparison.of_entry(entry, fault))?;
         let counted = comparison.run_config(entry, run.seed, queries)?;
-        check_search(comparison, entry, &counted.config, training_queries)?;
         Ok(Some(counted))
     }
 
@@ -235,28 +245,30 @@ impl Comparison {
     }
 }
 
-/// Refuses a search that what is drawn of so many training queries does not pay for.
-fn check_search(
-    comparison: &Comparison,
-    entry: &Entry,
-    config: &Config,
-    training_queries: usize,
-) -> Result<(), Fault> {
-    let checked = config.improve_settings(training_queries).check_search(training_queries);
-    checked.map_err(|error| {
-        let fault = Fault::from(error);
-        let is_reference = comparison.entries[comparison.reference].name == entry.name;
-        let fault = if is_reference || entry.budget == BudgetRule::AsConfigured {
-            fault
-        } else {
-            fault.hint(
-                "the budget decides how many queries it draws: raise its `balance.search_budget`, try \
-                 fewer temperatures, give the reference more (`sample.queries`), or the entry \
-                 budget = \"as-configured\"",
-            )
-        };
-        comparison.of_entry(entry, fault)
-    })
+impl PlannedRun {
+    /// Refuses a search that what is drawn under this config, its own or that after labels were counted,
+    /// does not pay for.
+    pub(crate) fn check_search(
+        &self,
+        comparison: &Comparison,
+        config: &Config,
+    ) -> Result<(), Fault> {
+        let (entry, queries) = (&comparison.entries[self.entry], self.training_queries);
+        config.improve_settings(queries).check_search(queries).map_err(|error| {
+            let fault = Fault::from(error);
+            let is_reference = comparison.reference == self.entry;
+            let fault = if is_reference || entry.budget == BudgetRule::AsConfigured {
+                fault
+            } else {
+                fault.hint(
+                    "the budget decides how many queries it draws: raise its \
+                     `balance.search_budget`, try fewer temperatures, give the reference more \
+                     (`sample.queries`), or the entry budget = \"as-configured\"",
+                )
+            };
+            comparison.of_entry(entry, fault)
+        })
+    }
 }
 
 /// How much a run may generate.

@@ -201,6 +201,7 @@ impl Schedule<'_> {
                 .hint("the folder under `starts` was changed; start over with `--fresh`"));
         }
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
+        run.check_search(self.comparison, &loaded.config)?;
         self.run(loaded, &request, job)?;
         let entry = &self.comparison.entries[run.entry];
         match self.comparison.validation_queries {
