@@ -116,16 +116,35 @@ pub fn examples_at_once(batch: usize, tokens: f64, micro_batch: usize) -> f64 {
     (batch as f64).min(by_tokens).min(by_count)
 }
 
+/// Bytes by which training on this machine grows with each example of so many tokens, as long as parts grow
+/// ([`examples_at_once`]): activations and logits of the parts that run side by side.
+pub fn activation_bytes(config: &ModelConfig, tokens: f64, checkpoints: bool) -> f64 {
+    let (width, inner) = (config.hidden_size, config.intermediate_size);
+    let packed = config.query_width() + 2 * config.key_value_width();
+    let raw = if config.family.has_head_norms() { packed } else { 0 };
+    // Of the gradients a room for one layer is kept, and no `raw`.
+    let layer = 4 * width + packed + raw + config.query_width() + 3 * inner;
+    let room = 2 * width + packed + config.query_width() + 3 * inner;
+    let layers = config.num_hidden_layers;
+    let kept = if checkpoints { layers * width + layer } else { layers * layer };
+    let numbers = kept + room + 3 * width + config.vocab_size;
+    let share = rayon::current_num_threads().min(PARTS) as f64 / PARTS as f64;
+    tokens * share * (numbers * size_of::<f32>()) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::family::SlidingWindow;
     use crate::lora::Adapter;
+    use crate::loss::{TokenizedExample, Workspace, response_loss};
     use crate::optimizer::OptimizerSettings;
     use crate::policy::EmbeddedPolicy;
     use crate::size::ModelSize;
     use crate::tokenizer::Tokenizer;
     use crate::trainer::parts;
+    use crate::transformer::Transformer;
+    use crate::weights::Weights;
     use bstar_core::RngKey;
     use bstar_core::ports::Policy as _;
     use std::path::Path;
@@ -210,5 +229,25 @@ mod tests {
         let adapter = ModelNumbers { trained: 1e7, ..numbers };
         assert_eq!(adapter.training_memory(bf16), 14e9 + 6e7);
         assert_eq!(numbers.checkpoint(bf16, 2e6), 7e9 * 6.0 + 2e6);
+    }
+
+    #[test]
+    fn activations_are_those_that_are_held() {
+        let mut config = ModelSize::PICO.config(20, 64, 1);
+        let parameters = Weights::random(&config, RngKey::from_seed(1)).to_flat();
+        let example = TokenizedExample::new(&[], &[3; 40], 1);
+        for checkpoints in [false, true] {
+            let transformer = Transformer::new(&config, &parameters).recomputing(checkpoints);
+            let mut workspace = Workspace::default();
+            response_loss(&transformer, &[&example], 1.0, &mut workspace);
+            let held = workspace.activations.numbers() + workspace.logits.len();
+            let held = (held + workspace.grad_hidden.len()) * size_of::<f32>();
+            let share = rayon::current_num_threads().min(PARTS) as f64 / PARTS as f64;
+            let foretold = activation_bytes(&config, 40.0, checkpoints) / share;
+            assert!((held as f64 / foretold - 1.0).abs() < 0.02, "{held} {foretold}");
+        }
+        config.num_hidden_layers = 2;
+        let fewer = activation_bytes(&config, 40.0, false);
+        assert!(activation_bytes(&config, 80.0, false) == 2.0 * fewer);
     }
 }

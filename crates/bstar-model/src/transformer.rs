@@ -110,6 +110,23 @@ struct LayerActivations {
     activated: Vec<f32>,
 }
 
+#[cfg(test)]
+impl Activations {
+    /// Numbers that are held, the buffers of one head of attention apart.
+    pub(crate) fn numbers(&self) -> usize {
+        let layer = |layer: &LayerActivations| {
+            let LayerActivations { input, normed_input, qkv, raw_qkv, attended, .. } = layer;
+            let LayerActivations { middle, normed_middle, gate_up, activated, .. } = layer;
+            let all = [input, normed_input, qkv, raw_qkv, attended, middle, normed_middle];
+            all.map(Vec::len).iter().sum::<usize>() + gate_up.len() + activated.len()
+        };
+        let GradientRoom { x, normed, qkv, attended, gate_up, activated } = &self.gradients;
+        let room = [x, normed, qkv, attended, gate_up, activated, &self.last, &self.hidden];
+        let layers = self.layers.iter().map(layer).sum::<usize>() + layer(&self.recomputed);
+        layers + room.map(Vec::len).iter().sum::<usize>()
+    }
+}
+
 /// Gradients of activations; each is used again in every layer.
 #[derive(Debug, Default)]
 struct GradientRoom {

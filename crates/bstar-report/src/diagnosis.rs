@@ -233,7 +233,8 @@ impl Facts<'_> {
         };
         Some(if decision.race.is_some() {
             format!("{doubt}: {remedy}; a larger `balance.search_budget` buys some")
-        } else if self.hysteresis {
+        } else if self.hysteresis || rival.gain >= rival.standard_error {
+            // A margin of one standard error would let this gain pass.
             format!("{doubt}: {remedy}")
         } else {
             format!("{doubt}: {remedy}; `balance.hysteresis = 1` keeps such steps from being taken")

@@ -58,7 +58,7 @@ pub(crate) fn show(run: &str, dir: &Path, json: bool) -> Result<(), Fault> {
     let state = match (report.finished, view.is_running()) {
         (true, _) => "finished",
         (false, true) => "running",
-        (false, false) => "not finished: the same `bstar run` command continues it",
+        (false, false) => "not finished: the command that began it continues it",
     };
     let (method, task, seed) = (&report.method, &report.task, report.seed);
     let table = report.table();

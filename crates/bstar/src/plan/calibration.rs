@@ -1,7 +1,7 @@
 //! Measures how fast this machine does the work of a config, for a few seconds: with its own model,
 //! task and batch sizes, by the code that a run uses.
 
-use super::memory::{Growth, Ladder};
+use super::memory::{Growth, SmallSteps};
 use super::rates::Rates;
 use super::texts::Specimen;
 use crate::output::Notes;
@@ -17,6 +17,7 @@ use bstar_core::ports::{
 use bstar_core::rng::uniform;
 use bstar_core::schedule::CosineSchedule;
 use bstar_core::{Fault, FaultClass, FinishReason, Query, RngKey, Rollout, Stage, Verdict};
+use bstar_model::footprint::activation_bytes;
 use bstar_model::policy::EmbeddedPolicy;
 use bstar_store::rollout_file_bytes;
 use bstar_tasks::LoadedTask;
@@ -40,10 +41,10 @@ pub(crate) struct Bench<'a> {
     pub(crate) weighs: bool,
     /// About how long it may take.
     pub(crate) time: Duration,
-    /// Bytes of the gradient and the moments of training.
-    pub(crate) training_bytes: f64,
     /// Examples of a pass of training at most (`compute.micro_batch_size`).
     pub(crate) micro_batch_size: usize,
+    /// Whether training computes activations again (`compute.checkpoint_activations`).
+    pub(crate) checkpoints: bool,
     /// Where the user is told of progress.
     pub(crate) notes: Notes,
 }
@@ -135,14 +136,13 @@ impl Bench<'_> {
         let own = self.settings.batch_size;
         let start = self.settings.supervised.batch_size;
         let (mut update, mut memory) = (0.0, None);
-        let empty = peak_memory().map(|held| held + self.training_bytes);
         let mut seconds = [None, None];
         let kinds = [(supervised, start), (responses.as_slice(), own)];
         for (place, (examples, batch_size)) in kinds.into_iter().enumerate() {
             if examples.is_empty() {
                 continue;
             }
-            let timed = time_update(self.policy, examples, batch_size, (window, empty))?;
+            let timed = time_update(self.policy, examples, batch_size, (window, self.checkpoints))?;
             seconds[place] = Some(timed.per_token);
             update = f64::max(update, timed.before);
             let full = timed.growth.map(|growth| {
@@ -404,26 +404,24 @@ struct TimedUpdate {
     growth: Option<Growth>,
 }
 
-/// Trains, with a learning rate that changes nothing, until the time is over; `empty` is the memory that
-/// training holds without any example.
+/// Trains, with a learning rate that changes nothing, until the time is over.
 fn time_update(
     policy: &mut EmbeddedPolicy,
     examples: &[Example],
     batch_size: usize,
-    (window, empty): (Duration, Option<f64>),
+    (window, checkpoints): (Duration, bool),
 ) -> Result<TimedUpdate, Fault> {
     // A large step could take longer than the whole calibration: small ones come first.
     let key = RngKey::from_seed(1);
-    let ladder = Ladder::up_to(batch_size, window);
-    let few = ladder.sizes[0];
-    let mut order = batches(examples.len(), few, 2, key);
-    for size in &ladder.sizes[2..] {
-        order.extend(batches(examples.len(), *size, 1, key));
-    }
-    let small = timed_steps(policy, examples, &order, &|done| ladder.goes_on(done))?;
-    if ladder.is_dear(&small.times) {
-        let growth = ladder.growth(&small.peaks, empty);
-        return Ok(TimedUpdate { growth, ..small.first(2).timed(few) });
+    let steps = SmallSteps::before(batch_size, window);
+    let order = batches(examples.len(), steps.few, SmallSteps::COUNT, key);
+    let small = timed_steps(policy, examples, &order, &|_| true)?;
+    if steps.find_dear(&small.times) {
+        let timed = small.timed(steps.few);
+        let (config, tokens) = (&policy.weights().config, timed.tokens_per_example);
+        let per_example = activation_bytes(config, tokens, checkpoints);
+        let growth = peak_memory().map(|peak| Growth { peak, examples: steps.few, per_example });
+        return Ok(TimedUpdate { growth, ..timed });
     }
     let order = batches(examples.len(), batch_size, 2000, key);
     let timed = timed_steps(policy, examples, &order, &|times| match times {
@@ -438,19 +436,9 @@ struct TimedSteps {
     times: Vec<Duration>,
     /// Tokens of each.
     tokens: Vec<usize>,
-    /// The most memory that was held after each.
-    peaks: Vec<Option<f64>>,
 }
 
 impl TimedSteps {
-    /// Without what came later.
-    fn first(mut self, steps: usize) -> Self {
-        self.times.truncate(steps);
-        self.tokens.truncate(steps);
-        self.peaks.truncate(steps);
-        self
-    }
-
     /// The first step makes room for the others; a single one has to do for all.
     fn per_step(&self) -> f64 {
         match self.times.as_slice() {
@@ -488,10 +476,9 @@ fn timed_steps(
         CosineSchedule { peak: 1e-12, floor: 1e-12, warmup_steps: 0.0, horizon_steps: 1.0 };
     let update =
         Update { examples, batches: order, schedule, first_step: 0, fresh_optimizer: true };
-    let (mut times, mut peaks, began) = (Vec::new(), Vec::new(), Instant::now());
+    let (mut times, began) = (Vec::new(), Instant::now());
     let result = policy.update(&update, &mut |_: TrainStep| {
         times.push(began.elapsed());
-        peaks.push(peak_memory());
         if go_on(&times) { Ok(()) } else { Err(Fault::new(FaultClass::Interrupted, "enough")) }
     });
     if let Err(fault) = result
@@ -508,7 +495,7 @@ fn timed_steps(
         }
         tokens.push(sum);
     }
-    Ok(TimedSteps { times, tokens, peaks })
+    Ok(TimedSteps { times, tokens })
 }
 
 /// A mean as a whole number.

@@ -322,9 +322,7 @@ impl Gatherer<'_> {
         let steps = self.steps_per_response(found.steps_per_response);
         let head = config.reward_model.head;
         let numbers = ModelNumbers::new(&policy.weights().config, &config.lora, head);
-        let NumberBytes { weight, moment } = self.bytes();
         let mut bench = Bench {
-            training_bytes: numbers.trained * (weight + 2.0 * moment),
             settings: &settings,
             task,
             policy: &mut policy,
@@ -333,6 +331,7 @@ impl Gatherer<'_> {
             scores: self.scores(),
             weighs: settings.weighs(),
             micro_batch_size: config.compute.micro_batch_size,
+            checkpoints: config.compute.checkpoint_activations,
             time: Duration::from_secs_f64(time),
             notes,
         };
