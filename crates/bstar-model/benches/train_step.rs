@@ -2,8 +2,8 @@
 //!
 //! `pico` is the quickstart's shape: 149 thousand parameters, 64 sequences of 35 to 55 tokens
 //! (45 on average). `small` is the shape of the engine comparison in the design notes: 4.4 million
-//! parameters, 64 sequences of 96 tokens. `long` is `small` with 6 sequences of 1024. Throughput counts tokens that the transformer is run on.
-//! The allocator is the one of the program, for it matters here.
+//! parameters, 64 sequences of 96 tokens. `long` is `small` with 6 sequences of 1024. Throughput counts
+//! tokens that the transformer is run on. The allocator is the one of the program, for it matters here.
 
 use bstar_core::RngKey;
 use bstar_core::rng::below;

@@ -4,7 +4,7 @@
 //! planned for another engine than this one, which keeps `f32` everywhere.
 
 use crate::config::ModelConfig;
-use crate::decode::{LANES_OF_LARGE_MODELS, LANES_OF_SMALL_MODELS, LARGE_MODEL};
+pub use crate::decode::most_lanes;
 use crate::lora::{LoraSettings, LoraTarget};
 use crate::trainer::{LARGEST_PART, PARTS};
 use bstar_core::ports::RewardHead;
@@ -96,15 +96,6 @@ pub fn cache_bytes(config: &ModelConfig, tokens: usize) -> f64 {
     let slots = |layer: usize| tokens.min(config.window(layer)).max(1).next_power_of_two();
     let slots: usize = (0..config.num_hidden_layers).map(slots).sum();
     (slots * 2 * config.key_value_width() * size_of::<f32>()) as f64
-}
-
-/// Responses that a thread draws at once at most.
-pub fn most_lanes(config: &ModelConfig) -> usize {
-    if config.parameter_count() >= LARGE_MODEL {
-        LANES_OF_LARGE_MODELS
-    } else {
-        LANES_OF_SMALL_MODELS
-    }
 }
 
 /// Examples, of so many tokens each, of a batch as far as memory grows with them: a larger batch has

@@ -261,8 +261,7 @@ impl Decoder {
         let tokens = longest.saturating_add(decoding.max_tokens);
         let tokens = tokens.min(self.body.config.max_position_embeddings);
         let lanes = lanes.count();
-        let large = self.body.config.parameter_count() >= LARGE_MODEL;
-        let most = if large { LANES_OF_LARGE_MODELS } else { LANES_OF_SMALL_MODELS };
+        let most = most_lanes(&self.body.config);
         // At worst every lane waits for a prompt of its own.
         let shape = self.body.cache_shape();
         let numbers = shape.lane_size(tokens) + shape.prompt_size(longest, most);
@@ -273,15 +272,24 @@ impl Decoder {
     }
 }
 
+/// Samples that a worker decodes at once at most.
+pub fn most_lanes(config: &ModelConfig) -> usize {
+    if config.parameter_count() >= LARGE_MODEL {
+        LANES_OF_LARGE_MODELS
+    } else {
+        LANES_OF_SMALL_MODELS
+    }
+}
+
 /// Samples that a worker decodes at once while the weights of a model fit into its caches: few
 /// enough for activations, keys and values to stay there too.
-pub(crate) const LANES_OF_SMALL_MODELS: usize = 32;
+const LANES_OF_SMALL_MODELS: usize = 32;
 
 /// Samples that a worker decodes at once otherwise: enough for the weights to be fetched seldom.
-pub(crate) const LANES_OF_LARGE_MODELS: usize = 64;
+const LANES_OF_LARGE_MODELS: usize = 64;
 
 /// Parameters of a model from which on it counts as large.
-pub(crate) const LARGE_MODEL: usize = 1_000_000;
+const LARGE_MODEL: usize = 1_000_000;
 
 /// Groups of lanes that score one sequence at once.
 const MOST_GROUPS: usize = 4;
