@@ -43,6 +43,20 @@ impl ComparisonLayout {
         Self { dir: dir.to_owned() }
     }
 
+    /// Whether a comparison lies there.
+    pub fn is_there(&self) -> bool {
+        is_comparison(&self.dir)
+    }
+
+    /// Reads a file that was published, if it is there.
+    pub fn read(&self, name: &str) -> Result<Option<String>, RunError> {
+        let path = self.dir.join(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(disk::read_text(&path)?))
+    }
+
     /// Where the run of an entry (by the name of its folder) and a seed lies.
     pub fn run_dir(&self, entry: &str, seed: u64) -> PathBuf {
         self.dir.join(RUNS).join(entry).join(seed_name(seed))
@@ -116,15 +130,6 @@ impl ComparisonStore {
             }
         }
         Ok(disk::remove(&self.dir.join("validation"))?)
-    }
-
-    /// Reads a file that was published, if it is there.
-    pub fn read(&self, name: &str) -> Result<Option<String>, RunError> {
-        let path = self.dir.join(name);
-        if !path.exists() {
-            return Ok(None);
-        }
-        Ok(Some(disk::read_text(&path)?))
     }
 
     /// Publishes a file of the comparison; `name` may lie in a folder.

@@ -8,7 +8,7 @@ use crate::comparison;
 use crate::disk::{self, DiskError};
 use crate::layout;
 use crate::view::RunView;
-use bstar_core::event::Event;
+use bstar_core::event::{Event, Piece};
 use bstar_core::{Fault, FaultClass};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -51,6 +51,8 @@ pub struct RunSummary {
     pub iterations: Option<u32>,
     /// The last iteration committed.
     pub last_committed: Option<u32>,
+    /// Whether P_0 is complete and did not reach its accuracy goal.
+    pub missed_goal: bool,
 }
 
 /// Why no run was found.
@@ -211,6 +213,7 @@ fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
         seed: None,
         iterations: None,
         last_committed: None,
+        missed_goal: false,
     };
     let read = RunView::open(dir).and_then(|run| {
         summary.bstar_version = Some(run.manifest().bstar_version.clone());
@@ -225,8 +228,15 @@ fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
         }
     };
     summary.updated_at = events.last().map(|line| line.at.clone());
+    let mut below_goal = false;
     for line in events {
         match line.event {
+            Event::Validated { accuracy, goal, .. } => {
+                below_goal = goal.is_some_and(|goal| accuracy < goal);
+            }
+            Event::Published { iteration: 0, piece: Piece::Train } => {
+                summary.missed_goal = below_goal;
+            }
             Event::RunStarted { method, task, seed, iterations, .. } => {
                 (summary.method, summary.task) = (Some(method), Some(task));
                 (summary.seed, summary.iterations) = (Some(seed), Some(iterations));

@@ -12,6 +12,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What every interruption advises.
+pub(crate) const GO_ON: &str = "give the same command again to go on";
+
+/// The end by an interrupt, in the midst of a piece of work that is not kept.
+pub(crate) fn interruption(begun: &str) -> Fault {
+    Fault::new(FaultClass::Interrupted, "interrupted; everything published is safe")
+        .hint(format!("{GO_ON}: {begun} begins again from its start"))
+}
+
 /// Makes the base policy again.
 pub(crate) type MakeBase<'a> = Box<dyn Fn() -> Result<EmbeddedPolicy, Fault> + 'a>;
 
@@ -29,6 +38,33 @@ pub(crate) struct RunLedger<'a> {
     pub(crate) interrupted: Arc<AtomicBool>,
 }
 
+impl RunLedger<'_> {
+    /// The piece that a piece of work is part of: it is published as a whole or made again.
+    fn begun(&self, activity: Activity) -> String {
+        let of = |what: &str, iteration: u32| match iteration {
+            0 => format!("the {what} of P_0"),
+            iteration => format!("the {what} of iteration {iteration}"),
+        };
+        match activity {
+            Activity::Validate if self.is_published(0, Piece::Train) => "the fine-tuning".into(),
+            Activity::Supervise | Activity::Validate => "the supervised fine-tuning of P_0".into(),
+            Activity::DrawLabels
+            | Activity::Complete
+            | Activity::TrainRewardModel
+            | Activity::MeasureRewardModel => "the reward model".into(),
+            Activity::Sample { iteration, stage }
+            | Activity::Score { iteration, stage }
+            | Activity::Grade { iteration, stage } => match stage {
+                Stage::Probe => of("probe", iteration),
+                Stage::Train => of("draw", iteration),
+                Stage::Eval => of("evaluation", iteration),
+            },
+            Activity::Weigh { iteration } => of("probe", iteration),
+            Activity::Train { iteration } => of("fine-tuning", iteration),
+        }
+    }
+}
+
 impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
     fn record(&mut self, event: Event) -> Result<(), Fault> {
         self.store.append(&event)?;
@@ -40,9 +76,7 @@ impl Ledger<EmbeddedPolicy> for RunLedger<'_> {
         self.view.tick(activity, progress);
         if self.interrupted.load(Ordering::Relaxed) {
             self.view.break_off();
-            let message = "interrupted; everything published is safe";
-            return Err(Fault::new(FaultClass::Interrupted, message)
-                .hint("give the same command again to go on"));
+            return Err(interruption(&self.begun(activity)));
         }
         Ok(())
     }

@@ -207,7 +207,7 @@ impl View {
         if left == 0 {
             return None;
         }
-        let left = HumanDuration(self.whole_iterations.0 / self.whole_iterations.1 * left);
+        let left = in_words(self.whole_iterations.0 / self.whole_iterations.1 * left);
         let place = self.place(committed);
         Some(format!("{place}done in {:.1} s; the rest takes about {left}", took.as_secs_f64()))
     }
@@ -317,8 +317,8 @@ impl Work {
         let unit = unit(self.activity);
         let rate = done as f64 / self.took().as_secs_f64().max(1e-3);
         let seconds = total.saturating_sub(done) as f64 / rate.max(1e-9);
-        let left = Duration::try_from_secs_f64(seconds)
-            .map_or_else(|_| "unknown time".into(), |left| HumanDuration(left).to_string());
+        let left =
+            Duration::try_from_secs_f64(seconds).map_or_else(|_| "unknown time".into(), in_words);
         format!("{done} of {total} {unit} ({rate:.1}/s), {left} left")
     }
 }
@@ -353,6 +353,14 @@ fn doubt(decision: &Decision) -> String {
         }
         None => format!("; a tie with temperature {other}"),
     }
+}
+
+/// A time in one unit; 0 seconds are none.
+pub(crate) fn in_words(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        return "less than a second".into();
+    }
+    HumanDuration(time).to_string()
 }
 
 /// A number without the digits that are rounding.

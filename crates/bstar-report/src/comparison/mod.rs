@@ -16,7 +16,7 @@ use crate::iterations::{MissedGoal, RunReport};
 use bstar_core::RngKey;
 use bstar_core::budget::{Spent, Tally};
 use bstar_core::evaluate::QueryValues;
-use bstar_core::statistics::{Estimate, PairedDifference, Sample, estimate, paired};
+use bstar_core::statistics::{Estimate, FEWEST_SEEDS, PairedDifference, Sample, estimate, paired};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -219,7 +219,9 @@ impl ComparisonReport {
     /// Compares.
     pub fn of(input: &ComparisonInput) -> Self {
         let task = input.runs.first().map_or("", |run| &run.report.task).to_owned();
-        let entries = (0..input.entries.len()).map(|entry| input.entry(entry)).collect();
+        let entries: Vec<_> = (0..input.entries.len()).map(|entry| input.entry(entry)).collect();
+        let complete = entries.iter().map(|entry| entry.seeds.len()).filter(|seeds| *seeds > 0);
+        let seeds = (complete.clone().min().unwrap_or(0), complete.max().unwrap_or(0));
         let failure = |(entry, seed, problem): &(usize, u64, String)| Failure {
             entry: input.entries[*entry].name.clone(),
             seed: *seed,
@@ -229,7 +231,7 @@ impl ComparisonReport {
             title: input.title.clone(),
             task,
             reference: input.entries[input.reference].name.clone(),
-            method: method(input.shared_queries).to_owned(),
+            method: method(input.shared_queries, seeds),
             seeds: input.seeds.clone(),
             entries,
             failures: input.failures.iter().map(failure).collect(),
@@ -243,17 +245,33 @@ impl ComparisonReport {
     }
 }
 
-/// How intervals and tests are made, in words.
-fn method(shared_queries: bool) -> &'static str {
-    if shared_queries {
-        "Mean over seeds of the mean over queries. 95 % intervals: Student's t over seed means, plus \
-         the variance over queries, which all seeds share. Differences: seed by seed on the same \
-         queries. p over seeds and over queries: two-sided sign-flip tests."
+/// How intervals and tests are made, in words, where entries have from `least` to `most` complete seeds.
+fn method(shared_queries: bool, (least, most): (usize, usize)) -> String {
+    let mean = match most {
+        0 | 1 => "Mean over the queries of one seed.",
+        _ => "Mean over seeds of the mean over queries.",
+    };
+    let over_seeds = if shared_queries {
+        "Student's t over seed means, plus the variance over queries, which all seeds share"
     } else {
-        "Mean over seeds of the mean over queries. 95 % intervals: Student's t over seed means; each \
-         seed has queries of its own, so they vary with the queries too. Differences: seed by seed \
-         on the same queries. p over seeds and over queries: two-sided sign-flip tests."
-    }
+        "Student's t over seed means; each seed has queries of its own, so they vary with the queries \
+         too"
+    };
+    let intervals = match (least, most) {
+        (_, most) if most < FEWEST_SEEDS => "over queries only".to_owned(),
+        (least, _) if least < FEWEST_SEEDS => {
+            format!("{over_seeds}. Of entries with fewer than three seeds: over queries only")
+        }
+        _ => over_seeds.to_owned(),
+    };
+    let (pairs, tests) = match most {
+        0 | 1 => ("on the same queries", "p over queries: a two-sided sign-flip test."),
+        _ => (
+            "seed by seed on the same queries",
+            "p over seeds and over queries: two-sided sign-flip tests.",
+        ),
+    };
+    format!("{mean} 95 % intervals: {intervals}. Differences: {pairs}. {tests}")
 }
 
 impl IterationReport {

@@ -267,3 +267,30 @@ fn where_nothing_has_finished_that_is_said_instead_of_tables() {
     assert!(text.contains("adaptive, seed 3 failed"), "{text}");
     assert!(!text.contains('|'), "{text}");
 }
+
+#[test]
+fn the_head_says_how_intervals_are_made_of_so_many_seeds() {
+    let head = |seeds: u64, shared: bool| {
+        let mut input = input();
+        input.runs.retain(|run| run.seed <= seeds);
+        input.shared_queries = shared;
+        let text = ComparisonReport::of(&input).markdown();
+        text.lines().find(|line| line.starts_with("Task toy")).expect("a head").to_owned()
+    };
+    for shared in [false, true] {
+        let one = head(1, shared);
+        assert!(one.contains("one seed. 95 % intervals: over queries only."), "{one}");
+        assert!(!one.contains("Student") && !one.contains("p over seeds"), "{one}");
+        let two = head(2, shared);
+        assert!(two.contains("Mean over seeds") && two.contains("intervals: over queries only."));
+        assert!(!two.contains("Student") && two.contains("p over seeds and over queries"), "{two}");
+        let three = head(3, shared);
+        assert!(three.contains("Student's t over seed means"), "{three}");
+        assert!(three.contains("fewer than three seeds: over queries only"), "{three}");
+        let mut all = input();
+        all.shared_queries = shared;
+        all.runs.push(run(1, 3, &[1.0, 0.0, 1.0, 0.0]));
+        let text = ComparisonReport::of(&all).markdown();
+        assert!(text.contains("Student's t") && !text.contains("over queries only"), "{text}");
+    }
+}

@@ -36,7 +36,8 @@ pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
         let shown = |number: Option<u32>| number.map_or_else(|| "–".into(), |n| n.to_string());
         table.row([
             run.id,
-            state_name(&run.state).to_owned(),
+            state_name(&run.state).to_owned()
+                + if run.missed_goal { ", P_0 below its goal" } else { "" },
             text(run.method),
             text(run.task),
             text(run.seed.map(|seed| seed.to_string())),
@@ -98,6 +99,7 @@ fn json_row(run: &RunSummary) -> Value {
         "seed": run.seed,
         "iterations": run.iterations,
         "last_committed": run.last_committed,
+        "missed_goal": run.missed_goal,
         "bstar_version": run.bstar_version,
         "created_at": run.created_at,
         "updated_at": run.updated_at,

@@ -161,7 +161,7 @@ fn a_search_is_paid_for_with_training_queries() {
     bench.write("dear.toml", TINY.replace("\"b-star\"", "\"b-star\"\nbalance.probe_queries = 10"));
     let words = ["entry `Adaptive`", "80 responses", "nothing to train on", "hint:"];
     bench.bad("compare dear.toml", 2, &words);
-    assert!(!bench.path("comparisons/dear/runs").exists());
+    assert!(!bench.path("comparisons/dear").exists(), "nothing is written, no folder is made");
 }
 
 #[test]
@@ -175,8 +175,7 @@ fn a_search_that_its_budget_does_not_pay_for_is_refused_before_anything_runs() {
     for command in ["compare c.toml", "plan c.toml"] {
         bench.bad(command, 2, &words);
     }
-    let made = |dir: &str| ["starts", "runs"].map(|name| bench.path(dir).join(name).exists());
-    assert_eq!(made("comparisons/c"), [false, false]);
+    assert!(!bench.path("comparisons").exists(), "nothing is written, no folder is made");
     bench.write("few.toml", format!("budget = \"as-configured\"\n{text}"));
     let words = ["few.toml: entry `Adaptive`", "allows 6", "raise `balance.search_budget`"];
     bench.bad("compare few.toml --set sample.queries=13", 2, &words);
@@ -287,8 +286,15 @@ fn entries_and_seeds_may_be_added_but_not_changed() {
         "c.toml",
         one.replace("[1]", "[1, 2]") + "[[entry]]\nname = \"P_0\"\nmethod = \"sft\"\n",
     );
-    let more = bench.good("compare c.toml").stdout;
-    assert!(more.contains("| Fixed | 2/2"), "{more}");
+    let more = bench.good("compare c.toml --workers 1");
+    assert!(more.stdout.contains("| Fixed | 2/2"), "{}", more.stdout);
+    let of_seed = |seed: u64| {
+        let name = format!("P_0 of seed {seed}: ");
+        let line = more.stderr.lines().find_map(|line| line.split_once(&name));
+        line.unwrap_or_else(|| panic!("no {name} in {}", more.stderr)).1.to_owned()
+    };
+    assert!(of_seed(1).starts_with("already there, greedy accuracy "), "{}", of_seed(1));
+    assert!(of_seed(2).contains(" s, greedy accuracy "), "{}", of_seed(2));
     bench.write("c.toml", one.to_owned() + "sample.k = 3\n");
     let kept = bench.read("comparisons/c/config.toml");
     let words = ["`Fixed` with seed 1", "sample.k: 4 → 3", "another `--dir`", "--fresh"];
@@ -334,7 +340,7 @@ fn what_is_wrong_with_a_comparison_is_said_with_its_line() {
     let refuse = |text: String, words: &[&str]| {
         bench.write("c.toml", text);
         bench.bad("compare c.toml", 2, words);
-        assert!(!bench.path("comparisons/c/runs").exists(), "nothing is run");
+        assert!(!bench.path("comparisons").exists(), "nothing is run, and no folder is made");
     };
     refuse(
         TINY.replace("seeds", "seed"),
@@ -417,8 +423,16 @@ fn tables_of_nothing_say_so() {
     let told = bench.good("compare c.toml --tables");
     assert!(told.stdout.contains("No run has finished"), "{}", told.stdout);
     assert!(!told.stdout.contains('|'), "no table: {}", told.stdout);
-    assert!(told.stderr.contains("no run has finished in comparisons/c"), "{}", told.stderr);
+    assert!(!told.stderr.contains("run has finished"), "said once: {}", told.stderr);
+    assert!(told.stderr.contains("comparisons/c: `bstar compare` without"), "{}", told.stderr);
     assert!(!bench.path("comparisons").exists(), "a name that is none becomes no folder");
+    std::fs::create_dir(bench.path("empty")).expect("a folder");
+    bench.good("compare c.toml --tables --dir empty");
+    let left = std::fs::read_dir(bench.path("empty")).expect("a folder").count();
+    assert_eq!(left, 0, "an empty folder stays empty");
+    let gone = "compare c.toml --set model.folder=gone --set supervised.steps=0";
+    bench.bad(gone, 3, &["`model.folder`", "gone is not there"]);
+    assert!(!bench.path("comparisons").exists(), "no folder for runs that cannot start");
     assert_eq!(bench.good("compare c.toml --tables --json").json()["entries"][0]["name"], "Fixed");
 }
 
@@ -435,7 +449,15 @@ fn a_missed_goal_of_p_0_is_told_at_every_end() {
     let missed = bench.good("runs show tiny --json").json()["missed_goal"].clone();
     assert_eq!((&missed["step"], &missed["goal"]), (&6.into(), &1.0.into()));
     bench.write("c.toml", TINY.replace("supervised.steps = 60", ""));
-    let table = bench.good(&format!("compare c.toml {goal} --quiet")).stdout;
+    let listed = bench.good("runs list");
+    assert!(listed.stdout.contains("finished, P_0 below its goal"), "{}", listed.stdout);
+    assert_eq!(bench.good("runs list --json").json()[0]["missed_goal"], true);
+    let compared = bench.good(&format!("compare c.toml {goal}"));
+    let made = "P_0 of seed 1: ";
+    let made = compared.stderr.lines().find(|line| line.contains(made)).expect("a line of P_0");
+    assert!(made.contains("it missed its goal: "), "{made}");
+    assert!(!compared.stderr.contains("about 0 seconds"), "{}", compared.stderr);
+    let table = compared.stdout;
     for words in ["| 6 \\* ", "P_0 missed its goal", "after 6 steps, not 100.0 % (Fixed; Adaptive)"]
     {
         assert!(table.contains(words), "no `{words}` in {table}");

@@ -11,6 +11,22 @@ const KILLS: usize = 20;
 const RUN: &str = "run tiny.toml --set iterations=6 --set supervised.steps=40 \
     --set balance.thresholds=\"-0.5\" --quiet";
 
+/// Begins, waits until `file` holds `word`, and interrupts as Ctrl-C does.
+fn interrupt_at(bench: &Bench, command: &str, file: impl Fn() -> String, word: &str) -> Outcome {
+    let child = bench.command(command).stderr(std::process::Stdio::piped()).spawn();
+    let child = child.expect("the binary runs");
+    let began = Instant::now();
+    while !std::fs::read_to_string(bench.path(&file())).is_ok_and(|text| text.contains(word)) {
+        assert!(began.elapsed() < Duration::from_mins(1), "no {word} in {}", file());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let signal = ["-INT", &child.id().to_string()];
+    assert!(std::process::Command::new("kill").args(signal).status().expect("kill").success());
+    let outcome = Outcome::of(&child.wait_with_output().expect("a child"));
+    assert_eq!(outcome.code, Some(130), "{}", outcome.stderr);
+    outcome
+}
+
 /// Kills a run after `delay`; returns whether it was still at work.
 fn kill_after(bench: &Bench, run: &str, delay: Duration) -> bool {
     let mut child = bench.command(run).spawn().expect("the binary runs");
@@ -89,26 +105,38 @@ fn a_kill_at_each_stage_loses_at_most_that_stage() {
     }
 }
 
+/// A P_0 that never reaches its goal.
+const LONG: &str = "--set supervised.steps=1000000 --set supervised.stop_at_accuracy=1 \
+                    --set supervised.validate_every=2";
+
 #[test]
-fn an_interrupted_p_0_is_not_told_as_if_it_had_ended() {
+fn an_interrupted_p_0_is_not_told_as_if_it_had_ended_and_begins_again() {
     let bench = Bench::new();
-    let long = "run tiny.toml --set supervised.steps=1000000 --set supervised.stop_at_accuracy=1 \
-                --set supervised.validate_every=2";
-    let child = bench.command(long).stderr(std::process::Stdio::piped()).spawn();
-    let child = child.expect("the binary runs");
-    let began = Instant::now();
-    let events = bench.path("runs/tiny/events.jsonl");
-    let trains = || std::fs::read_to_string(&events).is_ok_and(|text| text.contains("validated"));
-    while !trains() {
-        assert!(began.elapsed() < Duration::from_mins(1), "it does not train");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let signal = ["-INT", &child.id().to_string()];
-    assert!(std::process::Command::new("kill").args(signal).status().expect("kill").success());
-    let outcome = Outcome::of(&child.wait_with_output().expect("a child"));
-    assert_eq!(outcome.code, Some(130), "{}", outcome.stderr);
+    let log = || "runs/tiny/events.jsonl".to_owned();
+    let run = format!("run tiny.toml {LONG}");
+    let outcome = interrupt_at(&bench, &run, log, "\"validated\"");
     let line = outcome.stderr.lines().find(|line| line.contains("supervised fine-tuning:"));
     let line = line.unwrap_or_else(|| panic!("{}", outcome.stderr));
     assert!(line.contains(" of 1000000 steps") && line.ends_with("broken off"), "{line}");
     assert!(!outcome.stderr.contains("below the goal"), "{}", outcome.stderr);
+    let told = "again to go on: the supervised fine-tuning of P_0 begins again from its start";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    assert!(!bench.path("runs/tiny/checkpoints/iter-0000").exists(), "nothing of it is kept");
+}
+
+#[test]
+fn an_interrupted_comparison_says_what_begins_again() {
+    let bench = Bench::new();
+    let text =
+        "base = \"tiny.toml\"\nseeds = [1]\n[[entry]]\nname = \"Fixed\"\nmethod = \"online-rft\"\n";
+    bench.write("c.toml", text);
+    let log = || {
+        let starts = std::fs::read_dir(bench.path("comparisons/c/starts"));
+        let start = starts.ok().and_then(|mut starts| starts.next()?.ok());
+        let name = start.map(|start| start.file_name().display().to_string()).unwrap_or_default();
+        format!("comparisons/c/starts/{name}/seed-0001/events.jsonl")
+    };
+    let outcome = interrupt_at(&bench, &format!("compare c.toml {LONG}"), log, "\"validated\"");
+    let told = "P_0 of seed 1: the supervised fine-tuning of P_0 begins again from its start";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
 }

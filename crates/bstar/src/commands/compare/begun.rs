@@ -24,10 +24,12 @@ impl Plan {
     /// Refuses runs and starts that were begun with other keys, data, model or budget.
     pub(crate) fn check_begun(&self, comparison: &Comparison) -> Result<(), Fault> {
         let mut models = BTreeMap::new();
+        let mut changed_data = Vec::new();
         for start in &self.starts {
             let Ok(view) = RunView::open(&start.dir) else { continue };
-            let changes = changed_model(&start.loaded, &view, &mut models)?;
-            refuse(&format!("P_0 of seed {}", start.seed), &changes)?;
+            let name = format!("P_0 of seed {}", start.seed);
+            refuse(&name, &changed_model(&start.loaded, &view, &mut models)?)?;
+            changed_data.push((name, changed_contents(&start.loaded, &view, &start.data)?));
         }
         for run in &self.runs {
             let Ok(view) = RunView::open(&run.dir) else { continue };
@@ -38,12 +40,7 @@ impl Plan {
             refuse(&format!("`{name}` with seed {}", run.seed), &changes)?;
         }
         // Data that changed show in the runs, where there are any.
-        for start in &self.starts {
-            let Ok(view) = RunView::open(&start.dir) else { continue };
-            let changes = changed_contents(&start.loaded, &view, &start.data)?;
-            refuse(&format!("P_0 of seed {}", start.seed), &changes)?;
-        }
-        Ok(())
+        changed_data.iter().try_for_each(|(name, changes)| refuse(name, changes))
     }
 
     /// The keys in which a run was another one; what its budget leaves it is one of them.
@@ -80,6 +77,11 @@ impl Plan {
 const QUERIES: &str = "sample.queries";
 
 impl Start {
+    /// Whether it is complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.labels().is_ok_and(|labels| labels.is_some())
+    }
+
     /// Responses that its labels cost, once it is complete.
     pub(crate) fn labels(&self) -> Result<Option<u64>, Fault> {
         let Ok(view) = RunView::open(&self.dir) else { return Ok(None) };

@@ -11,15 +11,15 @@ use bstar_core::evaluate::{QueryValues, query_values};
 use bstar_core::event::Event;
 use bstar_core::{Fault, Stage};
 use bstar_report::{ComparisonInput, EntryInput, RunInput, RunReport};
-use bstar_store::{ComparisonStore, RunView};
+use bstar_store::{ComparisonLayout, RunView};
 use bstar_tasks::LoadedTask;
 use std::collections::BTreeMap;
 
-/// Reads every complete run; without a store there is none.
+/// Reads every complete run.
 pub(super) fn measure(
     comparison: &Comparison,
     plan: &Plan,
-    store: Option<&ComparisonStore>,
+    layout: &ComparisonLayout,
     failures: &Failures,
 ) -> Result<ComparisonInput, Fault> {
     let mut tasks = BTreeMap::new();
@@ -32,7 +32,7 @@ pub(super) fn measure(
         }
         let entry = &comparison.entries[run.entry];
         let queries = comparison.validation_queries;
-        let validation = store.and_then(|store| Validation::read(store, entry, run.seed, queries));
+        let validation = Validation::read(layout, entry, run.seed, queries);
         runs.push(measure_run(run, &tasks[&name], validation.filter(|_| queries > 0))?);
     }
     let entry = |(index, entry): (usize, &crate::config::comparison::Entry)| EntryInput {

@@ -2,20 +2,22 @@
 //! the rest will take.
 //!
 //! The unit is the response: responses drawn, and sequences trained on, which cost about as much. The
-//! time left assumes that the rest goes as fast as what this process has done.
+//! time left assumes that the rest goes as fast as what this process has done of the same kind: starts
+//! like starts, where one has ended, and runs like runs, once one has made a whole iteration. Until then
+//! nothing is said of it.
 
 use super::jobs::Job;
-use super::plan::Plan;
+use super::plan::{Plan, PlannedRun, Start};
 use super::schedule::is_complete;
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::output::Notes;
-use crate::progress::Watch;
+use crate::progress::{Watch, in_words};
 use bstar_core::event::{Activity, Event};
 use bstar_core::ports::Progress;
 use bstar_core::{Fault, FaultClass};
-use bstar_store::ComparisonStore;
-use indicatif::HumanDuration;
+use bstar_report::RunReport;
+use bstar_store::{ComparisonLayout, RunView};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,85 +37,106 @@ struct State {
     told: Instant,
     /// Units of each job that has to be made.
     jobs: BTreeMap<Job, Units>,
-    /// Units done by this process.
-    done: f64,
+    /// Runs side by side.
+    workers: usize,
     /// Runs in all, and those that have ended, whoever made them.
     runs: usize,
     ended: usize,
-    started: BTreeMap<Job, Instant>,
-    accuracy: BTreeMap<Job, f64>,
 }
 
-/// What a job costs.
+/// What a job costs, and what of it is done.
 #[derive(Clone, Copy, Debug, Default)]
 struct Units {
     whole: f64,
     iteration: f64,
-    /// Already counted as done.
+    /// Done before this process, and by now.
+    before: f64,
     counted: f64,
+    /// When it began, and the seconds that it took until units were counted the last time.
+    began: Option<Instant>,
+    seconds: f64,
+}
+
+impl Units {
+    /// Seconds since it began; 0 before.
+    fn elapsed(&self) -> f64 {
+        self.began.map_or(0.0, |began| began.elapsed().as_secs_f64())
+    }
+
+    /// Whether it tells how fast jobs of its kind are.
+    fn is_measured(&self) -> bool {
+        let done = self.counted - self.before;
+        done > 0.0 && done >= self.iteration
+    }
 }
 
 impl Meter {
-    /// Over what has to be made of a plan.
+    /// Over what has to be made of a plan that lies in `layout`.
     pub(super) fn of(
         comparison: &Comparison,
         plan: &Plan,
-        store: &ComparisonStore,
+        (layout, workers): (&ComparisonLayout, usize),
         notes: Notes,
     ) -> Self {
         let mut jobs = BTreeMap::new();
         let mut ended = 0;
         for (index, run) in plan.runs.iter().enumerate() {
-            if is_complete(comparison, store, run) {
+            if is_complete(comparison, layout, run) {
                 ended += 1;
                 continue;
             }
-            jobs.insert(Job::Run(index), units_of_run(&run.loaded.config, run.training_queries));
+            jobs.insert(Job::Run(index), units_of_run(run));
             let start = &plan.starts[run.start];
-            let taught = start.supervised_from.is_none();
-            let units = units_of_start(&start.loaded.config, taught);
-            jobs.insert(Job::Start(run.start), units);
+            if !start.is_complete() {
+                jobs.insert(Job::Start(run.start), units_of_start(start));
+            }
         }
         let now = Instant::now();
-        let state = State {
-            notes,
-            began: now,
-            told: now,
-            jobs,
-            done: 0.0,
-            runs: plan.runs.len(),
-            ended,
-            started: BTreeMap::new(),
-            accuracy: BTreeMap::new(),
-        };
+        let (notes, runs) = (notes, plan.runs.len());
         if ended > 0 {
-            notes.tell(&format!("{ended} of {} runs are finished already", plan.runs.len()));
+            notes.tell(&format!("{ended} of {runs} runs are finished already"));
         }
+        let state = State { notes, began: now, told: now, jobs, workers, runs, ended };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// A job began.
     pub(super) fn began(&self, job: Job) {
-        self.lock().started.insert(job, Instant::now());
+        if let Some(units) = self.lock().jobs.get_mut(&job) {
+            units.began = Some(Instant::now());
+        }
     }
 
-    /// A job ended.
-    pub(super) fn ended(&self, job: Job, name: &str, fault: Option<&Fault>) {
+    /// A job ended; `report` is what its events tell.
+    pub(super) fn ended(
+        &self,
+        job: Job,
+        name: &str,
+        fault: Option<&Fault>,
+        report: Option<&RunReport>,
+    ) {
         if fault.is_some_and(|fault| fault.class == FaultClass::Interrupted) {
             return;
         }
         let mut state = self.lock();
-        state.count(job, f64::INFINITY);
+        let is_new = state.jobs.contains_key(&job);
+        let took = state.jobs.get(&job).map_or(0.0, Units::elapsed);
+        if fault.is_some() {
+            // Nothing of it is left, and it tells nothing of the others.
+            state.jobs.remove(&job);
+        } else {
+            state.count(job, f64::INFINITY);
+        }
         if matches!(job, Job::Run(_)) {
             state.ended += 1;
         }
-        let took = state.started.get(&job).map_or(0.0, |began| began.elapsed().as_secs_f64());
-        let accuracy = state.accuracy.get(&job).map_or_else(String::new, |accuracy| {
-            format!(", greedy accuracy {:.1} %", 100.0 * accuracy)
-        });
-        let line = match fault {
-            Some(fault) => format!("{name} failed: {fault}"),
-            None => format!("{name}: {took:.1} s{accuracy}"),
+        let line = match (fault, job) {
+            (Some(fault), _) => format!("{name} failed: {fault}"),
+            (None, Job::Run(_)) => format!("{name}: {took:.1} s{}", accuracy(report)),
+            (None, Job::Start(_)) => {
+                let made = if is_new { format!("{took:.1} s") } else { "already there".into() };
+                format!("{name}: {made}{}{}", accuracy(report), missed_goal(report))
+            }
         };
         state.tell(&line);
     }
@@ -121,8 +144,8 @@ impl Meter {
     /// All is done.
     pub(super) fn finish(&self) {
         let state = self.lock();
-        let took = HumanDuration(state.began.elapsed());
-        if !state.started.is_empty() {
+        let took = in_words(state.began.elapsed());
+        if state.jobs.values().any(|units| units.began.is_some()) {
             state.notes.tell(&format!("{} of {} runs ended; {took}", state.ended, state.runs));
         }
     }
@@ -142,48 +165,95 @@ impl State {
     fn count(&mut self, job: Job, units: f64) {
         let Some(of) = self.jobs.get_mut(&job) else { return };
         let units = units.min(of.whole);
-        self.done += (units - of.counted).max(0.0);
-        of.counted = of.counted.max(units);
+        if units > of.counted {
+            of.counted = units;
+            of.seconds = of.elapsed();
+        }
     }
 
     fn tell(&mut self, line: &str) {
         self.told = Instant::now();
         let (ended, runs) = (self.ended, self.runs);
-        self.notes.tell(&format!("[{ended}/{runs}] {line}{}", self.left()));
+        let left = self.seconds_left().and_then(|left| Duration::try_from_secs_f64(left).ok());
+        let left = left
+            .map_or_else(String::new, |left| format!("; the rest takes about {}", in_words(left)));
+        self.notes.tell(&format!("[{ended}/{runs}] {line}{left}"));
     }
 
-    /// The time left, once something is known of the speed.
-    fn left(&self) -> String {
-        let all: f64 = self.jobs.values().map(|units| units.whole).sum();
-        let seconds = self.began.elapsed().as_secs_f64() * (all - self.done) / self.done;
-        match Duration::try_from_secs_f64(seconds) {
-            Ok(left) if all > self.done => {
-                format!("; the rest takes about {}", HumanDuration(left))
-            }
-            _ => String::new(),
+    /// The time left, once something is known of the speed of all that is left.
+    fn seconds_left(&self) -> Option<f64> {
+        let mut each = Vec::new();
+        for (job, units) in self.jobs.iter().filter(|(_, units)| units.counted < units.whole) {
+            let seconds = (units.whole - units.counted) / self.speed(*job)?;
+            each.push((seconds - (units.elapsed() - units.seconds)).max(0.0));
         }
+        let longest = each.iter().copied().reduce(f64::max)?;
+        let all: f64 = each.iter().sum();
+        Some(longest.max(all / self.workers.clamp(1, each.len()) as f64))
+    }
+
+    /// Units that jobs of this kind made in a second.
+    fn speed(&self, kind: Job) -> Option<f64> {
+        let is_alike = |job: &Job| matches!(job, Job::Run(_)) == matches!(kind, Job::Run(_));
+        let alike = self.jobs.iter().filter(|(job, _)| is_alike(job)).map(|(_, units)| units);
+        let measured = alike.filter(|units| units.is_measured());
+        let (units, seconds) = measured.fold((0.0, 0.0), |(units, seconds), of| {
+            (units + of.counted - of.before, seconds + of.seconds)
+        });
+        (seconds > 0.0).then(|| units / seconds)
     }
 }
 
-fn units_of_run(config: &Config, training_queries: usize) -> Units {
+/// The last greedy accuracy, in words.
+fn accuracy(report: Option<&RunReport>) -> String {
+    let value = |report: &RunReport| {
+        let name = format!("eval/{}/pass@1", report.task);
+        report.iterations.last()?.metrics.get(&name)?.value
+    };
+    report
+        .and_then(value)
+        .map_or_else(String::new, |accuracy| format!(", greedy accuracy {:.1} %", 100.0 * accuracy))
+}
+
+/// The goal that P_0 missed, in words.
+fn missed_goal(report: Option<&RunReport>) -> String {
+    let missed = report.and_then(|report| report.missed_goal);
+    missed.map_or_else(String::new, |missed| format!("; it missed its goal: {missed}"))
+}
+
+fn units_of_run(run: &PlannedRun) -> Units {
+    let (config, training_queries) = (&run.loaded.config, run.training_queries);
     let settings = config.improve_settings(training_queries);
     let iterations = f64::from(settings.planned_iterations());
     let drawn = settings.planned_responses(training_queries) as f64 / iterations.max(1.0);
     let learnt = (settings.steps_per_iteration * settings.batch_size) as f64;
     let iteration = drawn + learnt + evaluated(config);
-    Units { whole: iteration * iterations + 1.0, iteration, counted: 0.0 }
+    let before = iteration * f64::from(committed(run));
+    let whole = iteration * iterations + 1.0;
+    Units { whole, iteration, before, counted: before, ..Units::default() }
 }
 
-fn units_of_start(config: &Config, taught: bool) -> Units {
+/// The last iteration that a run has made already.
+fn committed(run: &PlannedRun) -> u32 {
+    let events = RunView::open(&run.dir).and_then(|view| view.events()).unwrap_or_default();
+    let committed = events.iter().filter_map(|logged| match logged.event {
+        Event::IterationCommitted { iteration, .. } => Some(iteration),
+        _ => None,
+    });
+    committed.max().unwrap_or(0)
+}
+
+fn units_of_start(start: &Start) -> Units {
+    let config = &start.loaded.config;
     let supervised = (config.supervised.steps * config.supervised.batch_size) as f64;
     let model = &config.reward_model;
     // A response has a handful of steps, and completions are shorter than responses.
     let labels = (model.queries * model.responses * (1 + 2 * model.completions)) as f64;
     let trains = config.improve_settings(0).reward_training.is_some();
     let whole = evaluated(config)
-        + if taught { supervised } else { 0.0 }
+        + if start.supervised_from.is_none() { supervised } else { 0.0 }
         + if trains { labels + (model.steps * model.batch_size) as f64 } else { 0.0 };
-    Units { whole, iteration: 0.0, counted: 0.0 }
+    Units { whole, ..Units::default() }
 }
 
 fn evaluated(config: &Config) -> f64 {
@@ -206,23 +276,67 @@ impl Watch for RunWatch {
     }
 
     fn event(&mut self, event: &Event) {
-        let mut state = self.meter.lock();
-        match event {
-            Event::IterationCommitted { iteration, .. } => {
-                let each = state.jobs.get(&self.job).map_or(0.0, |units| units.iteration);
-                state.count(self.job, each * f64::from(*iteration));
-            }
-            Event::Measured { metrics, .. } => {
-                let is_accuracy =
-                    |name: &str| name.starts_with("eval/") && name.ends_with("/pass@1");
-                let found = metrics.iter().find(|metric| is_accuracy(&metric.name));
-                if let Some(value) = found.and_then(|metric| metric.value) {
-                    state.accuracy.insert(self.job, value);
-                }
-            }
-            _ => {}
+        if let Event::IterationCommitted { iteration, .. } = event {
+            let mut state = self.meter.lock();
+            let each = state.jobs.get(&self.job).map_or(0.0, |units| units.iteration);
+            state.count(self.job, each * f64::from(*iteration));
         }
     }
 
     fn finish(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(jobs: &[(Job, Units)], workers: usize) -> State {
+        let now = Instant::now();
+        State {
+            notes: Notes { quiet: true },
+            began: now,
+            told: now,
+            jobs: jobs.iter().copied().collect(),
+            workers,
+            runs: 2,
+            ended: 0,
+        }
+    }
+
+    /// All of them are to be made; what is done took so many seconds.
+    fn units(whole: f64, counted: f64, seconds: f64) -> Units {
+        Units { whole, counted, seconds, iteration: 10.0, ..Units::default() }
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_time_left_until_a_run_has_made_an_iteration() {
+        let start = Units { iteration: 0.0, ..units(50_000.0, 50_000.0, 1.0) };
+        let begun = |run: Units| {
+            let jobs =
+                [(Job::Start(0), start), (Job::Run(0), run), (Job::Run(1), units(41.0, 0.0, 0.0))];
+            state(&jobs, 1).seconds_left()
+        };
+        assert_eq!(begun(units(41.0, 0.0, 0.0)), None, "a P_0 tells nothing of runs");
+        assert_eq!(begun(units(41.0, 10.0, 5.0)), Some(0.5 * (31.0 + 41.0)));
+        // Supervised fine-tuning alone ends at once, and what was done before took no time.
+        assert_eq!(begun(units(1.0, 1.0, 0.1)), None);
+        assert_eq!(begun(Units { before: 10.0, ..units(41.0, 10.0, 0.0) }), None);
+    }
+
+    #[test]
+    fn a_start_that_is_left_needs_one_that_has_ended_and_workers_share_what_is_left() {
+        let start =
+            |counted: f64, seconds: f64| Units { iteration: 0.0, ..units(60.0, counted, seconds) };
+        let run = units(40.0, 20.0, 10.0);
+        let left = |starts: [Units; 2], workers: usize| {
+            let jobs = [(Job::Start(0), starts[0]), (Job::Start(1), starts[1]), (Job::Run(0), run)];
+            state(&jobs, workers).seconds_left()
+        };
+        assert_eq!(left([start(0.0, 0.0), start(0.0, 0.0)], 1), None);
+        assert_eq!(left([start(60.0, 6.0), start(0.0, 0.0)], 1), Some(6.0 + 10.0));
+        assert_eq!(left([start(60.0, 6.0), start(0.0, 0.0)], 2), Some(10.0));
+        assert_eq!(left([start(60.0, 6.0), start(0.0, 0.0)], 9), Some(10.0));
+        let ended = units(40.0, 40.0, 10.0);
+        assert_eq!(state(&[(Job::Run(0), ended)], 1).seconds_left(), None, "nothing is left");
+    }
 }

@@ -20,7 +20,8 @@ use bstar_core::{Fault, FaultClass};
 use bstar_report::ComparisonReport;
 use bstar_store::{ComparisonLayout, ComparisonStore};
 use meter::Meter;
-use schedule::{Failures, Schedule, in_comparison};
+use plan::PlannedRun;
+use schedule::{Failures, Schedule, in_comparison, is_complete};
 use std::path::{Path, PathBuf};
 
 /// Compares.
@@ -32,42 +33,39 @@ fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let comparison = Comparison::load(&args.config, &args.settings)?;
     let stem = args.config.file_stem().unwrap_or_default();
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("comparisons").join(stem));
-    if args.tables && !dir.exists() {
-        // A name that is none must not become a folder.
-        let plan = Plan::of(&comparison, &ComparisonLayout::new(&dir), Aim::Run, notes)?;
-        let input = measure::measure(&comparison, &plan, None, &Failures::new())?;
+    let layout = ComparisonLayout::new(&dir);
+    // What is there is held from here on; a folder is made once there is something to write.
+    let open = || ComparisonStore::open_or_create(&dir, env!("CARGO_PKG_VERSION"));
+    let there = layout.is_there().then(open).transpose()?;
+    let plan = Plan::of(&comparison, &layout, Aim::Run, notes)?;
+    if args.tables && there.is_none() {
+        let input = measure::measure(&comparison, &plan, &layout, &Failures::new())?;
         show(&ComparisonReport::of(&input), args)?;
         tell_nothing(&dir, notes);
         return Ok(());
     }
-    let version = env!("CARGO_PKG_VERSION");
-    let store = ComparisonStore::open_or_create(&dir, version)?;
-    let plan = Plan::of(&comparison, &store.layout(), Aim::Run, notes)?;
     if !args.tables {
         plan.check_searches(&comparison, args.fresh)?;
+        // What was begun is held beside the models that would be used from here on.
+        let is_made = |run: &PlannedRun| !args.fresh && is_complete(&comparison, &layout, run);
+        plan.fetch_models(&plan.jobs(is_made), notes)?;
     }
+    let store = there.map_or_else(open, Ok)?;
     if args.fresh {
         store.discard_runs()?;
     }
+    plan.check_begun(&comparison)?;
+    store.keep_config(&comparison.written)?;
+    let workers = comparison.workers(args.workers);
     let schedule = Schedule {
         comparison: &comparison,
         plan: &plan,
         store: &store,
-        meter: Meter::of(&comparison, &plan, &store, notes),
+        meter: Meter::of(&comparison, &plan, (&layout, workers), notes),
         interrupted: catch_interrupts()?,
     };
-    // What was begun is held beside the models that would be used from here on.
-    if !args.tables {
-        schedule.fetch_models(notes)?;
-    }
-    plan.check_begun(&comparison)?;
-    store.keep_config(&comparison.written)?;
-    let failures = if args.tables {
-        Failures::new()
-    } else {
-        schedule.carry_out(comparison.workers(args.workers))?
-    };
-    let input = measure::measure(&comparison, &plan, Some(&store), &failures)?;
+    let failures = if args.tables { Failures::new() } else { schedule.carry_out(workers)? };
+    let input = measure::measure(&comparison, &plan, &layout, &failures)?;
     let report = ComparisonReport::of(&input);
     publish(&store, &report)?;
     show(&report, args)?;
@@ -82,11 +80,10 @@ fn show(report: &ComparisonReport, args: &CompareArgs) -> Result<(), Fault> {
     output::print(&if args.json { json(report) } else { report.markdown() })
 }
 
-/// Tells that there is nothing to show.
+/// Tells how there would be something to show; that there is nothing, the report says.
 fn tell_nothing(dir: &Path, notes: Notes) {
     notes.tell(&format!(
-        "no run has finished in {}: `bstar compare` without `--tables` makes them, and `--dir` names \
-         another folder",
+        "{}: `bstar compare` without `--tables` makes the runs; `--dir` names another folder",
         dir.display()
     ));
 }

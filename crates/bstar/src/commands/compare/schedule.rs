@@ -10,11 +10,13 @@ use super::validate::{Validation, validate};
 use crate::commands::run::{Part, RunRequest, carry_out};
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
+use crate::ledger::GO_ON;
 use crate::models;
 use crate::output::Notes;
 use bstar_core::event::{Event, Piece};
 use bstar_core::{Fault, FaultClass};
-use bstar_store::{ComparisonStore, RunView};
+use bstar_report::RunReport;
+use bstar_store::{ComparisonLayout, ComparisonStore, RunView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +41,24 @@ struct Board {
     ended: BTreeMap<Job, Option<Fault>>,
 }
 
+impl Plan {
+    /// Fetches the models that jobs need and this machine lacks: workers would fetch them twice.
+    pub(super) fn fetch_models(&self, jobs: &[Job], notes: Notes) -> Result<(), Fault> {
+        let mut names = BTreeSet::new();
+        for job in jobs {
+            let loaded = match *job {
+                Job::Start(index) => &self.starts[index].loaded,
+                Job::Run(index) => &self.runs[index].loaded,
+            };
+            let model = &loaded.config.model;
+            if !model.is_from_scratch() && names.insert((&model.name, &model.folder)) {
+                models::fetch(loaded, notes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Schedule<'_> {
     /// Makes everything that is not there yet, and gives the runs that failed.
     pub(super) fn carry_out(&self, workers: usize) -> Result<Failures, Fault> {
@@ -54,12 +74,10 @@ impl Schedule<'_> {
             })
         })?;
         self.meter.finish();
-        if self.interrupted.load(Ordering::Relaxed) {
-            let message = "interrupted; everything published is safe";
-            return Err(Fault::new(FaultClass::Interrupted, message)
-                .hint("give the same command again to go on"));
-        }
         let board = board.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(self.interruption(&board));
+        }
         let failed = board.ended.into_iter().filter_map(|(job, fault)| match job {
             Job::Run(index) => Some((index, fault?)),
             Job::Start(_) => None,
@@ -67,24 +85,21 @@ impl Schedule<'_> {
         Ok(failed.collect())
     }
 
-    fn jobs(&self) -> Vec<Job> {
-        self.plan.jobs(|run| is_complete(self.comparison, self.store, run))
+    /// The end by an interrupt, with what begins again of the jobs that were at work.
+    fn interruption(&self, board: &Board) -> Fault {
+        let told = board.ended.iter().filter_map(|(job, fault)| {
+            let fault = fault.as_ref().filter(|fault| fault.class == FaultClass::Interrupted)?;
+            let begun = fault.hint.as_ref()?.strip_prefix(GO_ON)?.strip_prefix(": ")?;
+            Some(format!("\n  {}: {begun}", self.name(*job)))
+        });
+        let told: String = told.collect();
+        Fault::new(FaultClass::Interrupted, "interrupted; everything published is safe")
+            .hint(format!("{GO_ON}{told}"))
     }
 
-    /// Fetches the models that jobs need and this machine lacks: workers would fetch them twice.
-    pub(super) fn fetch_models(&self, notes: Notes) -> Result<(), Fault> {
-        let mut names = BTreeSet::new();
-        for job in self.jobs() {
-            let loaded = match job {
-                Job::Start(index) => &self.plan.starts[index].loaded,
-                Job::Run(index) => &self.plan.runs[index].loaded,
-            };
-            let model = &loaded.config.model;
-            if !model.is_from_scratch() && names.insert((&model.name, &model.folder)) {
-                models::fetch(loaded, notes)?;
-            }
-        }
-        Ok(())
+    fn jobs(&self) -> Vec<Job> {
+        let layout = self.store.layout();
+        self.plan.jobs(|run| is_complete(self.comparison, &layout, run))
     }
 
     /// Takes jobs until none is left.
@@ -136,7 +151,7 @@ impl Schedule<'_> {
     }
 
     fn told(&self, job: Job, fault: Option<&Fault>) {
-        self.meter.ended(job, &self.name(job), fault);
+        self.meter.ended(job, &self.name(job), fault, self.report(job).as_ref());
     }
 
     /// A job in words.
@@ -151,6 +166,16 @@ impl Schedule<'_> {
                 format!("{}, seed {}", self.comparison.entries[run.entry].name, run.seed)
             }
         }
+    }
+
+    /// What the events of a job tell, if it has any.
+    fn report(&self, job: Job) -> Option<RunReport> {
+        let dir = match job {
+            Job::Start(index) => &self.plan.starts[index].dir,
+            Job::Run(index) => &self.plan.runs[index].dir,
+        };
+        let events = RunView::open(dir).and_then(|view| view.events()).ok()?;
+        Some(RunReport::from_events(events.iter().map(|logged| &logged.event)))
     }
 
     fn make(&self, job: Job) -> Result<(), Fault> {
@@ -223,13 +248,13 @@ impl Schedule<'_> {
 /// Whether a run is complete and validated, where that is asked.
 pub(super) fn is_complete(
     comparison: &Comparison,
-    store: &ComparisonStore,
+    layout: &ComparisonLayout,
     run: &PlannedRun,
 ) -> bool {
     let queries = comparison.validation_queries;
     let entry = &comparison.entries[run.entry];
     is_finished(run)
-        && (queries == 0 || Validation::read(store, entry, run.seed, queries).is_some())
+        && (queries == 0 || Validation::read(layout, entry, run.seed, queries).is_some())
 }
 
 /// Whether a run said that it is complete.

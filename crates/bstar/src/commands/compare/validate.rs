@@ -8,11 +8,12 @@ use crate::commands::preflight;
 use crate::commands::run::{load_task, loaded_policy};
 use crate::config::comparison::Entry;
 use crate::config::layers::Loaded;
+use crate::ledger::interruption;
 use crate::output::Notes;
 use bstar_core::evaluate::{EvaluationSettings, evaluate};
 use bstar_core::ports::Task as _;
 use bstar_core::{Fault, FaultClass};
-use bstar_store::{ComparisonStore, RunView};
+use bstar_store::{ComparisonLayout, ComparisonStore, RunView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,12 +30,12 @@ pub(super) struct Validation {
 impl Validation {
     /// What was found before with so many queries.
     pub(super) fn read(
-        store: &ComparisonStore,
+        layout: &ComparisonLayout,
         entry: &Entry,
         seed: u64,
         queries: usize,
     ) -> Option<Self> {
-        let text = store.read(&file(entry, seed)).ok().flatten()?;
+        let text = layout.read(&file(entry, seed)).ok().flatten()?;
         let found: Self = serde_json::from_str(&text).ok()?;
         (found.queries == queries).then_some(found)
     }
@@ -62,7 +63,7 @@ pub(super) fn validate(
     queries: usize,
     interrupted: &AtomicBool,
 ) -> Result<(), Fault> {
-    if Validation::read(store, entry, run.seed, queries).is_some() {
+    if Validation::read(&store.layout(), entry, run.seed, queries).is_some() {
         return Ok(());
     }
     let config = &loaded.config;
@@ -90,7 +91,7 @@ pub(super) fn validate(
             None,
             &mut |_, _| {
                 if interrupted.load(Ordering::Relaxed) {
-                    return Err(Fault::new(FaultClass::Interrupted, "interrupted"));
+                    return Err(interruption("the validation of its checkpoints"));
                 }
                 Ok(())
             },
