@@ -4,31 +4,15 @@
 //! can be told. Layers: defaults < preset < base < `[common]` < entry < `--set`. The result is a run
 //! config for each entry and seed, which says with `--set` lines what was changed of the base.
 
-use super::layers::{self, Loaded, PATH_KEYS, Source};
-use super::{Retention, schema};
+use super::Retention;
+use super::comparison_file::{HEAD_HINT, KEYS, Reader, names_in};
+use super::layers::{self, Loaded, Setting};
 use bstar_core::method::Method;
 use bstar_core::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
-
-/// Keys of a comparison.
-const KEYS: [&str; 10] = [
-    "title",
-    "base",
-    "seeds",
-    "reference",
-    "budget",
-    "workers",
-    "threads",
-    "validation_queries",
-    "common",
-    "entry",
-];
-
-/// Keys of an entry that are not keys of a run.
-const ENTRY_KEYS: [&str; 4] = ["name", "budget", "reference", "vary"];
 
 /// Whether entries generate as much as the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,12 +50,12 @@ pub(crate) struct Entry {
     /// Its budget.
     pub(crate) budget: BudgetRule,
     /// Names of the entries that it is compared with; none for the table's reference.
-    named_references: Vec<String>,
+    pub(super) named_references: Vec<String>,
     /// Values of the keys that its `vary` gave, by key.
     pub(crate) varied: Vec<(String, String)>,
-    /// `key=value` over the base: those of all entries, then its own.
-    common: Vec<String>,
-    own: Vec<String>,
+    /// Set over the base: those of all entries, then its own.
+    pub(super) common: Vec<Setting>,
+    pub(super) own: Vec<Setting>,
 }
 
 /// A comparison, checked: each of its run configs resolves.
@@ -97,7 +81,7 @@ pub(crate) struct Comparison {
     base: Option<PathBuf>,
     file: String,
     /// `--set` of the command line.
-    over: Vec<String>,
+    over: Vec<Setting>,
 }
 
 /// The top of the file, its tables left as they are.
@@ -137,7 +121,7 @@ impl Comparison {
             )));
         }
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(source.unknown_key(&[], key, &KEYS));
+            return Err(reader.unknown_key(key));
         }
         let head = Head::deserialize(Value::Table(table.clone())).map_err(|error| {
             let why = error.to_string();
@@ -165,7 +149,7 @@ impl Comparison {
             base,
             written: text.clone(),
             file: file.clone(),
-            over: over.to_vec(),
+            over: over.iter().map(|text| Setting::of_flag(text)).collect(),
         };
         comparison.check_seeds(&reader)?;
         comparison.reference = comparison.find_reference(head.reference.as_deref(), &reader)?;
@@ -184,10 +168,11 @@ impl Comparison {
         let mut settings = entry.common.clone();
         settings.extend_from_slice(&entry.own);
         settings.extend_from_slice(&self.over);
-        settings.push(format!("seed={seed}"));
-        settings.extend(queries.map(|queries| format!("sample.queries={queries}")));
         let origin = format!("{}: entry `{}`", self.file, entry.name);
-        layers::load_set_by(self.base.as_deref(), &settings, &origin)
+        let set = |text: String| Setting { text, origin: origin.clone() };
+        settings.push(set(format!("seed={seed}")));
+        settings.extend(queries.map(|queries| set(format!("sample.queries={queries}"))));
+        layers::load_with(self.base.as_deref(), &settings, &origin)
     }
 
     /// Runs side by side: so many as `over` says, else as the file does.
@@ -284,6 +269,20 @@ impl Comparison {
         }
     }
 
+    /// The same for a key that a message names in backticks, with who set it last.
+    fn of_key(&self, entry: &Entry, fault: Fault) -> Fault {
+        let message = fault.to_string();
+        let mut keys = message.split('`').skip(1).step_by(2).map(|key| key.split(' ').next());
+        let layers = || self.over.iter().chain(entry.own.iter().rev()).chain(&entry.common);
+        let set = keys.find_map(|key| layers().find(|setting| setting.sets(key.unwrap_or(""))));
+        let Some(Setting { origin, .. }) = set else { return self.of_entry(entry, fault) };
+        let named = Fault::new(fault.class, format!("{origin}: {message}"));
+        match fault.hint {
+            Some(hint) => named.hint(hint),
+            None => named,
+        }
+    }
+
     /// Refuses values that cannot be, evaluations that differ, and budgets that contradict a key.
     fn check_entries(&self) -> Result<(), Fault> {
         let of = |entry: &Entry| self.run_config(entry, self.seeds[0], None);
@@ -291,7 +290,7 @@ impl Comparison {
         for entry in &self.entries {
             let place = |fault: Fault| self.of_entry(entry, fault);
             let config = of(entry)?.config;
-            config.check().map_err(place)?;
+            config.check().map_err(|fault| self.of_key(entry, fault))?;
             if evaluation_of(&config) != evaluation_of(&reference) {
                 let name = &self.entries[self.reference].name;
                 let fault = Fault::new(
@@ -309,13 +308,15 @@ impl Comparison {
                     Fault::new(FaultClass::Usage, why).hint("set run.checkpoints = \"keep-all\""),
                 ));
             }
-            let sets = |given: &[String], key: &str| given.iter().any(|set| set.starts_with(key));
-            if [&entry.own, &entry.common, &self.over].into_iter().any(|given| sets(given, "seed="))
+            let sets = |given: &[Setting], key: &str| given.iter().any(|set| set.sets(key));
+            if [&entry.own, &entry.common, &self.over].into_iter().any(|given| sets(given, "seed"))
             {
                 let fault = Fault::new(FaultClass::Usage, "`seed` is given by `seeds`");
-                return Err(place(fault.hint("remove it")));
+                return Err(
+                    self.of_key(entry, fault.hint("remove it; a comparison lists its `seeds`"))
+                );
             }
-            if entry.budget != BudgetRule::AsConfigured && sets(&entry.own, "sample.queries=") {
+            if entry.budget != BudgetRule::AsConfigured && sets(&entry.own, "sample.queries") {
                 let budget = entry.budget.name();
                 let why = format!("it sets `sample.queries`, which the budget `{budget}` decides");
                 return Err(place(Fault::new(FaultClass::Usage, why).hint(
@@ -328,11 +329,6 @@ impl Comparison {
     }
 }
 
-const HEAD_HINT: &str = "a comparison has `seeds`, [[entry]] tables with `name` and run keys, and may have \
-     `title`, `base`, `reference`, `budget` (equal-generations | equal-without-labels | \
-     as-configured), `workers`, `threads` and [common]; an entry may have a `budget` and a \
-     `reference` of its own";
-
 /// What all entries must be alike in.
 fn evaluation_of(config: &super::Config) -> serde_json::Value {
     let sample = &config.sample;
@@ -341,241 +337,4 @@ fn evaluation_of(config: &super::Config) -> serde_json::Value {
 
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Reads the tables of a comparison file.
-struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
-    dir: &'a Path,
-}
-
-impl Reader<'_> {
-    fn source<'b>(&'b self, inside: &'b [String]) -> Source<'b> {
-        Source { name: Some(self.file.to_owned()), text: self.text, origin: self.file, inside }
-    }
-
-    fn fault(&self, message: &str, path: &[&str]) -> Fault {
-        let source = self.source(&[]);
-        let line = source.line_of_path(path);
-        let place = line.map_or_else(|| self.file.to_owned(), |line| source.place(Some(line)));
-        Fault::new(FaultClass::Usage, format!("{place}: {message}"))
-    }
-
-    fn common(&self, table: &Table) -> Result<Vec<String>, Fault> {
-        match table.get("common") {
-            None => Ok(Vec::new()),
-            Some(Value::Table(common)) => self.settings(common, &["common".to_owned()]),
-            Some(_) => Err(self.fault("`common` is not a table", &["common"])),
-        }
-    }
-
-    /// The run keys of a table as `key=value`, checked.
-    fn settings(&self, table: &Table, inside: &[String]) -> Result<Vec<String>, Fault> {
-        self.source(inside).check_keys(table, &schema::raw())?;
-        let mut settings = Vec::new();
-        flatten(table, &mut Vec::new(), &mut settings);
-        let absolute = |(keys, value): (Vec<String>, Value)| {
-            let is_path = PATH_KEYS.iter().any(|path| keys.iter().eq(path.iter()));
-            let value = match value {
-                Value::String(text) if is_path && !text.is_empty() => {
-                    Value::String(self.dir.join(text).display().to_string())
-                }
-                value => value,
-            };
-            setting(&keys.join("."), &value)
-        };
-        Ok(settings.into_iter().map(absolute).collect())
-    }
-
-    fn entries(
-        &self,
-        table: &Table,
-        budget: BudgetRule,
-        common: &[String],
-    ) -> Result<Vec<Entry>, Fault> {
-        let list = table.get("entry").and_then(Value::as_array);
-        let list = list.filter(|list| !list.is_empty()).ok_or_else(|| {
-            let why = "there is nothing to compare: no [[entry]]";
-            self.fault(why, &["entry"]).hint(HEAD_HINT)
-        })?;
-        let mut entries: Vec<Entry> = Vec::new();
-        for (index, value) in list.iter().enumerate() {
-            let Value::Table(table) = value else {
-                return Err(self.fault("write entries as [[entry]] tables", &["entry"]));
-            };
-            for entry in self.entry(table, index, budget, common)? {
-                let same = |other: &&Entry| other.folder == entry.folder;
-                if let Some(other) = entries.iter().find(same) {
-                    let why = format!(
-                        "the names `{}` and `{}` are too much alike: both would lie in {}",
-                        other.name, entry.name, entry.folder
-                    );
-                    return Err(self.fault(&why, &["entry"]).hint("give each entry its own name"));
-                }
-                entries.push(entry);
-            }
-        }
-        Ok(entries)
-    }
-
-    fn entry(
-        &self,
-        table: &Table,
-        index: usize,
-        budget: BudgetRule,
-        common: &[String],
-    ) -> Result<Vec<Entry>, Fault> {
-        let inside = ["entry".to_owned(), index.to_string()];
-        let wrong = |key: &str, why: &str| {
-            let source = self.source(&inside);
-            let line = source.line_of_path(&[key]);
-            Fault::new(FaultClass::Usage, format!("{}: {why}", source.place(line)))
-        };
-        let name = table.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| {
-            wrong("name", &format!("entry {} has no name", index + 1))
-                .hint("name = \"B-STaR\", for tables and plots")
-        })?;
-        let budget = match table.get("budget") {
-            None => budget,
-            Some(value) => BudgetRule::deserialize(value.clone()).map_err(|error| {
-                wrong("budget", &format!("`budget`: {}", error.to_string().trim())).hint(HEAD_HINT)
-            })?,
-        };
-        let named_references = match table.get("reference") {
-            None => Vec::new(),
-            Some(value) => names_in(value).ok_or_else(|| {
-                wrong("reference", "`reference` is the name of an entry, or a list of names")
-                    .hint("reference = [\"Online RFT\", \"Iterative RFT\"]")
-            })?,
-        };
-        let mut keys = table.clone();
-        for key in ENTRY_KEYS {
-            keys.remove(key);
-        }
-        let own = self.settings(&keys, &inside)?;
-        let mut entries = Vec::new();
-        for varied in self.variations(table, &inside)? {
-            let mut own = own.clone();
-            own.extend(varied.iter().map(|(key, value)| format!("{key}={value}")));
-            let shown = varied.iter().map(|(key, value)| format!(", {} {value}", short(key)));
-            let group = name.to_owned();
-            let name = format!("{name}{}", shown.collect::<String>());
-            let (folder, common) = (folder_name(&name), common.to_vec());
-            let named_references = named_references.clone();
-            entries.push(Entry {
-                name,
-                folder,
-                group,
-                budget,
-                named_references,
-                varied,
-                common,
-                own,
-            });
-        }
-        Ok(entries)
-    }
-
-    /// Every combination of the values of `vary`, the last key fastest; one empty one without it.
-    fn variations(
-        &self,
-        table: &Table,
-        inside: &[String],
-    ) -> Result<Vec<Vec<(String, String)>>, Fault> {
-        let mut all = vec![Vec::new()];
-        let Some(vary) = table.get("vary") else { return Ok(all) };
-        let source = self.source(inside);
-        let line = source.line_of_path(&["vary"]);
-        let wrong = |why: &str| {
-            let hint = "vary = { \"sample.k\" = [8, 16, 32] } makes an entry of each value";
-            Fault::new(FaultClass::Usage, format!("{}: {why}", source.place(line))).hint(hint)
-        };
-        let vary = vary.as_table().ok_or_else(|| wrong("`vary` is not a table"))?;
-        let mut keys = Vec::new();
-        flatten(vary, &mut Vec::new(), &mut keys);
-        for (key, values) in keys {
-            let key = key.join(".");
-            let values = values.as_array().filter(|values| !values.is_empty());
-            let values = values.ok_or_else(|| wrong(&format!("`{key}` needs a list of values")))?;
-            all = all
-                .into_iter()
-                .flat_map(|before: Vec<(String, String)>| {
-                    let key = key.clone();
-                    values.iter().map(move |value| {
-                        let mut with = before.clone();
-                        with.push((key.clone(), plain(value)));
-                        with
-                    })
-                })
-                .collect();
-        }
-        Ok(all)
-    }
-}
-
-/// A name, or a list of names that is not empty.
-fn names_in(value: &Value) -> Option<Vec<String>> {
-    let names = match value {
-        Value::Array(values) => values.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
-        value => value.as_str().map(|name| vec![name.to_owned()]),
-    };
-    names.filter(|names: &Vec<String>| !names.is_empty())
-}
-
-/// The leaves of a table with their keys.
-fn flatten(table: &Table, above: &mut Vec<String>, leaves: &mut Vec<(Vec<String>, Value)>) {
-    for (key, value) in table {
-        above.push(key.clone());
-        match value {
-            Value::Table(inner) => flatten(inner, above, leaves),
-            value => leaves.push((above.clone(), value.clone())),
-        }
-        above.pop();
-    }
-}
-
-/// `key=value` on one line: JSON's text, numbers and lists are TOML too.
-fn setting(key: &str, value: &Value) -> String {
-    format!("{key}={}", serde_json::to_string(value).expect("values of a config are JSON"))
-}
-
-/// A value as a person would write it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        value => serde_json::to_string(value).expect("values of a config are JSON"),
-    }
-}
-
-/// A key in the name of an entry.
-fn short(key: &str) -> &str {
-    match key {
-        "balance.fixed_temperature" => "t",
-        "balance.fixed_threshold" => "τ",
-        "balance.target_count" => "n*",
-        "sample.k" => "k",
-        key => key.rsplit('.').next().unwrap_or(key),
-    }
-}
-
-/// A name as that of a folder: lower case, digits, points and single dashes; a minus sign is `neg`.
-fn folder_name(name: &str) -> String {
-    let mut folder = String::new();
-    let letters: Vec<char> = name.chars().collect();
-    for (place, letter) in letters.iter().enumerate() {
-        let next_is_digit = letters.get(place + 1).is_some_and(char::is_ascii_digit);
-        let begins = place == 0 || !letters[place - 1].is_alphanumeric();
-        match letter {
-            'τ' => folder.push_str("tau"),
-            '*' => folder.push_str("star"),
-            '-' if begins && next_is_digit => folder.push_str("neg"),
-            letter if letter.is_ascii_alphanumeric() => folder.push(letter.to_ascii_lowercase()),
-            '.' if next_is_digit => folder.push('.'),
-            _ if !folder.ends_with('-') && !folder.is_empty() => folder.push('-'),
-            _ => {}
-        }
-    }
-    folder.trim_end_matches('-').to_owned()
 }

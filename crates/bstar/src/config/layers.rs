@@ -1,9 +1,10 @@
-//! Layers of TOML: defaults < preset < file < `--set`, and errors that point at the line.
+//! Layers of TOML: defaults < preset < file < `--set`.
 //!
 //! Relative paths in a file start at the folder of that file, whatever the working directory is, so
 //! that a config and its data can be moved together. Paths given with `--set` are made absolute
 //! here: they start at the working directory, where a shell completes them.
 
+use super::source::Source;
 use super::{Config, DEFAULTS, schema};
 use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::{Fault, FaultClass};
@@ -33,15 +34,38 @@ pub(crate) struct Loaded {
     pub(crate) written: String,
 }
 
-/// Reads and merges all layers. Without a file there are only defaults and `--set`.
-pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, Fault> {
-    load_set_by(file, settings, "--set")
+/// A key that is set over a file, as `key=value`, and who sets it.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// `key=value`.
+    pub(crate) text: String,
+    /// What errors name: the flag, or the place in a file of comparisons.
+    pub(crate) origin: String,
 }
 
-/// The same for settings that `origin` gave, which errors name.
-pub(crate) fn load_set_by(
+impl Setting {
+    /// From the command line.
+    pub(crate) fn of_flag(text: &str) -> Self {
+        Self { text: text.to_owned(), origin: format!("--set {text}") }
+    }
+
+    /// Whether it sets this key itself.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        self.text.split_once('=').is_some_and(|(own, _)| own.trim() == key)
+    }
+}
+
+/// Reads and merges all layers. Without a file there are only defaults and `--set`.
+pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> Result<Loaded, Fault> {
+    let settings: Vec<Setting> = settings.iter().map(|text| Setting::of_flag(text)).collect();
+    load_with(file, &settings, "--set")
+}
+
+/// The same for settings that others than the command line give; errors whose key is in neither file
+/// nor settings name `origin`.
+pub(crate) fn load_with(
     file: Option<&Path>,
-    settings: &[String],
+    settings: &[Setting],
     origin: &str,
 ) -> Result<Loaded, Fault> {
     let text = match file {
@@ -62,11 +86,11 @@ pub(crate) fn load_written(written: &str, settings: &[String]) -> Result<Loaded,
         if setting.contains('\n') {
             break;
         }
-        earlier.push(setting.to_owned());
+        earlier.push(Setting::of_flag(setting));
         text = before.trim_end();
     }
     earlier.reverse();
-    earlier.extend_from_slice(settings);
+    earlier.extend(settings.iter().map(|text| Setting::of_flag(text)));
     load_text(text, None, PathBuf::new(), &earlier, "--set")
 }
 
@@ -74,12 +98,12 @@ fn load_text(
     text: &str,
     name: Option<String>,
     base_dir: PathBuf,
-    settings: &[String],
+    settings: &[Setting],
     origin: &str,
 ) -> Result<Loaded, Fault> {
     let source = Source { name, text, origin, inside: &[] };
-    let table: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
-    if table.contains_key("entry")
+    let mut user: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
+    if user.contains_key("entry")
         && let Some(name) = &source.name
     {
         let message = format!("{name} is a comparison of several runs, not the config of one");
@@ -87,28 +111,26 @@ fn load_text(
             .hint(format!("`bstar compare {name}` makes them, `bstar plan {name}` plans them")));
     }
     let schema = schema::raw();
-    source.check_keys(&table, &schema)?;
-    let mut over = Table::new();
+    source.check_keys(&user, &schema)?;
+    let mut given = Vec::new();
     for setting in settings {
-        set(&mut over, setting)?;
+        let mut table = parsed(&setting.text)?;
+        Source { name: None, text: "", origin: &setting.origin, inside: &[] }
+            .check_keys(&table, &schema)?;
+        for keys in PATH_KEYS {
+            make_absolute(&mut table, keys)?;
+        }
+        merge(&mut user, table.clone());
+        given.push((table, setting.origin.as_str()));
     }
-    let flags = Source { name: None, text: "", origin, inside: &[] };
-    flags.check_keys(&over, &schema)?;
-    for keys in PATH_KEYS {
-        make_absolute(&mut over, keys)?;
-    }
-
-    let given_by_set = over.clone();
-    let mut user = table;
-    merge(&mut user, over);
     let mut merged: Table = toml::from_str(DEFAULTS).expect("the embedded defaults are TOML");
     let preset = preset_of(&user, &merged)?;
     merge(&mut merged, preset_table(&preset.values()));
     merge(&mut merged, user);
-    let config = Config::deserialize(Value::Table(merged))
-        .map_err(|error| source.value(&error, &given_by_set))?;
+    let config =
+        Config::deserialize(Value::Table(merged)).map_err(|error| source.value(&error, &given))?;
     let written =
-        settings.iter().fold(text.to_owned(), |text, set| text + "\n# --set " + set + "\n");
+        settings.iter().fold(text.to_owned(), |text, set| text + "\n# --set " + &set.text + "\n");
     Ok(Loaded { config, base_dir, written })
 }
 
@@ -155,8 +177,8 @@ fn numbers(text: &str) -> Option<Value> {
     value.as_array().is_some_and(|list| list.iter().all(is_number)).then_some(value)
 }
 
-/// `a.b=value`, where the value is TOML, numbers with commas between them, or else text.
-fn set(table: &mut Table, setting: &str) -> Result<(), Fault> {
+/// `a.b=value` as a table, where the value is TOML, numbers with commas between them, or else text.
+fn parsed(setting: &str) -> Result<Table, Fault> {
     let usage = |why: String| {
         Fault::new(FaultClass::Usage, why).hint("write it as --set sample.k=16 or --set method=sft")
     };
@@ -168,19 +190,16 @@ fn set(table: &mut Table, setting: &str) -> Result<(), Fault> {
         .and_then(|mut table| table.remove("value"))
         .or_else(|| numbers(text))
         .unwrap_or_else(|| Value::String(text.into()));
-    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
-    let last = keys.pop().filter(|key| !key.is_empty());
-    let last = last.ok_or_else(|| usage(format!("`--set {setting}` names no key")))?;
-    let mut place = table;
-    for key in keys {
-        let entry = place.entry(key).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(inner) = entry else {
-            return Err(usage(format!("`--set {setting}`: `{key}` is a value, not a table")));
-        };
-        place = inner;
+    let keys: Vec<&str> = path.split('.').map(str::trim).collect();
+    if keys.last().is_none_or(|key| key.is_empty()) {
+        return Err(usage(format!("`--set {setting}` names no key")));
     }
-    place.insert(last.into(), value);
-    Ok(())
+    let table = keys
+        .into_iter()
+        .rev()
+        .fold(value, |value, key| Value::Table(std::iter::once((key.to_owned(), value)).collect()));
+    let Value::Table(table) = table else { unreachable!("there is a key") };
+    Ok(table)
 }
 
 /// Values of `over` replace those of `base`; tables are merged key by key.
@@ -236,178 +255,6 @@ pub(crate) fn preset_table(values: &PresetValues) -> Table {
         section.insert(key.into(), all[name].clone());
     }
     table
-}
-
-/// Whether a table has a value under these keys.
-fn holds(table: &Table, keys: &[&str]) -> bool {
-    match keys {
-        [] => true,
-        [key, rest @ ..] => match table.get(*key) {
-            Some(Value::Table(inner)) => holds(inner, rest),
-            Some(_) => rest.is_empty(),
-            None => false,
-        },
-    }
-}
-
-/// The parser's message without the names of Rust's types.
-fn in_plain_words(message: &str) -> String {
-    let mut words = message.to_owned();
-    for kind in ["usize", "u64", "u32"] {
-        words = words.replace(&format!("expected {kind}"), "expected a whole number");
-    }
-    for (kind, plain) in [
-        ("expected f64", "expected a number"),
-        ("expected a boolean", "expected true or false"),
-        ("expected a sequence", "expected a list such as [1, 8]"),
-        ("expected a string", "expected text"),
-    ] {
-        words = words.replace(kind, plain);
-    }
-    match words.split_once("expected struct ") {
-        Some((before, _)) => format!("{before}expected a table of keys"),
-        None => words,
-    }
-}
-
-/// A text that errors point into.
-pub(super) struct Source<'a> {
-    /// The file's name; none for `--set`.
-    pub(super) name: Option<String>,
-    pub(super) text: &'a str,
-    /// Who gives what is in no file: `--set`.
-    pub(super) origin: &'a str,
-    /// Where in the text the checked table stands: names of tables, and places in arrays.
-    pub(super) inside: &'a [String],
-}
-
-impl Source<'_> {
-    pub(super) fn syntax(&self, error: &toml::de::Error) -> Fault {
-        let line = error.span().map(|span| self.line_of_offset(span.start));
-        let place = self.place(line);
-        Fault::new(FaultClass::Usage, format!("{place}: {}", error.message()))
-    }
-
-    /// A value that does not fit its key. The error names the key as a path in backticks.
-    fn value(&self, error: &toml::de::Error, given_by_set: &Table) -> Fault {
-        let text = error.to_string();
-        let (message, path) = text.trim().rsplit_once("\nin `").unwrap_or((text.trim(), ""));
-        let path = path.trim_end_matches('`');
-        let keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
-        let flags = Source { name: None, text: "", ..*self };
-        let is_flag = !keys.is_empty() && holds(given_by_set, &keys);
-        let place = if is_flag { flags.place(None) } else { self.place(self.line_of_path(&keys)) };
-        let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-        let message = in_plain_words(message);
-        let hint = match path {
-            "evaluate.k" => {
-                "it lists the K of Pass@K, as in [1, 8, 32]; how often each query is answered is \
-                 `evaluate.samples`"
-            }
-            _ => "`bstar config reference` lists every key with its values",
-        };
-        Fault::new(FaultClass::Usage, format!("{place}: {what}{message}")).hint(hint)
-    }
-
-    pub(super) fn check_keys(
-        &self,
-        table: &Table,
-        schema: &serde_json::Value,
-    ) -> Result<(), Fault> {
-        self.check_level(table, schema, schema, &mut Vec::new())
-    }
-
-    fn check_level(
-        &self,
-        table: &Table,
-        level: &serde_json::Value,
-        root: &serde_json::Value,
-        path: &mut Vec<String>,
-    ) -> Result<(), Fault> {
-        // Free-form tables (such as column mappings) have no list of keys.
-        let Some(known) = level.get("properties").and_then(|known| known.as_object()) else {
-            return Ok(());
-        };
-        for (key, value) in table {
-            let Some(inner) = known.get(key) else {
-                let known: Vec<&str> = known.keys().map(String::as_str).collect();
-                return Err(self.unknown_key(path, key, &known));
-            };
-            if let Value::Table(table) = value {
-                path.push(key.clone());
-                self.check_level(table, dereference(inner, root), root, path)?;
-                path.pop();
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn unknown_key(&self, path: &[String], key: &str, known: &[&str]) -> Fault {
-        let mut keys: Vec<&str> = path.iter().map(String::as_str).collect();
-        keys.push(key);
-        let place = self.place(self.line_of_path(&keys));
-        let small = key.to_lowercase();
-        let likeness = |other: &str| strsim::jaro_winkler(&small, &other.to_lowercase());
-        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let full = |key: &str| {
-            keys[..keys.len() - 1].iter().chain([&key]).copied().collect::<Vec<_>>().join(".")
-        };
-        let hint = match nearest {
-            Some(nearest) if likeness(nearest) > 0.7 => {
-                format!("did you mean `{}`?", full(nearest))
-            }
-            _ => format!("known here: {}", known.join(", ")),
-        };
-        Fault::new(FaultClass::Usage, format!("{place}: unknown key `{}`", full(key))).hint(hint)
-    }
-
-    pub(super) fn place(&self, line: Option<usize>) -> String {
-        match (&self.name, line) {
-            (Some(name), Some(line)) => format!("{name}:{line}"),
-            (Some(name), None) => format!("{name} or {}", self.origin),
-            (None, _) => self.origin.into(),
-        }
-    }
-
-    fn line_of_offset(&self, offset: usize) -> usize {
-        self.text[..offset.min(self.text.len())].matches('\n').count() + 1
-    }
-
-    /// The line where a key is written, if it is in this text.
-    pub(super) fn line_of_path(&self, path: &[&str]) -> Option<usize> {
-        let document = toml::de::DeTable::parse(self.text).ok()?;
-        let (last, parents) = path.split_last()?;
-        let inside = self.inside.iter().map(String::as_str);
-        let mut names = inside.chain(parents.iter().copied());
-        let mut table = document.get_ref();
-        while let Some(name) = names.next() {
-            let value = table.get(name)?.get_ref();
-            table = match value.as_array() {
-                Some(array) => {
-                    array.get(names.next()?.parse::<usize>().ok()?)?.get_ref().as_table()?
-                }
-                None => value.as_table()?,
-            };
-        }
-        let (key, _) = table.get_key_value(*last)?;
-        Some(self.line_of_offset(key.span().start))
-    }
-}
-
-/// Follows `$ref` and the single-branch `allOf` that schemas wrap references in.
-fn dereference<'a>(
-    schema: &'a serde_json::Value,
-    root: &'a serde_json::Value,
-) -> &'a serde_json::Value {
-    let branches = ["allOf", "anyOf", "oneOf"].iter().find_map(|key| schema.get(key)?.as_array());
-    let branch = branches.and_then(|all| {
-        all.iter().map(|branch| dereference(branch, root)).find(|b| b.get("properties").is_some())
-    });
-    let target = schema.get("$ref").and_then(|reference| reference.as_str());
-    match target.and_then(|target| root.pointer(target.trim_start_matches('#'))) {
-        Some(target) => dereference(target, root),
-        None => branch.unwrap_or(schema),
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //! of the fields below are what [`schema`] and [`mod@reference`] say about the keys.
 
 pub(crate) mod comparison;
+mod comparison_file;
 pub(crate) mod layers;
 mod ranges;
 pub(crate) mod reference;
 pub(crate) mod resolve;
 pub(crate) mod schema;
+mod source;
 
 use bstar_core::Fault;
 use bstar_core::balance::EmptyQueries;

@@ -50,7 +50,7 @@ impl Config {
         require(self.evaluate.sampled_queries == 0 || most_k <= self.evaluate.samples, || {
             format!(
                 "`evaluate.k` asks for Pass@{most_k}, but `evaluate.samples` draws only {}: give both, \
-                 as in --set evaluate.samples=8 --set evaluate.k=1,8",
+                 as in evaluate = {{ samples = 8, k = [1, 8] }}, or --set evaluate.samples=8 --set evaluate.k=1,8",
                 self.evaluate.samples
             )
         })?;

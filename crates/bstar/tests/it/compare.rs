@@ -378,6 +378,54 @@ fn what_is_wrong_with_a_comparison_is_said_with_its_line() {
 }
 
 #[test]
+fn what_is_wrong_with_a_setting_is_said_with_who_gave_it() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY);
+    let refuse = |arguments: &str, words: &[&str]| {
+        let told = bench.bad(&format!("compare c.toml {arguments}"), 2, words).stderr;
+        assert!(!told.contains("c.toml"), "the file is not to blame: {told}");
+    };
+    refuse("--set sample.k=many", &["--set sample.k=many: `sample.k`: ", "whole number"]);
+    refuse("--set sample.kk=3", &["--set sample.kk=3: unknown key", "did you mean `sample.k`?"]);
+    refuse("--set optimizer.beta1=1.5", &["--set optimizer.beta1=1.5: `optimizer.beta1` is 1.5"]);
+    refuse("--set seed=3", &["--set seed=3: `seed` is given by `seeds`"]);
+    refuse(
+        "--set k=8",
+        &["unknown key `k`", "did you mean `sample.k` or `knobs.k` or `evaluate.k`?"],
+    );
+    refuse("--set workers=2", &["`workers` stands at the top of a comparison file"]);
+    let words = ["--set evaluate.k=8: `evaluate.k`: ", "list such as", "`evaluate.samples`"];
+    refuse("--set evaluate.k=8", &words);
+    let in_file = |text: String, words: &[&str]| {
+        bench.write("c.toml", text);
+        bench.bad("compare c.toml", 2, words);
+    };
+    let own = |line: &str| format!("{TINY}{line}\n");
+    in_file(own("sample.k = \"many\""), &["c.toml:20: entry `Adaptive`: `sample.k`: "]);
+    in_file(own("optimizer.beta1 = 1.5"), &["c.toml:20: entry `Adaptive`: `optimizer.beta1` is"]);
+    let common = |line: &str| TINY.replace("[common]", &format!("[common]\n{line}"));
+    in_file(common("sample.k = \"many\""), &["c.toml:6: [common]: `sample.k`: "]);
+    in_file(common("optimizer.beta1 = 1.5"), &["c.toml:6: [common]: `optimizer.beta1` is 1.5"]);
+    // A flag that mends what the file says wrong is taken.
+    bench.good("compare c.toml --set optimizer.beta1=0.9 --set iterations=1 --quiet");
+    let vary = format!("{TINY}[entry.vary]\nsample.k = [2, \"many\"]\n");
+    in_file(vary, &["c.toml:20: entry `Adaptive, k many`: `sample.k`: "]);
+    let top = |line: &str| format!("{line}\n{TINY}");
+    let words = ["c.toml:1: unknown key `evaluate`", "stand in [common]", "`evaluate`"];
+    in_file(top("evaluate.k = [1, 4]"), &words);
+    in_file(top("k = 8"), &["c.toml:1: unknown key `k`", "[common]", "`sample.k`"]);
+    bench.write("run.toml", "base = \"tiny.toml\"\n");
+    let words = ["run.toml:1: unknown key `base`", "comparison file, which `bstar compare` takes"];
+    let told = bench.bad("run run.toml", 2, &words).stderr;
+    assert!(!told.contains("did you mean"), "{told}");
+    bench.write("run.toml", "seeds = [1]\n");
+    bench.bad("run run.toml", 2, &["`seeds` stands at the top", "a run has `seed`"]);
+    bench.write("run.toml", "steps = 3\n");
+    let words = ["run.toml:1: unknown key `steps`", "`supervised.steps`", "`train.steps`"];
+    bench.bad("run run.toml", 2, &words);
+}
+
+#[test]
 fn every_shipped_comparison_resolves() {
     let bench = Bench::new();
     let mut seen = 0;

@@ -147,7 +147,11 @@ fn a_cap_of_nothing_is_refused() {
 #[test]
 fn a_wrong_value_of_set_is_not_blamed_on_the_file() {
     let bench = Bench::new();
-    let outcome = bench.bad("config show tiny.toml --set sample.k=abc", 2, &["--set: `sample.k`"]);
+    let outcome = bench.bad(
+        "config show tiny.toml --set sample.k=abc",
+        2,
+        &["--set sample.k=abc: `sample.k`"],
+    );
     assert!(outcome.stderr.contains("expected a whole number"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("tiny.toml:"), "{}", outcome.stderr);
 }
