@@ -21,7 +21,7 @@ use crate::evaluate::{EvaluationSettings, evaluate};
 use crate::event::{Event, Piece};
 use crate::fault::Fault;
 use crate::iteration::{LoopState, Selected, gold_hashes, mark};
-use crate::method::Method;
+use crate::method::{Continuity, Method};
 use crate::pool::Pool;
 use crate::ports::{Checkpoint, Decoding, Example, Ledger, Policy, RewardModel, Task};
 use crate::ranking::{GoldSolutions, RankingRule};
@@ -91,6 +91,10 @@ pub struct ImproveSettings {
     pub learning_rate_floor: f64,
     /// Warm-up in steps, at the start of each schedule.
     pub warmup_steps: f64,
+    /// Whether the optimizer's moments are carried over.
+    pub optimizer_state: Continuity,
+    /// Whether one schedule spans all iterations.
+    pub schedule: Continuity,
     /// Where methods that reset go back to.
     pub reset_to: Checkpoint,
     /// Held-out evaluation.
@@ -218,7 +222,7 @@ impl ImproveSettings {
     /// that trained.
     pub(crate) fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
         let steps = self.steps_per_iteration as u64;
-        let carries = self.method.spec().carries_schedule;
+        let carries = self.schedule.carries(self.method.spec().carries_schedule);
         let stretches = if carries { u64::from(self.iterations) } else { 1 };
         let schedule = CosineSchedule {
             peak: self.learning_rate,

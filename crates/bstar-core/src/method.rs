@@ -36,6 +36,30 @@ pub enum StartPoint {
     Previous,
 }
 
+/// Whether training goes on from one iteration to the next, or begins anew in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Continuity {
+    /// As the method has it (paper).
+    #[default]
+    Method,
+    /// Carried over from the iteration before.
+    Carried,
+    /// Begun anew in each iteration.
+    Renewed,
+}
+
+impl Continuity {
+    /// Whether something is carried over, for a method that would carry it over or would not.
+    pub fn carries(self, method: bool) -> bool {
+        match self {
+            Self::Method => method,
+            Self::Carried => true,
+            Self::Renewed => false,
+        }
+    }
+}
+
 /// What makes a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodSpec {

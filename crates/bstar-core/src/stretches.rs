@@ -76,7 +76,8 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
         let most = ends.last().copied().unwrap_or(0);
         let order = batches(examples.len(), settings.batch_size, most, key.child("batches"));
         let (schedule, first_step) = settings.schedule(updates);
-        let fresh_optimizer = updates == 0 || !method.carries_optimizer;
+        let carries = settings.optimizer_state.carries(method.carries_optimizer);
+        let fresh_optimizer = updates == 0 || !carries;
         let mut before = if ends.len() > 1 { self.validate(key)? } else { Vec::new() };
         let asked = before.len();
         let (mut done, mut stretches) = (0, Vec::new());

@@ -14,7 +14,7 @@ use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::event::{Activity, Event, Piece};
 use bstar_core::improve::{ImproveSettings, Improver, improve};
 use bstar_core::knobs::KnobGrid;
-use bstar_core::method::Method;
+use bstar_core::method::{Continuity, Method};
 use bstar_core::ports::{Checkpoint, Decoding, Example, Ledger, RewardHead};
 use bstar_core::preset::Preset;
 use bstar_core::ranking::GoldSolutions;
@@ -84,6 +84,8 @@ fn settings(method: Method) -> ImproveSettings {
         learning_rate: 1e-3,
         learning_rate_floor: 1e-4,
         warmup_steps: 2.0,
+        optimizer_state: Continuity::Method,
+        schedule: Continuity::Method,
         reset_to: Checkpoint::Iteration(0),
         evaluation: EvaluationSettings {
             queries: 0,
@@ -188,6 +190,30 @@ fn what_a_method_carries_is_what_its_row_says() {
     assert_eq!(iterative_policy.optimizer_steps, 6);
     // Resetting loses what the earlier iterations added.
     assert!(rest_policy.skill < iterative_policy.skill - 0.1);
+}
+
+#[test]
+fn optimizer_and_schedule_are_carried_or_renewed_whatever_the_method() {
+    use Continuity::{Carried, Renewed};
+    for method in [Method::OnlineRft, Method::IterativeRft, Method::BStar] {
+        for optimizer_state in [Carried, Renewed] {
+            for schedule in [Carried, Renewed] {
+                let settings = ImproveSettings { optimizer_state, schedule, ..settings(method) };
+                let mut ledger = Memory::new(base());
+                let policy = run(&settings, &mut ledger).expect("a run");
+                let warm_ups = events(&ledger)
+                    .iter()
+                    .filter(|event| {
+                        matches!(event, Event::Step { iteration: 1.., step } if step.learning_rate == 0.0)
+                    })
+                    .count();
+                let what = format!("{method:?} {optimizer_state:?} {schedule:?}");
+                assert_eq!(warm_ups, if schedule == Carried { 1 } else { 3 }, "{what}");
+                let steps = if optimizer_state == Carried { 18 } else { 6 };
+                assert_eq!(policy.optimizer_steps, steps, "{what}");
+            }
+        }
+    }
 }
 
 #[test]

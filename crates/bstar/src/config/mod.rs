@@ -19,7 +19,7 @@ use bstar_core::balance::EmptyQueries;
 use bstar_core::controller::{ThresholdSource, TieRule};
 use bstar_core::curriculum::QueryOrder;
 use bstar_core::grid::Grid;
-use bstar_core::method::Method;
+use bstar_core::method::{Continuity, Method};
 use bstar_core::ports::RewardHead;
 use bstar_core::preset::Preset;
 use bstar_core::ranking::{CorrectCount, Deduplication, GoldSolutions};
@@ -341,7 +341,8 @@ pub(crate) struct SelectionConfig {
 }
 
 /// The learning rate follows a cosine: over all iterations for methods that carry the schedule
-/// (`online-rft`, `b-star` and its ablations), over each iteration for the others.
+/// (`online-rft`, `b-star` and its ablations), over each iteration for the others, unless `schedule`
+/// says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrainConfig {
@@ -357,6 +358,10 @@ pub(crate) struct TrainConfig {
     pub(crate) learning_rate_floor: f64,
     /// Steps of linear warm-up.
     pub(crate) warmup_steps: f64,
+    /// Whether the optimizer's moments are carried from one iteration to the next.
+    pub(crate) optimizer_state: Continuity,
+    /// Whether one cosine spans all iterations or each has its own.
+    pub(crate) schedule: Continuity,
     /// Where `rest-em` goes back to in each iteration; other methods do not reset.
     pub(crate) reset_to: ResetPoint,
 }

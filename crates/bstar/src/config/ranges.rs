@@ -348,6 +348,16 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_not_carried_over_a_reset() {
+        let settings =
+            |state: &str| ["method=rest-em".to_owned(), format!("train.optimizer_state={state}")];
+        let of = |state| load(None, &settings(state)).expect("known keys").config.check();
+        let message = of("carried").expect_err("nothing to carry").to_string();
+        assert!(message.starts_with("`train.optimizer_state"), "{message}");
+        assert!(of("renewed").is_ok());
+    }
+
+    #[test]
     fn counts_that_multiply_to_too_much_are_refused_together() {
         for (one, other) in [
             ("train.steps", "train.batch_size"),

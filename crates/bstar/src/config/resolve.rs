@@ -6,6 +6,7 @@ use bstar_core::controller::{Configuration, Controller};
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::knobs::KnobGrid;
+use bstar_core::method::{Continuity, Method};
 use bstar_core::ports::{Checkpoint, Decoding};
 use bstar_core::ranking::{CorrectCount, Deduplication, GoldSolutions, RankingRule};
 use bstar_core::reward::RewardKind;
@@ -45,6 +46,12 @@ impl Config {
         let self_trains = self.method.spec().self_training;
         require(!self_trains || self.iterations > 0, || {
             format!("`iterations` is 0, but `method = \"{}\"` needs some", self.method.name())
+        })?;
+        let resets = self.method == Method::RestEm;
+        require(!resets || self.train.optimizer_state != Continuity::Carried, || {
+            "`train.optimizer_state = \"carried\"` does not go with `method = \"rest-em\"`, whose \
+             iterations start from weights that those moments are not of"
+                .into()
         })?;
         let most_k = self.evaluate.k.iter().copied().max().unwrap_or(0);
         require(self.evaluate.sampled_queries == 0 || most_k <= self.evaluate.samples, || {
@@ -195,6 +202,8 @@ impl Config {
             learning_rate: self.train.learning_rate,
             learning_rate_floor: self.train.learning_rate_floor,
             warmup_steps: self.train.warmup_steps,
+            optimizer_state: self.train.optimizer_state,
+            schedule: self.train.schedule,
             reset_to: match self.train.reset_to {
                 ResetPoint::Initial => Checkpoint::Iteration(0),
                 ResetPoint::Base => Checkpoint::Base,
