@@ -6,7 +6,7 @@ use bstar_core::controller::{Configuration, Controller};
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::knobs::KnobGrid;
-use bstar_core::method::{Continuity, Method};
+use bstar_core::method::{Continuity, StartPoint};
 use bstar_core::ports::{Checkpoint, Decoding};
 use bstar_core::ranking::{CorrectCount, Deduplication, GoldSolutions, RankingRule};
 use bstar_core::reward::RewardKind;
@@ -41,17 +41,24 @@ impl Config {
         })
     }
 
+    /// Moments are of the weights that they were taken with.
+    fn check_moments(&self) -> Result<(), Fault> {
+        let resets = self.method.spec().start == StartPoint::Reset;
+        require(!resets || self.train.optimizer_state != Continuity::Carried, || {
+            format!(
+                "`train.optimizer_state = \"carried\"` does not go with `method = \"{}\"`, whose \
+                 iterations start from weights that those moments are not of",
+                self.method.name()
+            )
+        })
+    }
+
     fn check_agreement(&self) -> Result<(), Fault> {
         self.check_counts()?;
+        self.check_moments()?;
         let self_trains = self.method.spec().self_training;
         require(!self_trains || self.iterations > 0, || {
             format!("`iterations` is 0, but `method = \"{}\"` needs some", self.method.name())
-        })?;
-        let resets = self.method == Method::RestEm;
-        require(!resets || self.train.optimizer_state != Continuity::Carried, || {
-            "`train.optimizer_state = \"carried\"` does not go with `method = \"rest-em\"`, whose \
-             iterations start from weights that those moments are not of"
-                .into()
         })?;
         let most_k = self.evaluate.k.iter().copied().max().unwrap_or(0);
         require(self.evaluate.sampled_queries == 0 || most_k <= self.evaluate.samples, || {
