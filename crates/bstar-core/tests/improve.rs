@@ -68,16 +68,7 @@ fn settings(method: Method) -> ImproveSettings {
         reward_training: None,
         ranking,
         gold_solutions: GoldSolutions::Exclude,
-        controller: Controller {
-            adaptation: method.spec().adaptation,
-            fixed: Configuration::new(1.0, 0.0),
-            temperatures: vec![0.5, 1.0, 1.5],
-            thresholds: (-5..=5).map(|i| f64::from(i) / 5.0).collect(),
-            ties: preset.ties,
-            threshold_from: preset.threshold_from,
-            hysteresis: 0.0,
-            knobs: KnobGrid::default(),
-        },
+        controller: controller(method),
         steps_per_iteration: 6,
         batch_size: 8,
         most_passes: 0,
@@ -99,6 +90,20 @@ fn settings(method: Method) -> ImproveSettings {
         },
         most_ungradable: 0.25,
         most_empty_iterations: 2,
+    }
+}
+
+fn controller(method: Method) -> Controller {
+    let preset = Preset::Recommended.values();
+    Controller {
+        adaptation: method.spec().adaptation,
+        fixed: Configuration::new(1.0, 0.0),
+        temperatures: vec![0.5, 1.0, 1.5],
+        thresholds: (-5..=5).map(|i| f64::from(i) / 5.0).collect(),
+        ties: preset.ties,
+        threshold_from: preset.threshold_from,
+        hysteresis: 0.0,
+        knobs: KnobGrid::default(),
     }
 }
 
