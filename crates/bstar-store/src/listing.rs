@@ -1,5 +1,6 @@
-//! The runs in a folder, and finding one by the beginning of its name. A run of a comparison is named
-//! by the folders that it lies in below that folder: `table1/b-star/seed-0001`.
+//! The runs in a folder, and finding one by its name. A run of a comparison is named by the folders that
+//! it lies in below that folder: `table1/b-star/seed-0001`. The last of these do, and so does a beginning,
+//! where that is unique.
 //!
 //! A run that cannot be read (broken, or of a newer format) is listed with the reason: one bad
 //! folder must not hide the others.
@@ -58,23 +59,23 @@ pub struct RunSummary {
 /// Why no run was found.
 #[derive(Debug, Error)]
 pub enum FindError {
-    /// No run has a name that begins like this.
-    #[error("no run `{name}` in {}", root.display())]
+    /// No run has a name like this.
+    #[error("no run `{name}` in {}", shown(roots))]
     None {
         /// What was asked for.
         name: String,
         /// Where.
-        root: PathBuf,
+        roots: Vec<PathBuf>,
         /// The runs that are there.
         present: Vec<String>,
     },
     /// Several runs do.
-    #[error("several runs in {} begin with `{name}`: {}", root.display(), matches.join(", "))]
+    #[error("`{name}` is several runs in {}: {}", shown(roots), matches.join(", "))]
     Several {
         /// What was asked for.
         name: String,
         /// Where.
-        root: PathBuf,
+        roots: Vec<PathBuf>,
         /// The runs that match.
         matches: Vec<String>,
     },
@@ -96,15 +97,11 @@ impl From<FindError> for Fault {
         let message = error.to_string();
         match error {
             FindError::None { present, .. } if present.is_empty() => {
-                Self::new(FaultClass::Run, message).hint(
-                    "there are no runs there; name the folder of one, or say with `--dir` where to \
-                     look: `--dir comparisons` for runs of comparisons",
-                )
+                Self::new(FaultClass::Run, message)
+                    .hint("there are no runs there; name the folder of one")
             }
-            FindError::None { present, .. } => Self::new(FaultClass::Run, message).hint(format!(
-                "the runs there are {}; those of comparisons are found with `--dir comparisons`",
-                present.join(", ")
-            )),
+            FindError::None { name, present, .. } => Self::new(FaultClass::Run, message)
+                .hint(format!("{}; `bstar runs list` lists all", nearest(&name, present))),
             FindError::Comparison { runs, .. } if runs.is_empty() => {
                 Self::new(FaultClass::Run, message)
                     .hint("no run of it is made yet: `bstar compare FILE` makes them")
@@ -127,9 +124,9 @@ pub fn list_runs(root: &Path) -> Result<Vec<RunSummary>, DiskError> {
     Ok(folders.iter().map(summarize).collect())
 }
 
-/// The folder of a run: `name` is the path of a run folder, or the name or the unique beginning of
-/// the name of a run in `root`.
-pub fn find_run(root: &Path, name: &str) -> Result<PathBuf, FindError> {
+/// The folder of a run: `name` is the path of a run folder, or the name of a run in one of `roots`, its
+/// last folders, or a unique beginning of either.
+pub fn find_run(roots: &[&Path], name: &str) -> Result<PathBuf, FindError> {
     let path = Path::new(name);
     if is_run(path) {
         return Ok(path.to_owned());
@@ -139,24 +136,61 @@ pub fn find_run(root: &Path, name: &str) -> Result<PathBuf, FindError> {
         let runs = folders.map(|folder| folder.dir.display().to_string()).collect();
         return Err(FindError::Comparison { dir: path.to_owned(), runs });
     }
-    let folders = run_folders(root)?;
-    let matching = |folder: &&Folder| folder.id.starts_with(name);
-    let matches: Vec<&Folder> = folders.iter().filter(matching).collect();
-    let exact = folders.iter().find(|folder| folder.id == name);
-    let ids = |of: &[&Folder]| of.iter().map(|folder| folder.id.clone()).collect();
-    match (exact, matches.as_slice()) {
-        (Some(folder), _) | (None, &[folder]) => Ok(folder.dir.clone()),
-        (None, []) => Err(FindError::None {
-            name: name.to_owned(),
-            root: root.to_owned(),
-            present: ids(&folders.iter().collect::<Vec<_>>()),
-        }),
-        (None, several) => Err(FindError::Several {
-            name: name.to_owned(),
-            root: root.to_owned(),
-            matches: ids(several),
-        }),
+    let mut folders = Vec::new();
+    for root in roots {
+        folders.extend(run_folders(root)?);
     }
+    let ids = |of: &[&Folder]| of.iter().map(|folder| folder.id.clone()).collect();
+    let roots = roots.iter().map(|root| (*root).to_owned()).collect();
+    let name = name.to_owned();
+    for fits in [is_same, ends_with, begins_with, goes_on_with] {
+        let found: Vec<&Folder> = folders.iter().filter(|run| fits(&run.id, &name)).collect();
+        match found.as_slice() {
+            [] => {}
+            [folder] => return Ok(folder.dir.clone()),
+            several => return Err(FindError::Several { matches: ids(several), name, roots }),
+        }
+    }
+    let present = ids(&folders.iter().collect::<Vec<_>>());
+    Err(FindError::None { name, roots, present })
+}
+
+fn is_same(id: &str, name: &str) -> bool {
+    id == name
+}
+
+/// Whether a name is that of the last folders.
+fn ends_with(id: &str, name: &str) -> bool {
+    Path::new(id).ends_with(name)
+}
+
+fn begins_with(id: &str, name: &str) -> bool {
+    id.starts_with(name)
+}
+
+/// Whether a name begins at one of the folders.
+fn goes_on_with(id: &str, name: &str) -> bool {
+    id.match_indices('/').any(|(slash, _)| id[slash + 1..].starts_with(name))
+}
+
+/// Names to choose from where there are more.
+const MOST_NAMES: usize = 5;
+
+/// Those that are there, or the nearest of many.
+fn nearest(name: &str, mut present: Vec<String>) -> String {
+    if present.len() <= MOST_NAMES {
+        return format!("the runs there are {}", present.join(", "));
+    }
+    let likeness = |id: &String| strsim::jaro_winkler(name, id);
+    present.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    present.truncate(MOST_NAMES);
+    format!("the nearest names are {}", present.join(", "))
+}
+
+/// Folders, in words.
+fn shown(roots: &[PathBuf]) -> String {
+    let names: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
+    names.join(" or ")
 }
 
 /// The folder of a run.

@@ -157,20 +157,20 @@ impl From<RunError> for Fault {
                 fault("continue it with its own configuration, or start over with `--fresh`")
             }
             RunError::ForeignFolder { .. } => {
-                fault("choose another `--run-dir`, or empty the folder yourself")
+                fault("choose another `--dir`, or empty the folder yourself")
             }
             RunError::NewerFormat { wrote, .. } => {
-                fault(&format!("use bstar {wrote} or later, or choose another `--run-dir`"))
+                fault(&format!("use bstar {wrote} or later, or choose another `--dir`"))
             }
             RunError::BrokenFile { path, .. } if path.ends_with(layout::MANIFEST) => {
-                fault("restore the file, or choose another `--run-dir`")
+                fault("restore the file, or choose another `--dir`")
             }
             RunError::BrokenFile { .. } => fault("restore the file, or start over with `--fresh`"),
             RunError::Locked { .. } => {
-                fault("wait until that process ends, or choose another `--run-dir`")
+                fault("wait until that process ends, or choose another `--dir`")
             }
             RunError::ConfigDiffers { .. } => {
-                fault("put the keys back, choose another `--run-dir`, or start over with `--fresh`")
+                fault("put the keys back, choose another `--dir`, or start over with `--fresh`")
             }
             RunError::NotPublished { .. } => fault("the run has not come that far: continue it"),
             RunError::AlreadyPublished { .. } => Self::new(FaultClass::Bug, message),

@@ -338,9 +338,9 @@ fn files_named_like_ours_are_foreign_without_a_manifest_of_ours() {
         fs::write(&path, content).unwrap();
         let first = name.split('/').next().unwrap();
         let error = RunStore::create(folder.path(), &identity(1)).unwrap_err();
-        check_fault(error, FaultClass::Run, &format!("found {first}"), "another `--run-dir`");
+        check_fault(error, FaultClass::Run, &format!("found {first}"), "another `--dir`");
         let error = RunStore::discard(folder.path()).unwrap_err();
-        check_fault(error, FaultClass::Run, &format!("found {first}"), "another `--run-dir`");
+        check_fault(error, FaultClass::Run, &format!("found {first}"), "another `--dir`");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{name}");
     }
@@ -381,7 +381,7 @@ fn a_folder_with_foreign_files_is_never_touched() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
     let error = RunStore::create(folder.path(), &identity(1)).unwrap_err();
-    check_fault(error, FaultClass::Run, "found thesis.tex", "choose another `--run-dir`");
+    check_fault(error, FaultClass::Run, "found thesis.tex", "choose another `--dir`");
     assert!(matches!(RunStore::discard(folder.path()), Err(RunError::ForeignFolder { .. })));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -437,7 +437,7 @@ fn a_broken_line_within_the_log_is_named() {
 }
 
 fn check_found(root: &Path, name: &str, expected: &str) {
-    assert_eq!(find_run(root, name).unwrap(), root.join(expected), "{name}");
+    assert_eq!(find_run(&[root], name).unwrap(), root.join(expected), "{name}");
 }
 
 #[test]
@@ -463,12 +463,18 @@ fn runs_are_listed_by_name_and_found_by_prefix() {
     check_found(&root, "firs", "first");
     check_found(&root, "fir", "fir");
     check_found(&root, first.to_str().unwrap(), "first");
-    let error = find_run(&root, "f").unwrap_err();
+    let error = find_run(&[&root], "f").unwrap_err();
     assert!(matches!(&error, FindError::Several { matches, .. } if matches == &["fir", "first"]));
-    let fault = Fault::from(find_run(&root, "x").unwrap_err());
-    let hint = "the runs there are fir, first, second, third; those of comparisons are found with \
-                `--dir comparisons`";
+    let fault = Fault::from(find_run(&[&root], "x").unwrap_err());
+    let hint = "the runs there are fir, first, second, third; `bstar runs list` lists all";
     assert_eq!(fault.hint.unwrap(), hint);
+    for name in ["one", "two"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+        fs::write(root.join(name).join("manifest.json"), "{\"format\": \"7.0\"}").unwrap();
+    }
+    let fault = Fault::from(find_run(&[&root.join("nowhere"), &root], "sekond").unwrap_err());
+    assert!(fault.to_string().contains("nowhere or "), "{fault}");
+    assert!(fault.hint.unwrap().starts_with("the nearest names are second, "));
     assert_eq!(list_runs(&root.join("nowhere")).unwrap(), []);
     drop(second);
 }

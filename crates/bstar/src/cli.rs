@@ -71,8 +71,8 @@ pub(crate) struct RunArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
     /// Folder of the run; `runs/<name of the config>` if not given.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) run_dir: Option<PathBuf>,
+    #[arg(long, alias = "run-dir", value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
     /// Start over: the run that lies in the folder is deleted.
     #[arg(long)]
     pub(crate) fresh: bool,
@@ -113,8 +113,9 @@ pub(crate) struct PlanArgs {
     /// directory.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
-    /// Show the plan beside what this run took, or this folder of a comparison.
-    #[arg(long, value_name = "DIR")]
+    /// Show the plan beside what this run took, or this comparison: a folder, or a name as
+    /// `bstar runs list` prints it.
+    #[arg(long, value_name = "RUN")]
     pub(crate) against: Option<PathBuf>,
     /// Take the plan from this file, which `--json` printed, instead of measuring again.
     #[arg(long, value_name = "FILE", requires = "against")]
@@ -126,8 +127,8 @@ pub(crate) struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// Model folder (Hugging Face format), a run folder, whose last checkpoint is taken, or a name on
-    /// the Hugging Face hub (organisation/model, organisation/model@revision).
+    /// Model folder (Hugging Face format), a run by its folder or name, whose last checkpoint is taken,
+    /// or a name on the Hugging Face hub (organisation/model, organisation/model@revision).
     pub(crate) model: PathBuf,
     /// Task: a kind such as `arithmetic`, or a config file that holds one.
     #[arg(long)]
@@ -147,8 +148,8 @@ pub(crate) struct EvalArgs {
 pub(crate) struct MergeArgs {
     /// Model folder (Hugging Face format) that the adapter was trained on, or its name on the hub.
     pub(crate) base: PathBuf,
-    /// Adapter folder (PEFT format), a run folder, whose last checkpoint is taken, or a name on the
-    /// hub.
+    /// Adapter folder (PEFT format), a run by its folder or name, whose last checkpoint is taken, or a
+    /// name on the hub.
     pub(crate) adapter: PathBuf,
     /// Folder to write; it must not exist.
     #[arg(long, short, value_name = "DIR")]
@@ -157,7 +158,8 @@ pub(crate) struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
-    /// Rollouts files: JSON Lines (also .gz, .zst) or Parquet.
+    /// Rollouts files: JSON Lines (also .gz, .zst) or Parquet; or runs by folder or name, of which all
+    /// rollouts are taken.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// K of Pass@K and Best-of-K.
@@ -180,7 +182,9 @@ pub(crate) struct AnalyzeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BalanceArgs {
-    /// Rollouts files of one or more temperatures: JSON Lines (also .gz, .zst) or Parquet.
+    /// Rollouts files of one or more temperatures: JSON Lines (also .gz, .zst) or Parquet; or a run by
+    /// folder or name, of which the last probe is taken, unless `--iteration` or `--stage` says
+    /// otherwise.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// n*: unique correct responses wanted of a query.
@@ -233,11 +237,11 @@ pub(crate) struct BalanceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WhatifArgs {
-    /// Run folder, or a unique beginning of its name.
+    /// A run: its folder, its name as `bstar runs list` prints it, or a unique part of that.
     pub(crate) run: String,
-    /// Where runs are looked up by name.
-    #[arg(long, default_value = "runs")]
-    pub(crate) dir: PathBuf,
+    /// Where runs are looked up by name; `runs` and `comparisons` if not given.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
     /// Change a key of the run's config: `--set balance.thresholds=-1:1:0.01`; may be repeated. Keys
     /// that only read rollouts can be changed: `preset`, `method`, `balance.*`, `knobs.*`,
     /// `reward.*`, `selection.*`, `sample.k` and `sample.queries` (downwards) and
@@ -282,7 +286,8 @@ pub(crate) struct SimulateChoiceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulateSearchArgs {
-    /// Run folders that probed every temperature on every probe query; without one, the scenarios.
+    /// Runs, by folder or name, that probed every temperature on every probe query; without one, the
+    /// scenarios.
     pub(crate) runs: Vec<PathBuf>,
     /// M: queries of the draw, which costs are a share of; that of the run if not given.
     #[arg(long, value_name = "M")]
@@ -416,21 +421,22 @@ pub(crate) enum AnswerKind {
 pub(crate) enum RunsVerb {
     /// List the runs in a folder, those of comparisons too.
     List {
-        /// The folder: of runs, of comparisons, or of a comparison.
-        #[arg(long, default_value = "runs")]
-        dir: PathBuf,
+        /// A folder of runs, of comparisons, or of a comparison; `runs` and `comparisons` if not given.
+        #[arg(long)]
+        dir: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
     /// Show the iterations of a run.
     Show {
-        /// Run folder, or a unique beginning of its name; of a run of a comparison
-        /// `b-star/seed-0001` or `table1/b-star/seed-0001`.
+        /// A run: its folder, its name as `bstar runs list` prints it, or a unique part of that; of a
+        /// run of a comparison `table1/b-star/seed-0001` or `b-star/seed-0001`.
         run: String,
-        /// Where runs are looked up by name: a folder of runs, of comparisons, or of a comparison.
-        #[arg(long, default_value = "runs")]
-        dir: PathBuf,
+        /// Where runs are looked up by name: a folder of runs, of comparisons, or of a comparison;
+        /// `runs` and `comparisons` if not given.
+        #[arg(long)]
+        dir: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -465,7 +471,7 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Size of the model; all if not given.
+    /// Size of the model; all if not given. Each is a shape of `model.size` with a vocabulary of its own.
     #[arg(long, value_enum)]
     pub(crate) size: Option<BenchSize>,
     /// Where to train and sample.
@@ -515,11 +521,12 @@ pub(crate) enum BenchPrecision {
 /// Sizes of models that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchSize {
-    /// 149 thousand parameters: the model of the quickstart.
+    /// `model.size = "pico"`, 149 thousand parameters: the model of the quickstart.
     Pico,
-    /// 4.4 million parameters.
+    /// `model.size = "small"`, 4.4 million parameters.
     Small,
-    /// 97.5 million parameters.
+    /// `model.size = "base"`, 97.5 million parameters.
+    #[value(alias = "base")]
     Large,
 }
 

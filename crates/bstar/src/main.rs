@@ -13,6 +13,7 @@ mod gold;
 mod grading;
 mod ledger;
 mod models;
+mod named;
 mod opinion;
 mod output;
 mod plan;
@@ -58,10 +59,10 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Verb::Grade(args) => commands::grade::grade(&args, notes),
         Verb::Audit(args) => commands::audit::audit(&args, notes),
         Verb::Runs { verb: RunsVerb::List { dir, json } } => {
-            commands::runs::list(&dir, json, notes)
+            commands::runs::list(dir.as_deref(), json, notes)
         }
         Verb::Runs { verb: RunsVerb::Show { run, dir, json } } => {
-            commands::runs::show(&run, &dir, json)
+            commands::runs::show(&run, dir.as_deref(), json)
         }
         Verb::Config { verb: ConfigVerb::Show { config, settings, json } } => {
             commands::config::show(config.as_deref(), &settings, json)

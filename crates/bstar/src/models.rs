@@ -3,6 +3,7 @@
 
 use crate::config::layers::Loaded;
 use crate::downloads::Downloads;
+use crate::named;
 use crate::output::Notes;
 use bstar_core::{Fault, FaultClass};
 use bstar_hub::{Hub, ModelName, Snapshot};
@@ -74,19 +75,34 @@ pub(crate) fn fetch(loaded: &Loaded, notes: Notes) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The folder of a model on the command line: what is there, or would lie in a folder that is there,
-/// wins over a name of the same letters.
+/// The folder of a model on the command line: what is there, or would lie in a folder that is there, and a
+/// run of that name win over a name of the same letters on the hub. Of a run it is the last checkpoint.
 pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Fault> {
     let text = argument.to_string_lossy();
-    let is_path = argument.exists() || argument.parent().is_some_and(Path::is_dir);
-    if is_path || !ModelName::is_likely(&text) {
+    if argument.exists() || argument.parent().is_some_and(Path::is_dir) {
         return checkpoint(argument);
+    }
+    let run = named::folder(&text, None);
+    if !ModelName::is_likely(&text) {
+        return match run {
+            Ok(run) => checkpoint(&run),
+            Err(fault) if fault.class == FaultClass::Run => {
+                let message = format!("there is no model {text}: no folder, and {fault}");
+                let hint = fault.hint.clone().unwrap_or_default();
+                Err(Fault::new(FaultClass::Data, message).hint(hint))
+            }
+            Err(fault) => Err(fault),
+        };
+    }
+    // The beginning of a run's name is more likely the name of a model.
+    if let Some(run) = run.ok().filter(|run| run.ends_with(argument)) {
+        return checkpoint(&run);
     }
     match on_the_hub(&ModelName::parse(&text)?, notes) {
         Ok(snapshot) => Ok(snapshot.folder),
         Err(fault) => {
             let hint = fault.hint.clone().unwrap_or_default();
-            Err(fault.hint(format!("{hint} (there is no folder {text} here either)")))
+            Err(fault.hint(format!("{hint} (there is no folder and no run {text} here either)")))
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::cli::AnalyzeArgs;
 use crate::commands::metrics;
+use crate::named::{self, Asked};
 use crate::output::{self, Notes};
 use bstar_core::draw::observations;
 use bstar_core::knobs::Sampling;
@@ -49,7 +50,9 @@ pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
         return Err(Fault::new(FaultClass::Usage, "--k and --s count samples, so they start at 1"));
     }
     let kind = task_kind(&args.task)?;
-    let read = read_rollouts(&args.files)?;
+    let stages = [Stage::Probe, Stage::Train, Stage::Eval];
+    let asked = Asked { stages: &stages, iteration: None, last_only: false };
+    let read = read_rollouts(&named::rollouts(&args.files, asked, &|_| ())?)?;
     metrics::tell_assumptions(&read.notes, notes);
     let total = read.rollouts.len();
     let mut populations: BTreeMap<Population, Vec<Rollout>> = BTreeMap::new();

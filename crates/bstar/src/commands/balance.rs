@@ -3,6 +3,7 @@
 use crate::cli::BalanceArgs;
 use crate::commands::metrics;
 use crate::gold::stand_in;
+use crate::named::{self, Asked};
 use crate::output::{self, Notes};
 use crate::progress::short;
 use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
@@ -46,7 +47,13 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     let stages = [Stage::Probe, Stage::Train, Stage::Eval];
     let named = |stage: &Stage| args.stage.as_deref() == Some(stage.name());
     let wanted = Wanted { iteration: args.iteration, stage: stages.into_iter().find(named) };
-    let scored = read_scored(&args.files, values.reduction, wanted)?;
+    let asked = Asked {
+        stages: &[wanted.stage.unwrap_or(Stage::Probe)],
+        iteration: args.iteration,
+        last_only: true,
+    };
+    let files = named::rollouts(&args.files, asked, &|line| notes.tell(line))?;
+    let scored = read_scored(&files, values.reduction, wanted)?;
     check_population(&scored)?;
     tell_assumptions(&scored, args, &values, notes);
     let rule = balance_rule(args, &values, &scored)?;

@@ -4,12 +4,13 @@ use crate::cli::PlanArgs;
 use crate::commands::run::{DATA_FINGERPRINT, Identity, MODEL_COMMIT, use_threads};
 use crate::config::comparison::Comparison;
 use crate::config::layers;
+use crate::named;
 use crate::output::{self, Notes};
 use crate::plan::{Plan, against, compared, facts, table};
 use bstar_core::plan::Part;
 use bstar_core::{Fault, FaultClass};
 use bstar_report::Actual;
-use bstar_store::{ConfigChange, RunView, config_diff};
+use bstar_store::{ConfigChange, config_diff};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,7 +35,8 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     let loaded = layers::load(Some(&args.config), &args.settings)?;
     let config = &loaded.config;
     config.check()?;
-    let run = args.against.as_deref().map(RunView::open).transpose()?;
+    let against = args.against.as_deref().map(Path::to_string_lossy);
+    let run = against.map(|run| named::open(&run, None)).transpose()?;
     let plan = if let Some(path) = &args.planned {
         let plan: Plan = read(path)?;
         let changes = |stored: &Value| Identity::of(config).changes(stored, &[]);

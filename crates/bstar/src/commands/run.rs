@@ -45,7 +45,7 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     config.check()?;
     use_threads(config.run.threads)?;
     let stem = args.config.file_stem().unwrap_or_default();
-    let dir = args.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
     if args.fresh {
         RunStore::discard(&dir)?;
     }
@@ -206,7 +206,7 @@ fn adopt_start(
 fn how_to_change(fault: Fault) -> Fault {
     match (fault.class, &fault.hint) {
         (FaultClass::Training, Some(hint)) => {
-            let how = "a changed config needs another --run-dir, or --fresh to start over";
+            let how = "a changed config needs another --dir, or --fresh to start over";
             let hint = format!("{hint}; {how}");
             fault.hint(hint)
         }
@@ -355,7 +355,7 @@ fn changed_data(error: RunError) -> Fault {
             format!("`model.name` is another commit of the model than when {began} began");
         return Fault::new(FaultClass::Run, message).hint(
             "put the commit behind the name (name@commit; `model_commit` in config.resolved.json), \
-             choose another `--run-dir`, or start over with `--fresh`",
+             choose another `--dir`, or start over with `--fresh`",
         );
     }
     if !changes.is_empty() {
@@ -363,7 +363,7 @@ fn changed_data(error: RunError) -> Fault {
     }
     let message = format!("the data files hold something else than when {} began", dir.display());
     Fault::new(FaultClass::Run, message)
-        .hint("put the files back, choose another `--run-dir`, or start over with `--fresh`")
+        .hint("put the files back, choose another `--dir`, or start over with `--fresh`")
 }
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.

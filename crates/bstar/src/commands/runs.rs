@@ -1,26 +1,32 @@
 //! `bstar runs list` and `bstar runs show`: read-only views of run folders.
 
+use crate::named;
 use crate::output::{self, Notes};
 use bstar_core::Fault;
 use bstar_report::{Align, RunReport, Table, diagnose, foot};
-use bstar_store::{RunState, RunSummary, RunView, find_run, list_runs};
+use bstar_store::{RunState, RunSummary, list_runs};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Lists the runs in a folder.
-pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
-    let runs = list_runs(dir)?;
+/// Lists the runs in a folder, or in those that `bstar run` and `bstar compare` write into.
+pub(crate) fn list(dir: Option<&Path>, json: bool, notes: Notes) -> Result<(), Fault> {
+    let places = dir.map_or_else(|| named::PLACES.map(Path::new).to_vec(), |dir| vec![dir]);
+    let mut runs = Vec::new();
+    for place in &places {
+        runs.extend(list_runs(place)?);
+    }
     if json {
         let rows: Vec<_> = runs.iter().map(json_row).collect();
         return output::print_json(&rows);
     }
     if runs.is_empty() {
-        let name = dir.display();
-        notes.tell(&format!(
-            "no runs in {name}; `--dir` names another folder: `--dir comparisons` for runs of comparisons"
-        ));
+        let names: Vec<String> = places.iter().map(|dir| dir.display().to_string()).collect();
+        let names = names.join(" and ");
+        notes.tell(&format!("no runs in {names}; `--dir` names another folder"));
         return Ok(());
     }
+    // What is printed names the run wherever a run is taken: elsewhere that is its folder.
+    let has_names = dir.is_none_or(|dir| named::PLACES.iter().any(|place| dir == Path::new(place)));
     let (left, right) = (Align::Left, Align::Right);
     let mut table = Table::new(&[
         ("run", left),
@@ -35,7 +41,7 @@ pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
     for run in runs {
         let shown = |number: Option<u32>| number.map_or_else(|| "–".into(), |n| n.to_string());
         table.row([
-            run.id,
+            if has_names { run.id } else { run.dir.display().to_string() },
             state_name(&run.state).to_owned()
                 + if run.missed_goal { ", P_0 below its goal" } else { "" },
             text(run.method),
@@ -49,8 +55,8 @@ pub(crate) fn list(dir: &Path, json: bool, notes: Notes) -> Result<(), Fault> {
 }
 
 /// Shows the iterations of a run.
-pub(crate) fn show(run: &str, dir: &Path, json: bool) -> Result<(), Fault> {
-    let view = open(run, dir)?;
+pub(crate) fn show(run: &str, dir: Option<&Path>, json: bool) -> Result<(), Fault> {
+    let view = named::open(run, dir)?;
     let events = view.events()?;
     let report = RunReport::from_events(events.iter().map(|logged| &logged.event));
     if json {
@@ -65,14 +71,6 @@ pub(crate) fn show(run: &str, dir: &Path, json: bool) -> Result<(), Fault> {
     let table = report.table();
     let foot = foot(&diagnose(events.iter().map(|logged| &logged.event)));
     output::print(&format!("{method} on {task}, seed {seed}: {state}\n\n{table}\n{foot}"))
-}
-
-/// Opens the run in a folder, or that whose name in `dir` begins so.
-pub(crate) fn open(run: &str, dir: &Path) -> Result<RunView, Fault> {
-    let direct = Path::new(run);
-    let is_run = direct.join("events.jsonl").is_file() || direct.join("manifest.json").is_file();
-    let folder = if is_run { direct.to_owned() } else { find_run(dir, run)? };
-    Ok(RunView::open(&folder)?)
 }
 
 fn state_name(state: &RunState) -> &str {

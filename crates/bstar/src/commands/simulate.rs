@@ -3,6 +3,7 @@
 use crate::cli::{SimulateChoiceArgs, SimulateSearchArgs};
 use crate::config::layers;
 use crate::gold::GoldHashes;
+use crate::named;
 use crate::output::{self, Notes};
 use crate::progress::short;
 use bstar_core::balance::BalanceRule;
@@ -226,7 +227,7 @@ fn simulated(scenario: &Scenario) -> Stored {
 
 /// The probe rollouts of a run, iteration by iteration.
 fn stored(run: &Path, args: &SimulateSearchArgs, notes: Notes) -> Result<Vec<Stored>, Fault> {
-    let view = RunView::open(run)?;
+    let view = named::open(&run.to_string_lossy(), None)?;
     let loaded = layers::load_written(&view.config_toml()?, &[])?;
     let config = &loaded.config;
     if config.balance.search.draws_ahead() {

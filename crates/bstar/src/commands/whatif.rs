@@ -5,9 +5,9 @@
 
 use crate::cli::WhatifArgs;
 use crate::commands::run::UNIMPORTANT_KEYS;
-use crate::commands::runs;
 use crate::config::layers::{self, Loaded};
 use crate::gold::GoldHashes;
+use crate::named;
 use crate::output::{self, Notes};
 use crate::progress::short;
 use bstar_core::controller::{Configuration, Decision};
@@ -96,7 +96,7 @@ struct Comparisons {
 
 /// Compares and prints.
 pub(crate) fn whatif(args: &WhatifArgs, notes: Notes) -> Result<(), Fault> {
-    let view = runs::open(&args.run, &args.dir)?;
+    let view = named::open(&args.run, args.dir.as_deref())?;
     let written = view.config_toml()?;
     let old = layers::load_written(&written, &[])?;
     let new = layers::load_written(&written, &args.settings)?;

@@ -171,12 +171,12 @@ pub(crate) struct Spent {
 
 /// What the runs of a comparison in a folder, and what they start from, have spent together.
 pub(crate) fn spent(comparison: &Comparison, dir: &Path, notes: Notes) -> Result<Spent, Fault> {
-    if !dir.join("comparison.json").is_file() {
-        let message = format!("{} holds no comparison", dir.display());
-        return Err(Fault::new(FaultClass::Run, message)
-            .hint("name the folder that `bstar compare` told at its end"));
-    }
-    let layout = ComparisonLayout::new(dir);
+    let places = [dir.to_owned(), Path::new("comparisons").join(dir)];
+    let layouts = places.iter().map(|dir| ComparisonLayout::new(dir));
+    let layout = layouts.into_iter().find(ComparisonLayout::is_there).ok_or_else(|| {
+        Fault::new(FaultClass::Run, format!("{} holds no comparison", dir.display()))
+            .hint("name the folder that `bstar compare` told at its end")
+    })?;
     let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     let (mut all, mut open, mut starts) = (Actual::default(), 0, None);
     for start in plan.starts.iter().filter(|start| start.dir.is_dir()) {

@@ -9,7 +9,7 @@ const LORA: &str = "run tiny.toml --set model.folder=base --set lora.rank=4 --se
 /// A bench with a model in `base`.
 fn bench_with_model() -> Bench {
     let bench = Bench::new();
-    bench.good("run tiny.toml --set iterations=1 --run-dir first --quiet");
+    bench.good("run tiny.toml --set iterations=1 --dir first --quiet");
     let model = bench.path("first/checkpoints/iter-0001");
     std::fs::rename(model, bench.path("base")).expect("a checkpoint");
     bench
@@ -31,7 +31,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_run_with_an_adapter_goes_on_where_it_was_cut_and_copies_no_base() {
     let bench = bench_with_model();
-    bench.good(&format!("{LORA} --run-dir whole"));
+    bench.good(&format!("{LORA} --dir whole"));
     let files = [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -47,9 +47,9 @@ fn a_run_with_an_adapter_goes_on_where_it_was_cut_and_copies_no_base() {
     let log = bench.read("whole/events.jsonl");
     let lines: Vec<&str> = log.split_inclusive('\n').collect();
     for kept in (1..lines.len()).step_by(7) {
-        bench.good(&format!("{LORA} --run-dir cut --fresh"));
+        bench.good(&format!("{LORA} --dir cut --fresh"));
         bench.write("cut/events.jsonl", lines[..kept].concat());
-        bench.good(&format!("{LORA} --run-dir cut --set run.threads=1"));
+        bench.good(&format!("{LORA} --dir cut --set run.threads=1"));
         assert_eq!(bench.events("cut"), bench.events("whole"), "cut after {kept} lines");
         assert_eq!(adapter("cut", 2), adapter("whole", 2), "cut after {kept} lines");
     }
@@ -58,14 +58,14 @@ fn a_run_with_an_adapter_goes_on_where_it_was_cut_and_copies_no_base() {
 #[test]
 fn a_run_refuses_another_base_than_it_began_with() {
     let bench = bench_with_model();
-    bench.good(&format!("{LORA} --run-dir run"));
+    bench.good(&format!("{LORA} --dir run"));
     let log = bench.read("run/events.jsonl");
     let cut = log.find("\"iteration_committed\"").expect("a commit");
     bench.write("run/events.jsonl", &log[..cut]);
-    bench.good("run tiny.toml --set seed=2 --set iterations=1 --run-dir other --quiet");
+    bench.good("run tiny.toml --set seed=2 --set iterations=1 --dir other --quiet");
     std::fs::remove_dir_all(bench.path("base")).expect("the base");
     std::fs::rename(bench.path("other/checkpoints/iter-0001"), bench.path("base")).expect("it");
-    bench.bad(&format!("{LORA} --run-dir run"), 4, &["another base model", "hint:"]);
+    bench.bad(&format!("{LORA} --dir run"), 4, &["another base model", "hint:"]);
     // Nor do its adapters go with another.
     let words = ["was trained on another model", "hint:"];
     bench.bad("merge base run -o merged", 3, &words);
@@ -82,7 +82,7 @@ fn a_run_refuses_another_base_than_it_began_with() {
 #[test]
 fn a_merged_folder_answers_as_base_and_adapter_do() {
     let bench = bench_with_model();
-    bench.good(&format!("{LORA} --run-dir run"));
+    bench.good(&format!("{LORA} --dir run"));
     let told = bench.good("merge base run -o merged").stdout;
     assert_eq!(told, "wrote merged\n");
     assert_eq!(
@@ -106,7 +106,7 @@ fn a_merged_folder_answers_as_base_and_adapter_do() {
 #[test]
 fn merge_never_overwrites_and_leaves_nothing_behind_where_it_fails() {
     let bench = bench_with_model();
-    bench.good(&format!("{LORA} --run-dir run"));
+    bench.good(&format!("{LORA} --dir run"));
     bench.write("there/mine.txt", "mine");
     bench.bad("merge base run -o there", 2, &["there exists already", "hint:"]);
     assert_eq!(names(&bench.path("there")), ["mine.txt"]);
@@ -134,10 +134,10 @@ fn settings_that_train_no_adapter_are_refused() {
     ] {
         bench.bad(&format!("run tiny.toml {set}"), 2, &[words, "hint:"]);
     }
-    bench.good(&format!("{LORA} --run-dir run"));
-    let on_adapter = "run tiny.toml --set lora.rank=2 --set model.folder=run --run-dir second";
+    bench.good(&format!("{LORA} --dir run"));
+    let on_adapter = "run tiny.toml --set lora.rank=2 --set model.folder=run --dir second";
     bench.bad(on_adapter, 2, &["holds an adapter", "bstar merge"]);
-    let whole = "run tiny.toml --set model.folder=run --run-dir second --quiet";
+    let whole = "run tiny.toml --set model.folder=run --dir second --quiet";
     bench.good(whole);
     assert!(bench.path("second/checkpoints/iter-0002/model.safetensors").exists());
 }

@@ -65,7 +65,7 @@ fn a_missing_column_is_named_with_those_present() {
 #[test]
 fn a_parquet_file_without_the_needed_column_is_named_with_those_present() {
     let bench = records();
-    bench.good("run tiny.toml --run-dir tiny --quiet");
+    bench.good("run tiny.toml --dir tiny --quiet");
     bench.good("eval tiny --task tiny.toml --rollouts rows.parquet --quiet");
     let run = "run records.toml --set task.files.test=rows.parquet";
     bench.bad(run, 3, &["rows.parquet", "question", "query_id", "hint:"]);
@@ -140,7 +140,7 @@ fn a_query_longer_than_the_context_is_named_before_anything_is_trained() {
         bench.bad("run records.toml", 3, &["long", "context of 64 tokens", "hint:"]);
         assert!(!bench.path("runs").exists(), "no run folder for a run that cannot start");
     }
-    let left_out = "run records.toml --set run.most_empty_iterations=9 --run-dir left-out \
+    let left_out = "run records.toml --set run.most_empty_iterations=9 --dir left-out \
         --set task.long_queries=leave-out";
     assert!(bench.good(left_out).stderr.contains("left out 1 queries"));
     bench.write("test.jsonl", rows(5, 100));
@@ -208,12 +208,12 @@ fn a_config_that_is_not_there_is_named() {
 #[test]
 fn a_broken_model_folder_is_named() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir made --quiet");
+    bench.good("run tiny.toml --dir made --quiet");
     let model = "made/checkpoints/iter-0002/model.safetensors";
     let bytes = std::fs::read(bench.path(model)).expect("a model");
     bench.write("copy/config.json", bench.read("made/checkpoints/iter-0002/config.json"));
     bench.write("copy/tokenizer.json", bench.read("made/checkpoints/iter-0002/tokenizer.json"));
-    let run = "run tiny.toml --set model.folder=copy --run-dir other";
+    let run = "run tiny.toml --set model.folder=copy --dir other";
     bench.bad(run, 3, &["model.safetensors"]);
     bench.write("copy/model.safetensors", &bytes[..bytes.len() / 2]);
     bench.bad(run, 3, &["model.safetensors"]);
@@ -224,17 +224,17 @@ fn a_broken_model_folder_is_named() {
 #[test]
 fn a_different_config_in_the_same_folder_is_refused_with_the_difference() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir r --quiet");
+    bench.good("run tiny.toml --dir r --quiet");
     let log = bench.read("r/events.jsonl");
-    bench.bad("run tiny.toml --run-dir r --set sample.k=5", 4, &["sample.k", "4", "5", "--fresh"]);
+    bench.bad("run tiny.toml --dir r --set sample.k=5", 4, &["sample.k", "4", "5", "--fresh"]);
     assert_eq!(bench.read("r/events.jsonl"), log, "the run is untouched");
-    bench.good("run tiny.toml --run-dir r --set sample.k=5 --fresh --quiet");
+    bench.good("run tiny.toml --dir r --set sample.k=5 --fresh --quiet");
 }
 
 #[test]
 fn a_run_of_a_newer_format_is_refused() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir r --quiet");
+    bench.good("run tiny.toml --dir r --quiet");
     let manifest = bench.read("r/manifest.json");
     let mut value: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
     let format = value
@@ -251,23 +251,23 @@ fn a_run_of_a_newer_format_is_refused() {
         _ => "99.0".into(),
     };
     bench.write("r/manifest.json", value.to_string());
-    bench.bad("run tiny.toml --run-dir r", 4, &["99", "hint:"]);
+    bench.bad("run tiny.toml --dir r", 4, &["99", "hint:"]);
     bench.bad("runs show r", 4, &["99"]);
     bench.write("r/manifest.json", manifest);
-    bench.good("run tiny.toml --run-dir r --quiet");
+    bench.good("run tiny.toml --dir r --quiet");
 }
 
 #[test]
 fn two_processes_cannot_work_on_one_run() {
     let bench = Bench::new();
     let mut first = bench
-        .command("run tiny.toml --run-dir r --quiet --set supervised.steps=100000")
+        .command("run tiny.toml --dir r --quiet --set supervised.steps=100000")
         .spawn()
         .expect("the binary runs");
     while !bench.path("r/events.jsonl").exists() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    let second = "run tiny.toml --run-dir r --quiet --set supervised.steps=100000";
+    let second = "run tiny.toml --dir r --quiet --set supervised.steps=100000";
     bench.bad(second, 4, &["process", &first.id().to_string()]);
     bench.bad(&format!("{second} --fresh"), 4, &["process"]);
     first.kill().expect("a child");
@@ -278,13 +278,13 @@ fn two_processes_cannot_work_on_one_run() {
 fn a_loss_that_is_not_finite_stops_before_the_step_is_committed() {
     let bench = Bench::new();
     let words = ["NaN", "at step", "hint:"];
-    bench.bad("run tiny.toml --run-dir r --set supervised.learning_rate=1e30", 6, &words);
+    bench.bad("run tiny.toml --dir r --set supervised.learning_rate=1e30", 6, &words);
     for line in bench.read("r/events.jsonl").lines() {
         let event: serde_json::Value = serde_json::from_str(line).expect("an event");
         assert!(event["event"] != "step" || event["loss"].is_f64(), "{line}");
     }
     bench.good("runs show r");
-    bench.bad("run tiny.toml --run-dir r --set supervised.learning_rate=1e30", 6, &words);
+    bench.bad("run tiny.toml --dir r --set supervised.learning_rate=1e30", 6, &words);
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn iterations_that_select_nothing_end_the_run_with_advice() {
     let settings =
         "--set method=online-rft --set balance.fixed_threshold=2 --set run.most_empty_iterations=2";
     let outcome = bench.bad(
-        &format!("run tiny.toml --run-dir r {settings}"),
+        &format!("run tiny.toml --dir r {settings}"),
         6,
         &["2 iterations in a row", "hint:", "τ"],
     );
@@ -309,11 +309,11 @@ fn a_full_disk_stops_the_run_and_loses_nothing() {
         return;
     }
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir whole --quiet");
+    bench.good("run tiny.toml --dir whole --quiet");
     std::fs::create_dir(bench.path("small")).expect("a folder");
     // In a mount namespace of its own: a volume that is too small, then the same one, larger.
     let binary = env!("CARGO_BIN_EXE_bstar");
-    let run = format!("{binary} run tiny.toml --run-dir small/r --quiet");
+    let run = format!("{binary} run tiny.toml --dir small/r --quiet");
     let script = format!(
         "mount -t tmpfs -o size=120k none small || exit 99; {run}; code=$?; \
          mount -o remount,size=64m small && {run} && cp -r small/r after; exit $code"

@@ -89,7 +89,7 @@ fn other_data_are_noticed_in_a_finished_run() {
 fn another_model_in_the_same_folder_is_noticed() {
     let bench = Bench::new();
     let copy = |seed: u32| {
-        bench.good(&format!("run tiny.toml --run-dir made-{seed} --quiet --set seed={seed}"));
+        bench.good(&format!("run tiny.toml --dir made-{seed} --quiet --set seed={seed}"));
         let from = bench.path(&format!("made-{seed}/checkpoints/iter-0002"));
         for entry in std::fs::read_dir(from).expect("a checkpoint") {
             let entry = entry.expect("a file");
@@ -188,7 +188,7 @@ fn a_comparison_of_a_build_that_knew_fewer_keys_goes_on() {
 #[test]
 fn a_run_of_a_build_that_knew_fewer_keys_goes_on() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir run --quiet");
+    bench.good("run tiny.toml --dir run --quiet");
     let mut keys = resolved(&bench, "run");
     keys.as_object_mut().expect("keys").remove("knobs").expect("a table");
     keys["task"]["arithmetic"]
@@ -197,9 +197,9 @@ fn a_run_of_a_build_that_knew_fewer_keys_goes_on() {
         .remove("largest_operand")
         .expect("a key");
     bench.write("run/config.resolved.json", keys.to_string());
-    bench.good("run tiny.toml --run-dir run --quiet");
+    bench.good("run tiny.toml --dir run --quiet");
     let words = ["knobs.cap: [] → [4]"];
-    bench.bad("run tiny.toml --run-dir run --set knobs.cap=[4]", 4, &words);
+    bench.bad("run tiny.toml --dir run --set knobs.cap=[4]", 4, &words);
     let words = ["task.arithmetic.largest_operand: 9 → 5"];
-    bench.bad("run tiny.toml --run-dir run --set task.arithmetic.largest_operand=5", 4, &words);
+    bench.bad("run tiny.toml --dir run --set task.arithmetic.largest_operand=5", 4, &words);
 }

@@ -80,7 +80,7 @@ fn each_kind_of_program_is_run_by_a_run() {
         let files = "[task.files]\ntrain = \"train.jsonl\"\ntest = \"test.jsonl\"\nvalidation_size = 2\n\
                      [task.programs]\ntime_limit = 2.0\n";
         bench.write("code.toml", task(kind, files));
-        bench.good(&format!("run code.toml --run-dir {kind} --quiet"));
+        bench.good(&format!("run code.toml --dir {kind} --quiet"));
         let graded = graded(&bench, kind);
         let counts = graded.last().expect("an evaluation");
         // Greedy answers to 8 queries and 2 samples of 2.
@@ -165,12 +165,12 @@ fn chat_prompts_need_a_model_that_chats() {
     bench.write("test.jsonl", "{\"question\": \"2+2?\", \"answer\": \"#### 4\"}\n");
     let chat = "run chat.toml --set task.files.test=test.jsonl";
     bench.bad(chat, 2, &["a model from scratch cannot chat", "model.folder"]);
-    bench.good(&format!("{chat} --set task.files.style=paper --run-dir plain --quiet"));
+    bench.good(&format!("{chat} --set task.files.style=paper --dir plain --quiet"));
     bench.bad(&format!("{chat} --set model.folder=plain"), 2, &["has no chat template"]);
     let folder = "plain/checkpoints/iter-0000/chat_template.jinja";
     bench.write(folder, "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}");
     let outcome = bench.good(&format!(
-        "{chat} --set model.folder=plain --set supervised.steps=0 --run-dir chatty --json"
+        "{chat} --set model.folder=plain --set supervised.steps=0 --dir chatty --json"
     ));
     assert_eq!(outcome.json()["finished"], true);
     assert!(bench.path("chatty/checkpoints/iter-0000/chat_template.jinja").is_file());

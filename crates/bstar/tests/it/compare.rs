@@ -120,7 +120,7 @@ fn a_shared_start_gives_the_run_that_makes_its_own() {
         let run = format!("c/runs/{entry}/seed-0003");
         let written = bench.read(&format!("{run}/config.toml"));
         let sets: String = written.lines().filter_map(|line| line.strip_prefix('#')).collect();
-        bench.good(&format!("run tiny.toml --quiet --run-dir alone --fresh {sets}"));
+        bench.good(&format!("run tiny.toml --quiet --dir alone --fresh {sets}"));
         assert_eq!(bench.trace("alone"), bench.trace(&run), "{entry}");
         let names = ["checkpoints/iter-0000/trainer_state.json", "rollouts/iter-0000/eval.parquet"];
         for name in names {
@@ -314,7 +314,6 @@ fn a_run_that_fails_is_named_and_the_others_go_on() {
     let words = ["2 of 6 runs failed", "Never, seed 2: nothing was selected"];
     let outcome = bench.bad("compare c.toml --dir c", 6, &words);
     assert!(outcome.stderr.contains("another --dir"), "{}", outcome.stderr);
-    assert!(!outcome.stderr.contains("--run-dir"), "there is none: {}", outcome.stderr);
     assert!(outcome.stdout.contains("**Never, seed 1 failed:**"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("| Adaptive | 2/2"), "{}", outcome.stdout);
 }
@@ -443,7 +442,7 @@ fn runs_of_comparisons_are_listed_and_found() {
     let bench = Bench::new();
     bench.write("c.toml", TINY.replace("[1, 2]", "[1]"));
     bench.good("compare c.toml --quiet");
-    bench.good("run tiny.toml --run-dir comparisons/alone --quiet");
+    bench.good("run tiny.toml --dir comparisons/alone --quiet");
     let ids = |dir: &str| -> Vec<String> {
         let listed = bench.good(&format!("runs list --dir {dir} --json")).json();
         let rows = listed.as_array().expect("rows").iter();
@@ -460,8 +459,63 @@ fn runs_of_comparisons_are_listed_and_found() {
     let words = ["comparisons/c is a comparison", "comparisons/c/runs/adaptive/seed-0001"];
     bench.bad("runs show comparisons/c", 4, &words);
     bench.bad("runs show c/ --dir comparisons", 2, &["c/adaptive/seed-0001", "add letters"]);
-    bench.bad("runs show adaptive", 4, &["--dir comparisons"]);
-    assert!(bench.good("runs list").stderr.contains("--dir comparisons"));
+    // What is listed names the run wherever a run is taken, and so does a part of it.
+    let listed = bench.good("runs list").stdout;
+    assert!(listed.contains("c/adaptive/seed-0001 ") && listed.contains("alone "), "{listed}");
+    for name in ["c/adaptive/seed-0001", "adaptive/seed-0001", "adaptive"] {
+        assert_eq!(bench.good(&format!("runs show {name}")).stdout, shown, "{name}");
+    }
+    bench.bad("runs show seed-0001", 2, &["is several runs in runs or comparisons"]);
+    bench.bad("runs show adaptve", 4, &["the runs there are alone, c/adaptive/seed-0001"]);
+    let elsewhere = bench.good("runs list --dir comparisons/c").stdout;
+    assert!(elsewhere.contains("comparisons/c/runs/adaptive/seed-0001 "), "{elsewhere}");
+}
+
+#[test]
+fn every_verb_that_takes_a_run_takes_its_name() {
+    let bench = Bench::new();
+    bench.write("c.toml", TINY.replace("[1, 2]", "[1]"));
+    bench.good("compare c.toml --quiet");
+    let run = "comparisons/c/runs/adaptive/seed-0001";
+    let name = "adaptive/seed-0001";
+    let same = |before: &str, after: &str| {
+        let [by_folder, by_name] =
+            [run, name].map(|run| bench.good(&format!("{before} {run} {after}")).stdout);
+        assert_eq!(by_name, by_folder, "{before}");
+        by_name
+    };
+    same("whatif", "--json");
+    same("eval", "--task tiny.toml --json");
+    let all = same("analyze", "--json");
+    for stage in ["\"probe\"", "\"train\"", "\"eval\""] {
+        assert!(all.contains(stage), "{all}");
+    }
+    let search = "--target-count 3 --json";
+    let last = same("balance", search);
+    let file = |iteration: u32, stage: &str| {
+        let path = format!("{run}/rollouts/iter-{iteration:04}/{stage}.parquet");
+        bench.good(&format!("balance {path} {search}")).stdout
+    };
+    assert_eq!(last, file(2, "probe"), "the last probe");
+    let asked = "--iteration 1 --stage train";
+    assert_eq!(bench.good(&format!("balance {name} {asked} {search}")).stdout, file(1, "train"));
+    bench.bad(
+        &format!("balance {name} --iteration 7 {search}"),
+        3,
+        &["no rollouts of iteration 7"],
+    );
+    bench.bad("balance fixed --target-count 3", 3, &["has stored no rollouts (probe)"]);
+    bench.bad("simulate search fixed", 3, &["fixed stored no probe"]);
+    let plan = "plan tiny.toml --set plan.calibration_seconds=0.1 --against";
+    let told = bench.good(&format!("{plan} {name} --json")).json();
+    assert_eq!(told["spent"]["finished"], true);
+    let plan = "plan c.toml --set plan.calibration_seconds=0.1 --against c --json";
+    assert_eq!(bench.good(plan).json()["spent"]["finished"], true);
+    // Nothing of that name is there.
+    let words = ["no model adaptve/seed/1", "no run `adaptve/seed/1`", "c/adaptive/seed-0001"];
+    bench.bad("eval adaptve/seed/1 --task tiny.toml", 3, &words);
+    bench.bad("analyze adaptve", 4, &["no run `adaptve`", "nor is adaptve a file"]);
+    bench.bad("balance gone.jsonl --target-count 3", 3, &["gone.jsonl"]);
 }
 
 #[test]

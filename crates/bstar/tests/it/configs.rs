@@ -115,15 +115,15 @@ fn relative_paths_start_at_the_folder_of_the_config_and_those_of_set_where_the_c
     bench.write("task/data/train.jsonl", sums(0, 20));
     bench.write("task/data/test.jsonl", sums(50, 5));
     bench.write("here.jsonl", sums(70, 3));
-    bench.good("run task/c.toml --run-dir a --quiet");
+    bench.good("run task/c.toml --dir a --quiet");
 
     // The model folder follows the same rule: it lies beside the config, not where we stand.
     std::fs::rename(bench.path("a/checkpoints/iter-0001"), bench.path("task/model"))
         .expect("moved");
     bench.write("task/m.toml", ELSEWHERE.replace("size = 16", "folder = \"model\""));
-    bench.good("run task/m.toml --run-dir b --quiet");
-    bench.bad("run task/c.toml --run-dir c --set model.folder=model", 3, &["model"]);
-    bench.good("run task/c.toml --run-dir d --quiet --set model.folder=task/model");
+    bench.good("run task/m.toml --dir b --quiet");
+    bench.bad("run task/c.toml --dir c --set model.folder=model", 3, &["model"]);
+    bench.good("run task/c.toml --dir d --quiet --set model.folder=task/model");
 
     let eval = "eval task/model --quiet --json --task task/c.toml --set evaluate.samples=32";
     let queries =
@@ -193,7 +193,7 @@ fn the_quickstart_runs_on_a_smaller_scale() {
     let settings = "--set model.size=16 --set supervised.steps=4 --set sample.queries=10 --set sample.k=4 \
         --set train.steps=2 --set balance.probe_queries=4 --set evaluate.sampled_queries=2 \
         --set iterations=4 --set run.most_empty_iterations=9 --set evaluate.queries=20 --set task.arithmetic.train=100 --set task.arithmetic.supervised=500";
-    let run = format!("run {} {settings} --run-dir quick", config.display());
+    let run = format!("run {} {settings} --dir quick", config.display());
     let outcome = bench.good(&run);
     assert!(
         outcome.stdout.contains("P_0") && outcome.stdout.contains("model: quick"),
@@ -213,7 +213,7 @@ fn the_gsm8k_config_runs_on_the_real_files() {
         --set balance.probe_queries=2 --set evaluate.queries=4 --set evaluate.sampled_queries=2 --set model.vocab_size=300 \
         --set model.context_length=1600 --set evaluate.samples=8";
     let run = format!(
-        "run {} --set task.files.train={} --set task.files.test={} {settings} --run-dir gsm8k --json",
+        "run {} --set task.files.train={} --set task.files.test={} {settings} --dir gsm8k --json",
         config.display(),
         data.join("train.jsonl").display(),
         data.join("test.jsonl").display()

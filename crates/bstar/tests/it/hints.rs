@@ -72,6 +72,9 @@ fn help_and_init_name_what_there_is() {
     let named: Vec<&str> = listed.split(", ").map(|kind| kind.trim_matches('`')).collect();
     assert_eq!(named.join(" | "), kinds.trim_start_matches("# "));
     let help = bench.good("bench --help").stdout;
+    for size in ["pico", "small", "base"] {
+        assert!(help.contains(&format!("`model.size = \"{size}\"`")), "{help}");
+    }
     assert!(help.contains("--workload") && help.contains("small-train"), "{help}");
     bench.bad("bench --workload none", 2, &["pico-train", "large-sample-32"]);
     let help = bench.good("whatif --help").stdout;

@@ -7,7 +7,7 @@ use std::path::Path;
 /// A trained model, which other tests of this file give a name.
 fn trained() -> (Bench, String) {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir made --quiet");
+    bench.good("run tiny.toml --dir made --quiet");
     (bench, "made/checkpoints/iter-0002".into())
 }
 
@@ -60,12 +60,12 @@ fn every_verb_takes_a_name_from_the_cache() {
     let by_name = good(offline(&bench, "eval org/tiny --task tiny.toml --json --quiet"));
     assert_eq!(by_name.stdout, by_folder.stdout);
     let run = "run tiny.toml --set model.name=org/tiny --set supervised.steps=0 --quiet \
-        --run-dir named";
+        --dir named";
     good(offline(&bench, run));
     let resolved: serde_json::Value =
         serde_json::from_str(&bench.read("named/config.resolved.json")).expect("JSON");
     assert_eq!(resolved["model_commit"], COMMIT);
-    let adapt = "run tiny.toml --set model.name=org/tiny --set lora.rank=2 --quiet --run-dir lora";
+    let adapt = "run tiny.toml --set model.name=org/tiny --set lora.rank=2 --quiet --dir lora";
     good(offline(&bench, adapt));
     good(offline(&bench, "merge org/tiny lora -o merged"));
     good(offline(&bench, "eval merged --task tiny.toml --quiet"));
@@ -85,7 +85,7 @@ fn every_verb_takes_a_name_from_the_cache() {
 fn a_run_does_not_go_on_with_another_commit() {
     let (bench, model) = trained();
     put_into_cache(&bench, &model, COMMIT);
-    let run = "run tiny.toml --set model.name=org/tiny --quiet --run-dir named";
+    let run = "run tiny.toml --set model.name=org/tiny --quiet --dir named";
     good(offline(&bench, run));
     put_into_cache(&bench, &model, "fedcba9876543210");
     bad(&offline(&bench, run), 4, &["model.name", "another commit", "name@commit"]);

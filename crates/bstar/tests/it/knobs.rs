@@ -24,7 +24,7 @@ fn a_run_turns_every_knob_and_shows_what_it_chose() {
         .write("knobs.toml", bench.read("tiny.toml") + "\n[knobs]\ntop_p = [0.5, 1]\nk = [2, 4]\n");
     bench.good("config show knobs.toml");
     let outcome = bench
-        .good(&format!("run tiny.toml --run-dir run --set balance.thresholds=-0.5 {EASY} {KNOBS}"));
+        .good(&format!("run tiny.toml --dir run --set balance.thresholds=-0.5 {EASY} {KNOBS}"));
     assert!(outcome.stderr.contains("top-p"), "{}", outcome.stderr);
     let decided = of_kind(&bench, "run", "decided");
     for event in &decided {
@@ -58,7 +58,7 @@ fn a_stored_search_chooses_what_the_run_chose() {
     let bench = Bench::new();
     let knobs =
         "--set knobs.top_p=0.5,1 --set knobs.k=2,4 --set knobs.k_tolerance=0.1 --set knobs.cap=1,2";
-    bench.good(&format!("run tiny.toml --run-dir run --quiet --set iterations=1 {EASY} {knobs}"));
+    bench.good(&format!("run tiny.toml --dir run --quiet --set iterations=1 {EASY} {knobs}"));
     let decided = &of_kind(&bench, "run", "decided")[0];
     assert!(decided["balance_score"].as_f64() > Some(0.0), "a choice for a reason: {decided}");
     let flags = format!(

@@ -183,7 +183,7 @@ fn a_run_is_as_planned_in_tokens_and_bytes() {
     let quick = "--set plan.calibration_seconds=0.5 --quiet";
     let planned = bench.good(&format!("plan tiny.toml {SMALL} {quick} --json")).stdout;
     bench.write("plan.json", planned);
-    bench.good(&format!("run tiny.toml {SMALL} --run-dir run --quiet"));
+    bench.good(&format!("run tiny.toml {SMALL} --dir run --quiet"));
     let against = format!("plan tiny.toml {SMALL} {quick} --against run");
     let compared = bench.good(&format!("{against} --planned plan.json --json")).json();
     let mut seen = Vec::new();
@@ -213,7 +213,7 @@ fn a_run_is_as_planned_in_tokens_and_bytes() {
     // A race draws what its plan allows, and its winner's responses count once.
     let racing =
         format!("tiny.toml {SMALL} --set balance.search=racing --set balance.search_budget=0.5");
-    bench.good(&format!("run {racing} --run-dir raced --quiet"));
+    bench.good(&format!("run {racing} --dir raced --quiet"));
     let raced = bench.good(&format!("plan {racing} {quick} --against raced --json")).json();
     let lines = raced["lines"].as_array().expect("lines");
     let responses =

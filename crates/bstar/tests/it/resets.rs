@@ -29,7 +29,7 @@ fn an_iteration_starts_from_base_or_p_0_with_a_new_optimizer_and_schedule() {
     let bench = Bench::new();
     for reset in ["initial", "base"] {
         let flags = format!("--set method=rest-em --set train.reset_to={reset}");
-        bench.good(&format!("{RUN} {flags} --run-dir {reset}"));
+        bench.good(&format!("{RUN} {flags} --dir {reset}"));
         let [one, two] = [1, 2].map(|iteration| steps(&bench, reset, iteration));
         assert_eq!(one.len(), 4);
         let rates = floats(&one, "learning_rate");
@@ -50,7 +50,7 @@ fn an_iteration_starts_from_base_or_p_0_with_a_new_optimizer_and_schedule() {
 #[test]
 fn with_nothing_before_the_loop_base_is_p_0_and_both_forget_what_iterations_learnt() {
     let bench = Bench::new();
-    bench.good(&format!("{RUN} --set iterations=1 --run-dir first"));
+    bench.good(&format!("{RUN} --set iterations=1 --dir first"));
     let model = bench.path("first/checkpoints/iter-0001");
     std::fs::rename(model, bench.path("model")).expect("a checkpoint");
     for (name, flags) in [
@@ -59,9 +59,7 @@ fn with_nothing_before_the_loop_base_is_p_0_and_both_forget_what_iterations_lear
     ] {
         let versions = |run: &str, method: &str| {
             let run_dir = format!("{name}-{run}");
-            bench.good(&format!(
-                "{RUN} --set model.folder=model {flags} {method} --run-dir {run_dir}"
-            ));
+            bench.good(&format!("{RUN} --set model.folder=model {flags} {method} --dir {run_dir}"));
             versions(&bench, &run_dir)
         };
         let initial = versions("initial", "--set method=rest-em");
@@ -78,13 +76,13 @@ fn with_nothing_before_the_loop_base_is_p_0_and_both_forget_what_iterations_lear
 fn a_run_that_resets_goes_on_where_it_was_cut() {
     let bench = Bench::new();
     let run = format!("{RUN} --set method=rest-em --set train.reset_to=base");
-    bench.good(&format!("{run} --run-dir whole"));
+    bench.good(&format!("{run} --dir whole"));
     let log = bench.read("whole/events.jsonl");
     let lines: Vec<&str> = log.split_inclusive('\n').collect();
     for kept in (1..lines.len()).step_by(13) {
-        bench.good(&format!("{run} --run-dir cut --fresh"));
+        bench.good(&format!("{run} --dir cut --fresh"));
         bench.write("cut/events.jsonl", lines[..kept].concat());
-        bench.good(&format!("{run} --run-dir cut"));
+        bench.good(&format!("{run} --dir cut"));
         assert_eq!(bench.trace("cut"), bench.trace("whole"), "cut after {kept} lines");
     }
 }

@@ -42,7 +42,7 @@ fn kill_after(bench: &Bench, run: &str, delay: Duration) -> bool {
 fn a_run_killed_twenty_times_ends_like_one_that_was_not() {
     let bench = Bench::new();
     let start = Instant::now();
-    bench.good(&format!("{RUN} --run-dir whole"));
+    bench.good(&format!("{RUN} --dir whole"));
     let whole = start.elapsed().as_secs_f64();
     let expected = bench.trace("whole");
     let trains = |event: &serde_json::Value| event["event"] == "step" && event["iteration"] == 6;
@@ -52,7 +52,7 @@ fn a_run_killed_twenty_times_ends_like_one_that_was_not() {
     for run in 0.. {
         let name = format!("killed-{run}");
         // One thread and two by turns: the threads of a run may change, its result may not.
-        let run = |threads: usize| format!("{RUN} --set run.threads={threads} --run-dir {name}");
+        let run = |threads: usize| format!("{RUN} --set run.threads={threads} --dir {name}");
         // Several kills while one run comes to its end, then another run.
         let mut delay = || Duration::from_secs_f64(uniform(&mut rng) * whole / 2.0);
         while kill_after(&bench, &run(1 + killed % 2), delay()) {
@@ -71,8 +71,9 @@ fn a_run_killed_twenty_times_ends_like_one_that_was_not() {
 #[test]
 fn one_thread_and_two_threads_make_the_same_run() {
     let bench = Bench::new();
+    // The older name of `--dir`.
     bench.good("run tiny.toml --run-dir one --set run.threads=1 --quiet");
-    bench.good("run tiny.toml --run-dir two --set run.threads=2 --quiet");
+    bench.good("run tiny.toml --dir two --set run.threads=2 --quiet");
     let (one, two) = (bench.trace("one"), bench.trace("two"));
     assert_eq!(one.1, two.1, "weights");
     assert_eq!(one.0, two.0, "events");
@@ -81,26 +82,26 @@ fn one_thread_and_two_threads_make_the_same_run() {
 #[test]
 fn a_checkpoint_that_lost_its_trainer_state_is_not_trained_on() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir run --quiet");
+    bench.good("run tiny.toml --dir run --quiet");
     let log = bench.read("run/events.jsonl");
     let cut = log.find("\"iteration_committed\"").expect("a commit");
     bench.write("run/events.jsonl", &log[..cut]);
     std::fs::remove_file(bench.path("run/checkpoints/iter-0000/trainer_state.json")).expect("it");
-    bench.bad("run tiny.toml --run-dir run --quiet", 4, &["error: no trainer_state.json in"]);
+    bench.bad("run tiny.toml --dir run --quiet", 4, &["error: no trainer_state.json in"]);
 }
 
 #[test]
 fn a_kill_at_each_stage_loses_at_most_that_stage() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir whole --quiet");
+    bench.good("run tiny.toml --dir whole --quiet");
     let log = bench.read("whole/events.jsonl");
     let lines: Vec<&str> = log.split_inclusive('\n').collect();
     for kept in (1..lines.len()).step_by(3) {
-        bench.good("run tiny.toml --run-dir cut --quiet --fresh");
+        bench.good("run tiny.toml --dir cut --quiet --fresh");
         // A torn line, as a crash in the middle of a write leaves it.
         let torn = &lines[kept][..lines[kept].len() / 2];
         bench.write("cut/events.jsonl", lines[..kept].concat() + torn);
-        bench.good("run tiny.toml --run-dir cut --quiet");
+        bench.good("run tiny.toml --dir cut --quiet");
         assert_eq!(bench.trace("cut"), bench.trace("whole"), "cut after {kept} lines");
     }
 }

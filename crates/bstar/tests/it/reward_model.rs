@@ -23,7 +23,7 @@ fn run_with_model() -> String {
 fn a_run_trains_its_reward_model_scores_with_it_and_saves_it() {
     let bench = Bench::new();
     let run = run_with_model();
-    bench.good(&format!("{run} --run-dir run"));
+    bench.good(&format!("{run} --dir run"));
     let events = bench.events("run");
     let of = |name: &str| events.iter().filter(|e| e["event"] == name).collect::<Vec<_>>();
     let trained = of("reward_model_trained");
@@ -50,7 +50,7 @@ fn a_run_trains_its_reward_model_scores_with_it_and_saves_it() {
     // The model of a run is a reward model for another, as it is.
     let given = "--set reward_model.folder=model";
     std::fs::rename(bench.path("run/reward_models/iter-0002"), bench.path("model")).expect("it");
-    bench.good(&format!("{run} {given} --run-dir given"));
+    bench.good(&format!("{run} {given} --dir given"));
     let events = bench.events("given");
     assert!(events.iter().all(|e| e["event"] != "reward_model_trained"));
     assert_eq!(events[0]["reward_model"], trained[1]["version"]);
@@ -61,16 +61,16 @@ fn a_run_trains_its_reward_model_scores_with_it_and_saves_it() {
     std::fs::rename(bench.path("model"), bench.path("other")).expect("it");
     std::fs::rename(bench.path("run/reward_models/iter-0000"), bench.path("model")).expect("it");
     let words = ["began with another reward model", "reward_model.folder"];
-    bench.bad(&format!("{run} {given} --run-dir given"), 4, &words);
+    bench.bad(&format!("{run} {given} --dir given"), 4, &words);
     assert!(!bench.path("given/reward_models").exists());
     let config = bench.read("other/config.json");
     let context = "\"max_position_embeddings\": 96";
     assert!(config.contains(context), "{config}");
     bench.write("other/config.json", config.replace(context, "\"max_position_embeddings\": 16"));
     let words = ["query ", "reward model's context of 16 tokens", "sample.max_tokens"];
-    bench.bad(&format!("{run} --set reward_model.folder=other --run-dir none"), 3, &words);
+    bench.bad(&format!("{run} --set reward_model.folder=other --dir none"), 3, &words);
     let words = ["LlamaForCausalLM", "ForTokenClassification"];
-    let policy = "--set reward_model.folder=run/checkpoints/iter-0000 --run-dir none";
+    let policy = "--set reward_model.folder=run/checkpoints/iter-0000 --dir none";
     bench.bad(&format!("{run} {policy}"), 3, &words);
     assert!(!bench.path("none").exists(), "refused before there is a run folder");
 }
@@ -84,8 +84,8 @@ fn a_run_counts_what_its_reward_model_verifies_and_whatif_does_too() {
     let verified = "--set balance.counts=verified --set balance.verified_above=0.1";
     // One temperature, so that both runs draw the same.
     let one = "--set balance.temperatures=1";
-    bench.good(&format!("{run} {one} {verified} --run-dir verified"));
-    bench.good(&format!("{run} {one} --run-dir plain"));
+    bench.good(&format!("{run} {one} {verified} --dir verified"));
+    bench.good(&format!("{run} {one} --dir plain"));
     let of = |dir: &str, name: &str| {
         bench.events(dir).into_iter().find(|event| event["event"] == name).expect("an event")
     };
@@ -102,7 +102,7 @@ fn a_run_counts_what_its_reward_model_verifies_and_whatif_does_too() {
     let new = &asked["iterations"][0]["new"];
     assert_eq!(new["decision"]["grid"], decided["grid"]);
     assert_eq!(new["selection"]["verified"], selected["verified"]);
-    let bad = format!("{run} {verified} --set reward.kind=answer --run-dir none");
+    let bad = format!("{run} {verified} --set reward.kind=answer --dir none");
     bench.bad(&bad, 2, &["`balance.counts", "answer-and-reward-model"]);
 }
 
@@ -113,18 +113,18 @@ fn a_run_with_a_reward_model_killed_again_and_again_ends_like_one_that_was_not()
     let remembered = "--set reward.scale=rank --set sample.query_order=ada-star";
     let run = format!("{} {remembered}", run_with_model());
     let start = std::time::Instant::now();
-    bench.good(&format!("{run} --run-dir whole"));
+    bench.good(&format!("{run} --dir whole"));
     let whole = start.elapsed();
     for part in 1_u32..8 {
         // Pruned on the way: what is needed to go on stays.
-        let killed = format!("{run} --run-dir killed --set run.checkpoints=keep-last");
+        let killed = format!("{run} --dir killed --set run.checkpoints=keep-last");
         let mut child = bench.command(&killed).spawn().expect("the binary runs");
         std::thread::sleep(whole * part / 16 + Duration::from_millis(7));
         child.kill().expect("a child");
         child.wait().expect("a child");
     }
     let last = "--set run.threads=1 --set run.checkpoints=keep-last";
-    bench.good(&format!("{run} --run-dir killed {last}"));
+    bench.good(&format!("{run} --dir killed {last}"));
     assert_eq!(bench.trace("killed"), bench.trace("whole"));
     assert!(bench.path("whole/reward_models/iter-0000").exists());
     assert!(!bench.path("killed/reward_models/iter-0000").exists());
@@ -135,8 +135,8 @@ fn a_run_with_a_reward_model_killed_again_and_again_ends_like_one_that_was_not()
 fn a_policy_that_is_never_right_teaches_no_reward_model() {
     let bench = Bench::new();
     let run = "run tiny.toml --quiet --set reward.kind=answer-and-reward-model \
-        --set reward_model.queries=8 --run-dir run";
-    let words = ["all steps have the label 0", "reward_model.queries", "another --run-dir"];
+        --set reward_model.queries=8 --dir run";
+    let words = ["all steps have the label 0", "reward_model.queries", "another --dir"];
     bench.bad(run, 6, &words);
 }
 
@@ -144,14 +144,14 @@ fn a_policy_that_is_never_right_teaches_no_reward_model() {
 fn a_token_head_is_trained_scores_and_is_used_again_from_its_folder() {
     let bench = Bench::new();
     let run = run_with_model();
-    bench.good(&format!("{run} --run-dir run --set reward_model.head=token"));
+    bench.good(&format!("{run} --dir run --set reward_model.head=token"));
     let scored = |events: &[serde_json::Value]| {
         let of_kind = |e: &&serde_json::Value| e["event"] == "decided";
         events.iter().filter(of_kind).map(|e| e["balance_score"].clone()).collect::<Vec<_>>()
     };
     assert!(!scored(&bench.events("run")).is_empty());
     let folder = bench.path("run/reward_models/iter-0000");
-    bench.good(&format!("{run} --run-dir again --set reward_model.folder={}", folder.display()));
+    bench.good(&format!("{run} --dir again --set reward_model.folder={}", folder.display()));
     let first = |events: &[serde_json::Value]| scored(events)[0].clone();
     assert_eq!(first(&bench.events("run")), first(&bench.events("again")));
 }

@@ -59,7 +59,7 @@ fn a_scenario_is_studied_and_an_unknown_one_is_named() {
 fn stored_surfaces_are_searched_for_less_than_everything() {
     let bench = Bench::new();
     let run = "run tiny.toml --quiet --set supervised.steps=40 --set balance.probe_queries=30";
-    bench.good(&format!("{run} --run-dir whole"));
+    bench.good(&format!("{run} --dir whole"));
     let found = bench.good("simulate search whole --seeds 3 --budget 0.5 --json").json();
     assert_eq!(found.as_array().map(Vec::len), Some(2), "two iterations");
     for surface in found.as_array().expect("surfaces") {
@@ -70,7 +70,7 @@ fn stored_surfaces_are_searched_for_less_than_everything() {
     let whole = bench.good("simulate search whole --seeds 2 --exhaustive 30 --json").json();
     assert_eq!(whole[0]["searches"][0]["loss"], 0.0);
     let racing = "--set balance.search=racing --set balance.search_budget=0.5";
-    bench.good(&format!("{run} --run-dir raced {racing}"));
+    bench.good(&format!("{run} --dir raced {racing}"));
     bench.bad("simulate search raced", 2, &["raced", "exhaustive"]);
     bench.bad("simulate search whole --budget 2", 2, &["--budget"]);
     bench.bad(
@@ -80,7 +80,7 @@ fn stored_surfaces_are_searched_for_less_than_everything() {
     );
     let without = ["whole 1", "log-probabilities", "balance.candidate_logprobs"];
     bench.bad("simulate search whole --search reweighting --budget 1", 2, &without);
-    bench.good(&format!("{run} --run-dir fixed --set method=online-rft --set iterations=1"));
+    bench.good(&format!("{run} --dir fixed --set method=online-rft --set iterations=1"));
     bench.bad("simulate search fixed", 3, &["fixed stored no probe"]);
 }
 
@@ -89,7 +89,7 @@ fn a_surface_with_its_log_probabilities_is_searched_by_weights() {
     let bench = Bench::new();
     let keeping = "--set balance.candidate_logprobs=true --set balance.temperatures=0.4:1.4:0.2 \
                    --set balance.probe_queries=30 --set sample.queries=0 --set supervised.steps=40";
-    bench.good(&format!("run tiny.toml --quiet --run-dir whole {keeping}"));
+    bench.good(&format!("run tiny.toml --quiet --dir whole {keeping}"));
     let search = "simulate search whole --search reweighting --seeds 3 --budget 0.5";
     let found = bench.good(&format!("{search} --json")).json();
     assert_eq!(found.as_array().map(Vec::len), Some(2), "two iterations");
@@ -128,7 +128,7 @@ fn gold_solutions_that_compete_take_part_where_there_are_any() {
     bench.write("train.jsonl", (0..20).map(row).collect::<String>());
     bench.write("test.jsonl", (100..105).map(row).collect::<String>());
     bench.write("gold.toml", GOLD);
-    bench.good("run gold.toml --quiet --run-dir run");
+    bench.good("run gold.toml --quiet --dir run");
     let answer = bench.good("whatif run --json").json();
     assert_eq!(answer["iterations"].as_array().map(Vec::len), Some(2));
     // A gold solution always counts, so that no surface is empty.
@@ -152,7 +152,7 @@ fn gold_solutions_that_compete_take_part_where_there_are_any() {
 fn a_run_that_races_is_answered_for_by_whatif() {
     let bench = Bench::new();
     let racing = "--set balance.search=racing --set balance.search_budget=0.5";
-    bench.good(&format!("run tiny.toml --run-dir run --quiet --set supervised.steps=40 {racing}"));
+    bench.good(&format!("run tiny.toml --dir run --quiet --set supervised.steps=40 {racing}"));
     let answer = bench.good("whatif run --json").json();
     for (iteration, event) in answer["iterations"]
         .as_array()
@@ -175,7 +175,7 @@ fn a_run_that_reweights_draws_little_and_is_answered_for_by_whatif() {
     let flags = "--set balance.search=reweighting --set balance.search_budget=0.4 \
                  --set balance.temperatures=0.4:1.4:0.2 --set balance.probe_queries=8 \
                  --set sample.queries=40 --set supervised.steps=40";
-    bench.good(&format!("run tiny.toml --run-dir run --quiet {flags}"));
+    bench.good(&format!("run tiny.toml --dir run --quiet {flags}"));
     let answer = bench.good("whatif run --json").json();
     let events = bench.events("run");
     let decided = events.iter().filter(|event| event["event"] == "decided");
@@ -188,7 +188,7 @@ fn a_run_that_reweights_draws_little_and_is_answered_for_by_whatif() {
         assert!(event["race"]["net_cost"].as_f64().is_some_and(|cost| cost <= 0.4), "{event}");
     }
     // One thread or two, the same run.
-    bench.good(&format!("run tiny.toml --run-dir one --quiet {flags} --set run.threads=1"));
+    bench.good(&format!("run tiny.toml --dir one --quiet {flags} --set run.threads=1"));
     assert_eq!(bench.events("one"), events);
     bench.bad("whatif run --set balance.temperatures=0.8,1", 2, &["`balance.temperatures`"]);
     for (setting, key) in [
@@ -198,7 +198,7 @@ fn a_run_that_reweights_draws_little_and_is_answered_for_by_whatif() {
     ] {
         bench.bad(&format!("run tiny.toml {flags} --set {setting}"), 2, &[key, "reweighting"]);
     }
-    let poor = format!("run tiny.toml {flags} --set balance.search_budget=0.1 --run-dir poor");
+    let poor = format!("run tiny.toml {flags} --set balance.search_budget=0.1 --dir poor");
     bench.bad(&poor, 2, &["at least 8 queries", "`balance.search_budget`"]);
     assert!(!bench.path("poor").exists(), "found before a folder is made");
     let poor = format!("plan tiny.toml {flags} --set balance.search_budget=0.1");

@@ -107,7 +107,7 @@ fn balance_counts_what_a_bar_verifies() {
 #[test]
 fn balance_searches_one_draw_of_a_run() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir run --quiet");
+    bench.good("run tiny.toml --dir run --quiet");
     let files = |stage: &str| {
         format!("run/rollouts/iter-0001/{stage}.parquet run/rollouts/iter-0002/{stage}.parquet")
     };
@@ -364,7 +364,7 @@ fn a_run_can_be_listed_shown_evaluated_and_analyzed() {
 #[test]
 fn what_balance_chooses_on_a_probe_is_what_the_run_chose() {
     let bench = Bench::new();
-    bench.good("run tiny.toml --run-dir r --quiet");
+    bench.good("run tiny.toml --dir r --quiet");
     let mut previous: Option<(f64, f64)> = None;
     for line in bench.read("r/events.jsonl").lines() {
         let event: Value = serde_json::from_str(line).expect("an event");

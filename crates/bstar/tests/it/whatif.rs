@@ -4,7 +4,7 @@ use crate::binary::Bench;
 use serde_json::Value;
 
 fn drawn_by(bench: &Bench, flags: &str) {
-    bench.good(&format!("run tiny.toml --run-dir run --quiet --set supervised.steps=40 {flags}"));
+    bench.good(&format!("run tiny.toml --dir run --quiet --set supervised.steps=40 {flags}"));
 }
 
 fn of_kind(events: &[Value], kind: &str) -> Vec<Value> {
@@ -44,7 +44,7 @@ fn nothing_changed_is_the_run_itself() {
     }
     let table = bench.good("whatif run").stdout;
     assert!(table.contains("nothing changed") && table.contains("unique correct"), "{table}");
-    bench.good("run tiny.toml --run-dir fixed --set method=online-rft --quiet");
+    bench.good("run tiny.toml --dir fixed --set method=online-rft --quiet");
     check_equal(&bench.good("whatif fixed --json").json(), &bench.events("fixed"));
 }
 
@@ -61,7 +61,7 @@ fn other_settings_are_those_of_a_fresh_run() {
     ] {
         let answer = bench.good(&format!("whatif run --json --iteration 1 {change}")).json();
         let once = "--set balance.temperatures=1 --set supervised.steps=40 --set iterations=1";
-        bench.good(&format!("run tiny.toml --run-dir fresh --fresh --quiet {once} {change}"));
+        bench.good(&format!("run tiny.toml --dir fresh --fresh --quiet {once} {change}"));
         let events = bench.events("fresh");
         let new = &answer["iterations"][0]["new"];
         let (decided, selected) =

@@ -21,15 +21,11 @@ use bstar_report::ComparisonReport;
 use bstar_store::{ComparisonLayout, ComparisonStore};
 use meter::Meter;
 use plan::PlannedRun;
-use schedule::{Failures, Schedule, in_comparison, is_complete};
+use schedule::{Failures, Schedule, is_complete};
 use std::path::{Path, PathBuf};
 
 /// Compares.
 pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
-    make_tables(args, notes).map_err(in_comparison)
-}
-
-fn make_tables(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let comparison = Comparison::load(&args.config, &args.settings)?;
     let stem = args.config.file_stem().unwrap_or_default();
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("comparisons").join(stem));

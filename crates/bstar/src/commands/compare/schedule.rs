@@ -117,7 +117,7 @@ impl Schedule<'_> {
             }
             if let Some(job) = self.next(&mut guard) {
                 drop(guard);
-                let result = survive(|| pool.install(|| self.make(job))).map_err(in_comparison);
+                let result = survive(|| pool.install(|| self.make(job)));
                 guard = lock(board);
                 self.told(job, result.as_ref().err());
                 guard.ended.insert(job, result.err());
@@ -262,17 +262,6 @@ pub(super) fn is_finished(run: &PlannedRun) -> bool {
     let events = RunView::open(&run.dir).and_then(|view| view.events());
     let is_end = |event: &Event| matches!(event, Event::RunFinished { .. });
     events.is_ok_and(|events| events.iter().any(|logged| is_end(&logged.event)))
-}
-
-/// A fault as a comparison tells it: its runs have no `--run-dir`, and `--fresh` starts all of it over.
-pub(super) fn in_comparison(fault: Fault) -> Fault {
-    match &fault.hint {
-        Some(hint) => {
-            let hint = hint.replace("--run-dir", "--dir");
-            fault.hint(hint)
-        }
-        None => fault,
-    }
 }
 
 /// A panic is a bug of one run and must not keep the others waiting.
