@@ -178,8 +178,8 @@ pub struct Known {
     /// Mean steps of a response, the answer among them.
     pub steps_per_response: f64,
     /// Optimizer steps after which supervised fine-tuning reaches its accuracy goal, where somebody
-    /// knows.
-    pub supervised_steps: Option<usize>,
+    /// knows; bounds beyond what the settings allow are cut.
+    pub supervised_steps: Option<Span>,
 }
 
 /// A piece of work.
@@ -342,20 +342,19 @@ impl ImproveSettings {
         }
         let queries = settings.validations(known.size.validation);
         let stretch = if queries > 0 { settings.validate_every } else { settings.steps };
-        let (least, expected) = match settings.stop_at_accuracy.filter(|_| queries > 0) {
-            None => (settings.steps, settings.steps),
-            Some(_) => match known.supervised_steps {
-                Some(steps) => (steps.min(settings.steps), steps.min(settings.steps)),
-                None => (stretch.min(settings.steps), settings.steps / 2),
-            },
+        let all = settings.steps as f64;
+        let open = Span { least: 0.0, expected: (settings.steps / 2) as f64, most: all };
+        let known = match settings.stop_at_accuracy.filter(|_| queries > 0) {
+            None => Span::same(all),
+            Some(_) => known.supervised_steps.unwrap_or(open),
         };
         // It stops at validations only.
-        let whole = |steps: usize| (steps.div_ceil(stretch) * stretch).min(settings.steps);
-        let most = if known.supervised_steps.is_some() { expected } else { settings.steps };
-        let span = |of: &dyn Fn(usize) -> usize| Span {
-            least: of(whole(least)) as f64,
-            expected: of(whole(expected)) as f64,
-            most: of(whole(most)) as f64,
+        let stretches = |steps: f64| (steps / stretch as f64).ceil().max(1.0);
+        let whole = |steps: f64| (stretches(steps) * stretch as f64).min(all);
+        let span = |of: &dyn Fn(f64) -> f64| Span {
+            least: of(whole(known.least)),
+            expected: of(whole(known.expected)),
+            most: of(whole(known.most)),
         };
         let steps = span(&|steps| steps);
         let training =
@@ -363,7 +362,7 @@ impl ImproveSettings {
         if queries == 0 {
             return vec![training];
         }
-        let answered = span(&|steps| steps.div_ceil(stretch) * queries);
+        let answered = span(&|steps| stretches(steps) * queries as f64);
         let validation =
             Work { prompts: answered, responses: answered, ..Work::new(0, Purpose::Validation) };
         vec![training, validation]

@@ -124,6 +124,11 @@ pub fn list_runs(root: &Path) -> Result<Vec<RunSummary>, DiskError> {
     Ok(folders.iter().map(summarize).collect())
 }
 
+/// The folders of the runs in `root`, and in comparisons that it holds or is.
+pub fn run_dirs(root: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    Ok(run_folders(root)?.into_iter().map(|folder| folder.dir).collect())
+}
+
 /// The folder of a run: `name` is the path of a run folder, or the name of a run in one of `roots`, its
 /// last folders, or a unique beginning of either.
 pub fn find_run(roots: &[&Path], name: &str) -> Result<PathBuf, FindError> {

@@ -274,9 +274,15 @@ fn the_quickstart_has_these_counts_and_tokens() {
 #[test]
 fn a_known_number_of_steps_closes_the_bounds_at_the_next_validation() {
     let (settings, known) = quickstart();
-    let known = Known { supervised_steps: Some(710), ..known };
+    let known = Known { supervised_steps: Some(Span::exact(710)), ..known };
     let work = settings.planned_work(&known);
     assert_eq!(sum(&work, Purpose::Supervised, |work| work.steps), Span::exact(725));
+    // What others took is expected, and binds nothing.
+    let others = Span { least: 0.0, expected: 710.0, most: f64::INFINITY };
+    let others = Known { supervised_steps: Some(others), ..known };
+    let work = settings.planned_work(&others);
+    let steps = sum(&work, Purpose::Supervised, |work| work.steps);
+    assert_eq!(steps, Span { least: 25.0, expected: 725.0, most: 1500.0 });
     let nothing = Known { size: TaskSize { supervised: 0, ..known.size }, ..known };
     let work = settings.planned_work(&nothing);
     assert_eq!(sum(&work, Purpose::Supervised, |work| work.steps), Span::default());

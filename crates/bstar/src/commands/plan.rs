@@ -6,6 +6,7 @@ use crate::config::comparison::Comparison;
 use crate::config::layers;
 use crate::named;
 use crate::output::{self, Notes};
+use crate::plan::earlier::Earlier;
 use crate::plan::{Plan, against, compared, facts, table};
 use bstar_core::plan::Part;
 use bstar_core::{Fault, FaultClass};
@@ -44,7 +45,8 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
         plan
     } else {
         use_threads(config.run.threads)?;
-        let plan = Plan::new(config, facts::gather(&loaded, notes)?, Part::Whole)?;
+        let plan =
+            Plan::new(config, facts::gather(&loaded, &Earlier::default(), notes)?, Part::Whole)?;
         let config = serde_json::to_value(config).expect("configs are JSON");
         Plan { config: Some(config), ..plan }
     };

@@ -460,8 +460,9 @@ pub(crate) enum Retention {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlanConfig {
-    /// Optimizer steps after which supervised fine-tuning reaches `supervised.stop_at_accuracy`, as an
-    /// earlier run showed; 0 expects half of `supervised.steps`.
+    /// Optimizer steps after which supervised fine-tuning reaches `supervised.stop_at_accuracy`. 0 takes
+    /// what earlier runs in `runs` and `comparisons` took whose P_0 differs in its seed at most; without
+    /// one it expects half of `supervised.steps`.
     pub(crate) supervised_steps: usize,
     /// Training queries of data that are not on this machine; 0 reads the data.
     pub(crate) train_queries: usize,

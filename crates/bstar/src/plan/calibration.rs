@@ -208,24 +208,22 @@ impl Bench<'_> {
 
     /// Seconds to grade a response and to check its steps, where the task can.
     fn time_grading(&self) -> Result<f64, Fault> {
-        let requests: Vec<GradeRequest<'_>> = self
-            .specimens
-            .iter()
-            .map(|one| GradeRequest { query: one.query, response: &one.response })
-            .collect();
-        let window = self.time.mul_f64(0.1);
-        let (began, mut graded) = (Instant::now(), 0);
-        for some in requests.chunks(4 * rayon::current_num_threads()) {
-            self.task.grade_all(some, &mut |_| Ok(()))?;
-            for request in some {
+        if self.specimens.is_empty() {
+            return Ok(0.0);
+        }
+        let mut next = self.specimens.iter().cycle();
+        steady(self.time.mul_f64(0.1), 4 * rayon::current_num_threads(), &mut |count| {
+            let some = next.by_ref().take(count);
+            let requests: Vec<GradeRequest<'_>> = some
+                .map(|one| GradeRequest { query: one.query, response: &one.response })
+                .collect();
+            let began = Instant::now();
+            self.task.grade_all(&requests, &mut |_| Ok(()))?;
+            for request in &requests {
                 self.task.check_steps(request.query, request.response);
             }
-            graded += some.len();
-            if began.elapsed() > window {
-                break;
-            }
-        }
-        Ok(began.elapsed().as_secs_f64() / graded.max(1) as f64)
+            Ok(began.elapsed())
+        })
     }
 
     /// Seconds to score a token.
@@ -498,9 +496,79 @@ fn timed_steps(
     Ok(TimedSteps { times, tokens })
 }
 
+/// A try that takes less says more of the clock, and of what else the machine does, than of the work.
+const SHORTEST_TRY: Duration = Duration::from_millis(10);
+/// Tries that are enough, and pieces in one of them, at most.
+const MOST_TRIES: usize = 25;
+const MOST_PIECES: usize = 1 << 20;
+
+/// Seconds of a piece of work, of which `time` makes so many at once: the median of all tries within the
+/// window, so that what disturbs a few of them does not show. Tries grow until they last.
+fn steady(
+    window: Duration,
+    least: usize,
+    time: &mut dyn FnMut(usize) -> Result<Duration, Fault>,
+) -> Result<f64, Fault> {
+    let lasts = SHORTEST_TRY.min(window / 8);
+    let (mut count, mut spent, mut tries) = (least, Duration::ZERO, Vec::new());
+    loop {
+        let took = time(count)?;
+        spent += took;
+        if took < lasts && count < MOST_PIECES && spent < window {
+            // It counts as a warm-up.
+            count *= 4;
+            continue;
+        }
+        tries.push(took.as_secs_f64() / count as f64);
+        if spent >= window || tries.len() >= MOST_TRIES {
+            tries.sort_by(f64::total_cmp);
+            return Ok(tries[tries.len() / 2]);
+        }
+    }
+}
+
 /// A mean as a whole number.
 fn whole(number: f64) -> usize {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean length")]
     let whole = number.round() as usize;
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds of a piece that takes 2 µs, on a machine that is away for 50 ms in some tries.
+    fn measured(is_away: impl Fn(usize) -> bool, window: Duration) -> (f64, usize, usize) {
+        let (mut tries, mut most) = (0, 0);
+        let seconds = steady(window, 8, &mut |count| {
+            tries += 1;
+            most = most.max(count);
+            let away = if is_away(tries) { 50_000 } else { 0 };
+            Ok(Duration::from_micros(2 * count as u64 + away))
+        });
+        (seconds.expect("no fault"), tries, most)
+    }
+
+    #[test]
+    fn a_rate_does_not_swing_with_what_else_the_machine_does() {
+        let window = Duration::from_millis(800);
+        let (alone, ..) = measured(|_| false, window);
+        assert!((alone / 2e-6 - 1.0).abs() < 1e-9, "{alone}");
+        for way in 0..3 {
+            let (busy, ..) = measured(|place| place % 3 == way, window);
+            assert!((busy / 2e-6 - 1.0).abs() < 1e-9, "{busy}");
+        }
+        let (busy, ..) = measured(|place| place % 3 == 0 && place > 8, window);
+        assert!((busy / 2e-6 - 1.0).abs() < 1e-9, "{busy}");
+    }
+
+    #[test]
+    fn a_window_is_kept_and_dear_pieces_are_tried_once() {
+        let (_, tries, most) = measured(|_| false, Duration::from_millis(100));
+        assert!(most >= 5000 && tries < 30, "{tries} {most}");
+        let (dear, tries, most) = measured(|_| true, Duration::from_millis(40));
+        assert_eq!((tries, most), (1, 8), "one try outlasts the window");
+        assert!(dear > 6e-3);
+    }
 }

@@ -2,6 +2,7 @@
 //! side by side.
 
 use super::Plan;
+use super::earlier::Earlier;
 use super::facts::{self, Facts};
 use super::table::{self, duration, quantity, span};
 use crate::commands::compare::{self, Aim, Job};
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
 use crate::output::Notes;
-use bstar_core::plan::{Part, Purpose, Span};
+use bstar_core::plan::{Known, Part, Purpose, Span};
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
 use bstar_report::{Actual, Align, Table};
@@ -84,7 +85,7 @@ pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPl
     let layout = ComparisonLayout::new(Path::new(""));
     let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     plan.check_searches(comparison, true)?;
-    let mut measured = Measured { groups: Vec::new(), notes };
+    let mut measured = Measured { groups: Vec::new(), earlier: Earlier::default(), notes };
     let all: Vec<&Loaded> = plan.runs.iter().map(|run| &run.loaded).collect();
     let mut planned: BTreeMap<Job, Plan> = BTreeMap::new();
     for (index, start) in plan.starts.iter().enumerate() {
@@ -209,6 +210,7 @@ fn add(total: &mut Option<Plan>, plan: Plan) {
 /// What was found out, by model and task: seeds and methods do not change it.
 struct Measured {
     groups: Vec<(Value, Facts)>,
+    earlier: Earlier,
     notes: Notes,
 }
 
@@ -216,7 +218,8 @@ impl Measured {
     fn plan(&mut self, loaded: &Loaded, all: &[&Loaded], part: Part) -> Result<Plan, Fault> {
         let config = &loaded.config;
         let facts = self.facts(loaded, all)?;
-        let known = facts::known_of(config, facts.known.size, facts.known.steps_per_response);
+        let Known { size, steps_per_response, .. } = facts.known;
+        let known = facts::known_of(config, &self.earlier, size, steps_per_response);
         Plan::new(config, Facts { known, ..facts }, part)
     }
 
@@ -232,7 +235,8 @@ impl Measured {
                 && other.config.method.spec().self_training
         };
         let example = alike.clone().find(scores).or_else(|| alike.next());
-        let facts = facts::gather(example.map_or(loaded, |example| example), self.notes)?;
+        let example = example.map_or(loaded, |example| example);
+        let facts = facts::gather(example, &self.earlier, self.notes)?;
         self.groups.push((group, facts.clone()));
         Ok(facts)
     }

@@ -1,9 +1,10 @@
 //! Everything that a plan is made of beside the settings, and where each number comes from: measured
-//! here, counted in the data, given in `[plan]`, or assumed.
+//! here, counted in the data, given in `[plan]`, recorded by earlier runs, or assumed.
 
 use super::calibration::Bench;
+use super::earlier::{Earlier, Recorded};
 use super::memory::longer_caches;
-use super::rates::{DISTINCT, Rates};
+use super::rates::Rates;
 use super::texts;
 use crate::commands::preflight;
 use crate::commands::run::{base_policy, load_task, open_device};
@@ -11,7 +12,7 @@ use crate::config::layers::Loaded;
 use crate::config::{Config, PlanConfig, ShapeConfig};
 use crate::models;
 use crate::output::Notes;
-use bstar_core::plan::{Known, Lengths, TaskSize, TextLengths};
+use bstar_core::plan::{Known, Lengths, Span, TaskSize, TextLengths};
 use bstar_core::ports::Task as _;
 use bstar_core::reward::RewardKind;
 use bstar_core::step_labels::StepLabels;
@@ -33,6 +34,8 @@ pub(crate) enum Source {
     Counted,
     /// By `[plan]`.
     Given,
+    /// In the logs of earlier runs.
+    Recorded,
     /// By us, for want of better.
     Assumed,
 }
@@ -43,6 +46,7 @@ impl Source {
             Self::Measured => "measured",
             Self::Counted => "counted",
             Self::Given => "given",
+            Self::Recorded => "recorded",
             Self::Assumed => "assumed",
         }
     }
@@ -106,12 +110,12 @@ const BYTES_OF_SCORE: f64 = 8.0;
 const BYTES_OF_FILE: f64 = 6000.0;
 
 /// Finds out everything.
-pub(crate) fn gather(loaded: &Loaded, notes: Notes) -> Result<Facts, Fault> {
+pub(crate) fn gather(loaded: &Loaded, earlier: &Earlier, notes: Notes) -> Result<Facts, Fault> {
     let config = &loaded.config;
     let plan = &config.plan;
     let is_here = !plan.is_elsewhere();
     let task = if plan.train_queries > 0 { None } else { Some(load_task(loaded)?) };
-    let mut gatherer = Gatherer { config, told: Vec::new(), missing: Vec::new() };
+    let mut gatherer = Gatherer { config, earlier, told: Vec::new(), missing: Vec::new() };
     match (task, is_here) {
         (Some(task), true) => {
             preflight::check_splits(config, &task)?;
@@ -138,34 +142,42 @@ pub(crate) fn gather(loaded: &Loaded, notes: Notes) -> Result<Facts, Fault> {
 }
 
 /// What a config leaves open, filled in.
-pub(crate) fn known_of(config: &Config, size: TaskSize, steps_per_response: f64) -> Known {
-    let steps = config.plan.supervised_steps;
+pub(crate) fn known_of(
+    config: &Config,
+    earlier: &Earlier,
+    size: TaskSize,
+    steps_per_response: f64,
+) -> Known {
+    let given = Some(config.plan.supervised_steps).filter(|steps| *steps > 0).map(Span::exact);
+    let recorded = || earlier.supervised_steps(config).map(|recorded| recorded.steps);
+    let stops = config.supervised.stop_at_accuracy > 0.0;
     Known {
         size,
         given_reward_model: !config.reward_model.folder.is_empty(),
         steps_per_response,
-        supervised_steps: (steps > 0).then_some(steps),
+        supervised_steps: given.or_else(|| if stops { recorded() } else { None }),
     }
 }
 
-struct Gatherer<'a> {
-    config: &'a Config,
+pub(super) struct Gatherer<'a> {
+    pub(super) config: &'a Config,
+    earlier: &'a Earlier,
     told: Vec<Fact>,
     /// Keys that should have been given.
     missing: Vec<&'static str>,
 }
 
 impl Gatherer<'_> {
-    fn plan(&self) -> &PlanConfig {
+    pub(super) fn plan(&self) -> &PlanConfig {
         &self.config.plan
     }
 
-    fn tell(&mut self, what: &str, value: f64, source: Source, how: impl Into<String>) {
+    pub(super) fn tell(&mut self, what: &str, value: f64, source: Source, how: impl Into<String>) {
         self.told.push(Fact { what: what.into(), value, source, how: how.into() });
     }
 
     /// What is given, if anything; else `found`.
-    fn value(
+    pub(super) fn value(
         &mut self,
         what: &str,
         given: f64,
@@ -182,7 +194,7 @@ impl Gatherer<'_> {
     }
 
     /// What has to be given.
-    fn needed(&mut self, what: &str, given: f64, key: &'static str) -> f64 {
+    pub(super) fn needed(&mut self, what: &str, given: f64, key: &'static str) -> f64 {
         if given > 0.0 {
             self.tell(what, given, Source::Given, "`[plan]`");
         } else {
@@ -229,13 +241,25 @@ impl Gatherer<'_> {
             return;
         }
         let what = "steps of supervised fine-tuning";
-        let half = (supervised.steps / 2) as f64;
-        let how = "half of `supervised.steps`; when it reaches its goal nobody knows";
-        self.value(what, given as f64, half, Source::Assumed, how);
+        let (found, source, how) = match self.earlier.supervised_steps(self.config) {
+            Some(Recorded { steps, seeds: 0 }) => {
+                (steps.expected, Source::Recorded, "an earlier run of this seed".to_owned())
+            }
+            Some(Recorded { steps, seeds }) => {
+                let how = format!("mean of earlier runs of {seeds} other seed(s)");
+                (steps.expected, Source::Recorded, how)
+            }
+            None => {
+                let how = "half of `supervised.steps`, for want of an earlier run; \
+                           `--set plan.supervised_steps=N` tells better";
+                ((supervised.steps / 2) as f64, Source::Assumed, how.to_owned())
+            }
+        };
+        self.value(what, given as f64, found, source, how);
     }
 
     /// Whether responses are scored by a reward model.
-    fn scores(&self) -> bool {
+    pub(super) fn scores(&self) -> bool {
         let self_trains = self.config.method.spec().self_training;
         let given = !self.config.reward_model.folder.is_empty();
         self.config.reward.kind == RewardKind::AnswerAndRewardModel && (self_trains || given)
@@ -296,7 +320,7 @@ impl Gatherer<'_> {
 
     fn known(&mut self, size: TaskSize, steps_per_response: f64) -> Known {
         self.tell_supervised_steps();
-        known_of(self.config, size, steps_per_response)
+        known_of(self.config, self.earlier, size, steps_per_response)
     }
 
     fn bytes(&self) -> NumberBytes {
@@ -359,7 +383,7 @@ impl Gatherer<'_> {
         let memory = if draws_here {
             let model = &policy.weights().config;
             let tokens = [measured.drawn_tokens, config.sample.max_tokens];
-            let work = settings.planned_work(&known_of(config, size, steps));
+            let work = settings.planned_work(&known_of(config, self.earlier, size, steps));
             let most = work.iter().map(|work| work.responses.most).fold(0.0, f64::max);
             memory + self.memory_of_long_responses(model, lengths.train.prompt, (tokens, most))
         } else {
@@ -408,67 +432,6 @@ impl Gatherer<'_> {
         self.value("steps of a response", given, found, Source::Counted, "the same responses")
     }
 
-    /// What repeats is scored and weighed once.
-    fn tell_repeats(&mut self, verb: &str) {
-        let what = format!("share of responses to {verb}");
-        self.tell(&what, DISTINCT, Source::Assumed, "others repeat");
-    }
-
-    /// Whether responses are weighed: the policy tells how likely they are.
-    fn weighs(&self) -> bool {
-        self.config.improve_settings(0).weighs()
-    }
-
-    /// Given speeds stand for measured ones.
-    fn rates(&mut self, measured: Rates) -> Rates {
-        let plan = self.plan().clone();
-        let mut rates = measured;
-        let per_second = |seconds: f64| if seconds > 0.0 { 1.0 / seconds } else { 0.0 };
-        let source = Source::Measured;
-        let what = "tokens sampled in a second";
-        let given = plan.sampling_tokens_per_second;
-        self.value(what, given, per_second(measured.draw), source, "tokens drawn, prompts apart");
-        if given > 0.0 {
-            (rates.draw, rates.read) = (1.0 / given, 0.0);
-        }
-        let what = "tokens trained on in a second";
-        let given = plan.training_tokens_per_second;
-        let how = "on responses; own batch size";
-        self.value(what, given, per_second(measured.train[1]), source, how);
-        if given > 0.0 {
-            (rates.train, rates.update) = ([1.0 / given; 2], 0.0);
-        } else if self.config.supervised.steps > 0 {
-            let what = "tokens of supervised fine-tuning in a second";
-            self.tell(what, per_second(measured.train[0]), source, "own batch size");
-        }
-        if self.scores() {
-            let given = plan.scoring_tokens_per_second;
-            let what = "tokens scored in a second";
-            self.value(what, given, per_second(measured.score), source, "the policy's shape");
-            if given > 0.0 {
-                rates.score = 1.0 / given;
-            }
-            self.tell_repeats("score");
-        }
-        if self.weighs() {
-            let given = plan.weighing_tokens_per_second;
-            let what = "tokens weighed in a second";
-            let how = "probabilities at each temperature";
-            self.value(what, given, per_second(measured.weigh), source, how);
-            if given > 0.0 {
-                rates.weigh = 1.0 / given;
-            }
-            self.tell_repeats("weigh");
-        }
-        let given = plan.gradings_per_second;
-        let what = "responses graded in a second";
-        self.value(what, given, per_second(measured.grade), source, "specimens");
-        if given > 0.0 {
-            rates.grade = 1.0 / given;
-        }
-        rates
-    }
-
     /// With a model, and perhaps data, that are elsewhere.
     fn given(mut self, size: TaskSize) -> Result<Facts, Fault> {
         let (config, plan) = (self.config, self.plan().clone());
@@ -509,8 +472,7 @@ impl Gatherer<'_> {
         }
         let parameters =
             self.value("parameters", plan.parameters, numbers.parameters, Source::Given, "shape");
-        let numbers =
-            if plan.shape.is_none() { numbers } else { ModelNumbers { parameters, ..numbers } };
+        let numbers = ModelNumbers { parameters, ..numbers };
         let memory = numbers.training_memory(self.bytes());
         let how = "weights, gradient and moments; activations and caches come on top";
         self.tell("bytes of memory before a draw", memory, Source::Assumed, how);
@@ -527,51 +489,6 @@ impl Gatherer<'_> {
         let (rollout, file) = (rollout_bytes, BYTES_OF_FILE);
         let stored = Stored { tokenizer, rollout, scored_rollout, file };
         Ok(Facts { known, lengths, rates, numbers, bytes, stored, memory, told })
-    }
-
-    fn given_rates(&mut self) -> Rates {
-        let plan = self.plan().clone();
-        let sampling = self.needed(
-            "tokens sampled in a second",
-            plan.sampling_tokens_per_second,
-            "plan.sampling_tokens_per_second",
-        );
-        let training = self.needed(
-            "tokens trained on in a second",
-            plan.training_tokens_per_second,
-            "plan.training_tokens_per_second",
-        );
-        let mut rates =
-            Rates { draw: 1.0 / sampling, train: [1.0 / training; 2], ..Rates::default() };
-        if self.scores() {
-            let what = "tokens scored in a second";
-            let how = "three times as many as are trained on";
-            let given = plan.scoring_tokens_per_second;
-            let scoring = self.value(what, given, 3.0 * training, Source::Assumed, how);
-            rates.score = 1.0 / scoring;
-            self.tell_repeats("score");
-        }
-        if self.weighs() {
-            let what = "tokens weighed in a second";
-            let how = "three times as many as are trained on";
-            let given = plan.weighing_tokens_per_second;
-            let weighing = self.value(what, given, 3.0 * training, Source::Assumed, how);
-            rates.weigh = 1.0 / weighing;
-            self.tell_repeats("weigh");
-        }
-        if self.config.task.kind.is_programs() {
-            let (what, key) = ("responses graded in a second", "plan.gradings_per_second");
-            rates.grade = 1.0 / self.needed(what, plan.gradings_per_second, key);
-        } else if plan.gradings_per_second > 0.0 {
-            self.tell(
-                "responses graded in a second",
-                plan.gradings_per_second,
-                Source::Given,
-                "`[plan]`",
-            );
-            rates.grade = 1.0 / plan.gradings_per_second;
-        }
-        rates
     }
 
     fn refuse_missing(&self) -> Result<(), Fault> {

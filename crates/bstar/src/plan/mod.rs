@@ -6,9 +6,11 @@
 pub(crate) mod against;
 mod calibration;
 pub(crate) mod compared;
+pub(crate) mod earlier;
 pub(crate) mod facts;
 mod memory;
 mod rates;
+mod speeds;
 pub(crate) mod table;
 mod texts;
 

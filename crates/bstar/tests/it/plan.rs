@@ -133,7 +133,7 @@ fn what_is_missing_is_named_at_once() {
     bench.bad(&format!("plan given.toml {no_model}"), 2, &["`plan.train_queries`", "hint:"]);
     let elsewhere = "--set plan.train_queries=0";
     bench.bad(&format!("plan given.toml {elsewhere}"), 2, &["task.files.train"]);
-    bench.bad("plan given.toml --against nowhere", 4, &["no run in nowhere"]);
+    bench.bad("plan given.toml --against nowhere", 4, &["no run `nowhere` in runs or comparisons"]);
     bench.bad("plan given.toml --planned plan.json", 2, &["--against"]);
 }
 
@@ -450,4 +450,41 @@ fn a_comparison_is_as_planned_in_responses_and_bytes() {
     bench.bad("plan c.toml --against comparisons/c --planned c.toml", 3, &["no plan"]);
     let words = ["plan.json is the plan of another config", "entry.B-STaR.sample.k: 4 → 8"];
     bench.bad(&format!("{against} --set sample.k=8"), 2, &words);
+}
+
+#[test]
+fn steps_to_the_goal_of_p_0_are_those_of_earlier_runs() {
+    let bench = Bench::new();
+    let goal = "--set supervised.stop_at_accuracy=0.01 --set supervised.validate_every=3 \
+                --set supervised.steps=30 --set task.arithmetic.modulus=3 \
+                --set task.arithmetic.expressions=1 --set task.arithmetic.largest_operand=2 \
+                --set task.arithmetic.supervised_operations=[0,1] \
+                --set task.arithmetic.query_operations=[0,1]";
+    let planned = |more: &str| {
+        let plan =
+            format!("plan tiny.toml {goal} --set plan.calibration_seconds=0.1 --json --quiet");
+        let plan = bench.good(&format!("{plan} {more}")).json();
+        let facts = plan["facts"].as_array().expect("facts").iter();
+        let mut facts = facts.filter(|fact| fact["what"] == "steps of supervised fine-tuning");
+        (facts.next().expect("it").clone(), row(&plan, "supervised")["steps"].clone())
+    };
+    let (fact, steps) = planned("");
+    assert_eq!((&fact["source"], &fact["value"]), (&"assumed".into(), &15.0.into()));
+    assert!(fact["how"].as_str().is_some_and(|how| how.contains("plan.supervised_steps=N")));
+    assert_eq!((&steps["least"], &steps["most"]), (&3.0.into(), &30.0.into()));
+    bench.good(&format!("run tiny.toml {goal} --quiet"));
+    let events = bench.events("runs/tiny");
+    let is_taught = |event: &&Value| event["event"] == "step" && event["iteration"] == 0;
+    let took = events.iter().filter(is_taught).count() as f64;
+    // What comes after P_0 may be another.
+    let (fact, steps) = planned("--set sample.k=2 --set iterations=1 --set method=online-rft");
+    assert_eq!((&fact["source"], &fact["value"]), (&"recorded".into(), &took.into()), "{fact}");
+    assert_eq!((&steps["least"], &steps["most"]), (&took.into(), &took.into()));
+    let (fact, steps) = planned("--set seed=2");
+    assert_eq!((&fact["source"], &fact["value"]), (&"recorded".into(), &took.into()), "{fact}");
+    assert_eq!((&steps["expected"], &steps["most"]), (&took.into(), &30.0.into()));
+    let (fact, _) = planned("--set supervised.batch_size=9");
+    assert_eq!(fact["source"], "assumed", "another P_0 tells nothing");
+    let (fact, _) = planned("--set plan.supervised_steps=12");
+    assert_eq!((&fact["source"], &fact["value"]), (&"given".into(), &12.0.into()));
 }

@@ -58,6 +58,11 @@ struct Units {
 }
 
 impl Units {
+    /// Seconds since units were counted the last time; 0 before it began.
+    fn since_counted(&self) -> f64 {
+        (self.elapsed() - self.seconds).max(0.0)
+    }
+
     /// Seconds since it began; 0 before.
     fn elapsed(&self) -> f64 {
         self.began.map_or(0.0, |began| began.elapsed().as_secs_f64())
@@ -185,7 +190,7 @@ impl State {
         let mut each = Vec::new();
         for (job, units) in self.jobs.iter().filter(|(_, units)| units.counted < units.whole) {
             let seconds = (units.whole - units.counted) / self.speed(*job)?;
-            each.push((seconds - (units.elapsed() - units.seconds)).max(0.0));
+            each.push((seconds - units.since_counted()).max(0.0));
         }
         let longest = each.iter().copied().reduce(f64::max)?;
         let all: f64 = each.iter().sum();

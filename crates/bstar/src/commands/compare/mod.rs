@@ -10,7 +10,7 @@ mod schedule;
 mod validate;
 
 pub(crate) use jobs::Job;
-pub(crate) use plan::{Aim, Plan, Start};
+pub(crate) use plan::{Aim, Plan, Start, leaves_p_0_alone};
 
 use crate::cli::CompareArgs;
 use crate::commands::run::catch_interrupts;

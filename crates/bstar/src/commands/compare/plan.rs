@@ -438,6 +438,15 @@ const AFTER_SUPERVISED: [&str; 8] = [
     "sample.repetition_penalty",
 ];
 
+/// Whether another value of a key, in full, leaves what P_0 is made of alone.
+pub(crate) fn leaves_p_0_alone(key: &str) -> bool {
+    let is_within = |table: &str| {
+        key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    // Validation answers are penalised as those of evaluation are.
+    key != "evaluate.repetition_penalty" && LATER.into_iter().chain(AFTER_SUPERVISED).any(is_within)
+}
+
 /// The part of a config that iteration 0 depends on.
 fn start_identity(config: &Config) -> Value {
     let mut identity = serde_json::to_value(config).expect("configs are JSON");
