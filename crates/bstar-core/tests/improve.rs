@@ -8,7 +8,7 @@ mod rows;
 mod what_if;
 
 use bstar_core::balance::EmptyQueries;
-use bstar_core::controller::{Adaptation, Configuration, Controller, choose};
+use bstar_core::controller::{Adaptation, Configuration, Controller, Decision, choose};
 use bstar_core::curriculum::QueryOrder;
 use bstar_core::evaluate::EvaluationSettings;
 use bstar_core::event::{Activity, Event, Piece};
@@ -132,6 +132,22 @@ fn run_on(
         ledger,
     })?;
     Ok(policy)
+}
+
+/// A run to its end.
+fn finished(settings: &ImproveSettings) -> Memory {
+    let mut ledger = Memory::new(base());
+    run(settings, &mut ledger).expect("a run");
+    ledger
+}
+
+/// What it decided, iteration by iteration.
+fn decisions(ledger: &Memory) -> Vec<Decision> {
+    let decided = events(ledger).into_iter().filter_map(|event| match event {
+        Event::Decided { decision, .. } => Some(*decision),
+        _ => None,
+    });
+    decided.collect()
 }
 
 fn supervised() -> Vec<Example> {

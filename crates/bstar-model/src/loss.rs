@@ -94,6 +94,11 @@ pub fn response_loss(
     loss
 }
 
+/// The place of a token among all of a batch, which is packed: fewer than 2^32 of them fit.
+pub(crate) fn packed_row(place: usize) -> u32 {
+    u32::try_from(place).expect("a batch has < 2^32 tokens")
+}
+
 /// The packed rows whose next token is learned, and those tokens.
 pub(crate) fn learned_rows(
     examples: &[&TokenizedExample],
@@ -102,7 +107,7 @@ pub(crate) fn learned_rows(
     let (mut rows, mut targets) = (Vec::new(), Vec::new());
     for (example, sequence) in examples.iter().zip(packed.sequences()) {
         let learned = sequence.end - example.targets().len()..sequence.end;
-        rows.extend(learned.map(|row| u32::try_from(row).expect("a batch has < 2^32 tokens")));
+        rows.extend(learned.map(packed_row));
         targets.extend_from_slice(example.targets());
     }
     (rows, targets)

@@ -211,11 +211,16 @@ impl Facts<'_> {
     /// A temperature that the probe could not tell from another.
     fn doubt(&self) -> Option<String> {
         let decision = self.decision?;
-        let rival = decision.rival()?;
-        let more = rival.more_queries.filter(|more| *more > 0)?;
+        let rival = decision.open_rival()?;
+        let more = rival.more_queries?;
         let t = rival.configuration.sampling();
+        // A search has told of one temperature alone.
+        let ways = decision.confidence.iter().map(|known| &known.temperatures);
+        let ways = ways.filter(|ways| ways.len() > 1).flatten();
+        let sure = ways.map(|way| way.chance).reduce(f64::max);
+        let sure = sure.map_or_else(String::new, |sure| format!("{:.0} % sure, ", 100.0 * sure));
         let doubt = format!(
-            "the probe does not tell its best temperature from {t} (gain {:.4} ± {:.4})",
+            "the probe does not tell its best temperature from {t} ({sure}gain {:.4} ± {:.4})",
             rival.gain, rival.standard_error
         );
         // Of a search the rival's queries count: the winner went on alone.
@@ -362,6 +367,29 @@ mod tests {
         let told = findings(&[decided(&json!({}))]);
         assert!(told.contains("highest temperature of the grid was chosen (1.2)"), "{told}");
         assert!(told.contains("1437 more probe queries would; `balance.hysteresis = 1`"), "{told}");
+    }
+
+    #[test]
+    fn what_the_resamples_are_sure_of_is_not_in_doubt() {
+        let told = |chance: f64| {
+            let ways = [(0.8, 1.0 - chance), (1.2, chance)];
+            let ways = ways.map(|(t, chance)| json!({"temperature": t, "chance": chance}));
+            let rival = json!({"configuration": {"temperature": 0.8, "threshold": 0.0},
+                "gain": 0.019, "standard_error": 0.01, "more_queries": 7});
+            let confidence =
+                json!({"queries": 100, "cells": [], "temperatures": ways, "rival": rival});
+            let events = [decided(&json!({ "confidence": confidence }))];
+            findings(&events) + &crate::RunReport::from_events(&events).table()
+        };
+        let sure = told(0.963);
+        assert!(sure.contains("96.3") && !sure.contains("does not tell"), "{sure}");
+        assert!(!sure.contains("more probe queries"), "{sure}");
+        let open = told(0.81);
+        assert!(
+            open.contains("does not tell its best temperature from 0.8 (81 % sure, "),
+            "{open}"
+        );
+        assert!(open.contains("would decide the temperature: iteration 3: 7"), "{open}");
     }
 
     #[test]

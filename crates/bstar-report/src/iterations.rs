@@ -37,6 +37,9 @@ pub struct IterationRow {
     pub chance: Option<f64>,
     /// Probe queries that are lacking until the best cell is told from that of any other temperature.
     pub more_queries: Option<u64>,
+    /// Whether it is in doubt for lack of these.
+    #[serde(skip)]
+    pub(crate) is_open: bool,
     /// The configuration that hysteresis held back from.
     pub held_back: Option<Configuration>,
     /// The better cell of a larger k that was not worth its price.
@@ -73,6 +76,7 @@ impl IterationRow {
         let of = confidence.temperatures.iter().find(|of| (of.temperature, of.top_p) == way);
         self.chance = of.map(|of| of.chance).filter(|_| confidence.temperatures.len() > 1);
         self.more_queries = decision.rival().and_then(|rival| rival.more_queries);
+        self.is_open = decision.open_rival().is_some();
     }
 }
 
@@ -271,7 +275,7 @@ impl RunReport {
     /// How many more probe queries would have told each choice from its rival, where any would.
     fn doubt_line(&self) -> String {
         let doubt = |row: &IterationRow| {
-            let more = row.more_queries.filter(|more| *more > 0)?;
+            let more = row.more_queries.filter(|_| row.is_open)?;
             Some(format!("iteration {}: {more}", row.iteration))
         };
         let doubts: Vec<String> = self.iterations.iter().filter_map(doubt).collect();

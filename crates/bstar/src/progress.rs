@@ -342,10 +342,9 @@ fn decided(decision: &Decision) -> String {
 
 /// How many more probe queries would decide for the best candidate, where these do not.
 fn doubt(decision: &Decision) -> String {
-    let Some(rival) = decision.rival() else { return String::new() };
+    let Some(rival) = decision.open_rival() else { return String::new() };
     let other = rival.configuration.sampling();
     match rival.more_queries {
-        Some(0) => String::new(),
         Some(more) => {
             format!(
                 "; about {more} more probe queries would tell the best from temperature {other}"

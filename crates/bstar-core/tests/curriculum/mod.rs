@@ -1,6 +1,6 @@
 //! The loop with AdaSTaR's order of queries: what is drawn, what is remembered, and that it resumes.
 
-use super::{Memory, base, events, run, settings};
+use super::{Memory, base, events, finished, run, settings};
 use bstar_core::curriculum::{Curriculum, QueryOrder, Renewal, wins_by_query};
 use bstar_core::event::Event;
 use bstar_core::improve::ImproveSettings;
@@ -19,12 +19,6 @@ fn ada_star(method: Method) -> ImproveSettings {
         iterations: 4,
         ..settings
     }
-}
-
-fn finished(settings: &ImproveSettings) -> Memory {
-    let mut ledger = Memory::new(base());
-    run(settings, &mut ledger).expect("a run");
-    ledger
 }
 
 fn drawn(ledger: &Memory, iteration: u32) -> BTreeSet<QueryId> {

@@ -1,8 +1,7 @@
 //! The loop with more knobs: the controller finds the best setting that the script has, says so in
 //! its events, resumes, and without knobs says nothing new.
 
-use super::{Memory, base, events, run, run_on, settings};
-use bstar_core::controller::Decision;
+use super::{Memory, base, decisions, events, finished, run, run_on, settings};
 use bstar_core::event::{Event, Stretch};
 use bstar_core::improve::ImproveSettings;
 use bstar_core::knobs::{KnobGrid, Knobs};
@@ -30,20 +29,6 @@ fn skilled(knobs: KnobGrid) -> ImproveSettings {
     let mut settings = with_knobs(knobs);
     settings.supervised.stop_at_accuracy = None;
     settings
-}
-
-fn finished(settings: &ImproveSettings) -> Memory {
-    let mut ledger = Memory::new(base());
-    run(settings, &mut ledger).expect("a run");
-    ledger
-}
-
-fn decisions(ledger: &Memory) -> Vec<Decision> {
-    let decided = events(ledger).into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(*decision),
-        _ => None,
-    });
-    decided.collect()
 }
 
 /// With a top-p of 0.05 the script has one wording, with 1 it is hardly ever right at this heat.

@@ -1,9 +1,7 @@
 //! The loop with a cheaper search for the temperature: what it draws, what it costs, and that it
 //! resumes.
 
-use super::{Memory, base, run, settings};
-use bstar_core::controller::Decision;
-use bstar_core::event::Event;
+use super::{Memory, base, decisions, finished, run, settings};
 use bstar_core::improve::ImproveSettings;
 use bstar_core::method::Method;
 use bstar_core::ports::Ledger as _;
@@ -13,20 +11,6 @@ use bstar_core::{FaultClass, Rollout, Stage};
 fn racing(method: Method) -> ImproveSettings {
     let settings = settings(method);
     ImproveSettings { search: Search::Racing, search_budget: 0.3, probe_queries: 30, ..settings }
-}
-
-fn finished(settings: &ImproveSettings) -> Memory {
-    let mut ledger = Memory::new(base());
-    run(settings, &mut ledger).expect("a run");
-    ledger
-}
-
-fn decisions(ledger: &Memory) -> Vec<Decision> {
-    let decided = ledger.events().expect("memory").into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(*decision),
-        _ => None,
-    });
-    decided.collect()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Every method with and without a reward model: what its row of the paper's tables must hold.
 
-use super::{Memory, base, events, run, settings, with_reward_training};
+use super::{Memory, base, decisions, events, finished, settings, with_reward_training};
 use bstar_core::controller::Decision;
 use bstar_core::evaluate::query_values;
 use bstar_core::event::Event;
@@ -26,20 +26,6 @@ fn row(method: Method, kind: RewardKind) -> ImproveSettings {
     settings.ranking.reward.kind = kind;
     settings.evaluation.reward.kind = kind;
     settings
-}
-
-fn finished(settings: &ImproveSettings) -> Memory {
-    let mut ledger = Memory::new(base());
-    run(settings, &mut ledger).expect("a run");
-    ledger
-}
-
-fn decisions(ledger: &Memory) -> Vec<Decision> {
-    let decided = events(ledger).into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(*decision),
-        _ => None,
-    });
-    decided.collect()
 }
 
 fn drawn(ledger: &Memory, iteration: u32) -> Vec<Rollout> {

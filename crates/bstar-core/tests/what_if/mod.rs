@@ -1,10 +1,10 @@
 //! What-if on the rollouts of a scripted run: with its own settings the run itself, with others what
 //! a run of those settings does in its first iteration.
 
-use super::{Memory, base, run, settings};
-use bstar_core::controller::{Configuration, Decision};
+use super::{Memory, decisions, finished, settings};
+use bstar_core::controller::Configuration;
 use bstar_core::draw::lanes_of;
-use bstar_core::event::{Event, Piece};
+use bstar_core::event::Piece;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::knobs::KnobGrid;
 use bstar_core::method::Method;
@@ -18,12 +18,6 @@ use bstar_core::whatif::{Answer, StoredRollouts, Unanswerable, answer};
 use bstar_core::{QueryId, Rollout, Stage};
 
 type Change = fn(&mut ImproveSettings);
-
-fn finished(settings: &ImproveSettings) -> Memory {
-    let mut ledger = Memory::new(base());
-    run(settings, &mut ledger).expect("a run");
-    ledger
-}
 
 fn gold_of(task: &EchoTask, queries: &[QueryId]) -> Vec<Option<u64>> {
     let gold = |id: &QueryId| {
@@ -55,15 +49,6 @@ fn ask(
         draw_gold: &gold_of(&task, &drawn),
     };
     answer(settings, &stored, previous)
-}
-
-fn decisions(ledger: &Memory) -> Vec<Decision> {
-    let events = ledger.events().expect("memory");
-    let decided = events.into_iter().filter_map(|event| match event {
-        Event::Decided { decision, .. } => Some(*decision),
-        _ => None,
-    });
-    decided.collect()
 }
 
 /// The rollouts that a selection takes, as coordinates.

@@ -12,7 +12,7 @@
 
 use super::tokens::{LabelledTokens, StepTokens};
 use super::weights::RewardWeights;
-use crate::loss::Workspace;
+use crate::loss::{Workspace, packed_row};
 use crate::transformer::{Head, PackedTokens, Transformer};
 use std::ops::Range;
 
@@ -178,9 +178,9 @@ fn one_loss(
 fn judged_rows(examples: &[&LabelledTokens], packed: &PackedTokens) -> Vec<u32> {
     let rows = examples.iter().zip(packed.sequences()).flat_map(|(example, sequence)| {
         let judged = judged(example.prompt_len(), last_labelled(example));
-        judged.map(move |token| sequence.start + token - 1)
+        judged.map(move |token| packed_row(sequence.start + token - 1))
     });
-    rows.map(|row| u32::try_from(row).expect("a batch has < 2^32 tokens")).collect()
+    rows.collect()
 }
 
 /// One more than the last token with a label.

@@ -7,7 +7,7 @@ use super::token_head;
 use super::tokens::LabelledTokens;
 use super::weights::RewardWeights;
 use crate::compute::{ComputeSettings, HalfWeights, Precision};
-use crate::loss::Workspace;
+use crate::loss::{Workspace, packed_row};
 use crate::optimizer::{AdamW, OptimizerSettings, gradient_norm};
 use crate::parameters::ParameterGroup;
 use crate::trainer::{StepReport, TrainerError, parts, sum_over_parts};
@@ -158,7 +158,7 @@ fn step_loss(
 /// The packed rows that have a label, and their labels.
 fn labelled_rows(examples: &[&LabelledTokens], packed: &PackedTokens) -> (Vec<u32>, Vec<f32>) {
     let rows = examples.iter().zip(packed.sequences()).flat_map(|(example, sequence)| {
-        let row = |token| u32::try_from(sequence.start + token).expect("a batch has < 2^32 tokens");
+        let row = move |token| packed_row(sequence.start + token);
         example.labels().iter().map(move |&(token, label)| (row(token), label))
     });
     rows.unzip()

@@ -9,7 +9,7 @@ use crate::progress::short;
 use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
 use bstar_core::confidence::{Confidence, Difference, TemperatureChance};
 use bstar_core::controller::{
-    Adaptation, Configuration, Controller, ThresholdSource, TieRule, choose,
+    Adaptation, Configuration, Controller, ThresholdSource, TieRule, choose, sure_chance,
 };
 use bstar_core::grid::Grid;
 use bstar_core::knobs::{KnobGrid, Knobs};
@@ -17,7 +17,7 @@ use bstar_core::preset::{Preset, PresetValues};
 use bstar_core::ranking::{GoldSolutions, RankingRule};
 use bstar_core::reward::{RewardKind, RewardScale};
 use bstar_core::{Fault, FaultClass, RngKey, Stage};
-use bstar_report::{Align, Table};
+use bstar_report::{Align, Table, percent};
 use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -326,7 +326,7 @@ fn table(
             cell.cap.map_or_else(|| "–".into(), |cap| cap.to_string()),
             format!("{:.4}", cell.balance_score),
             bstar_report::number(known.map(|known| known.standard_error), 4),
-            bstar_report::percent(chance),
+            percent(chance),
             cell.selected.to_string(),
             cell.correct.to_string(),
             if here.is_some() { "<- chosen".into() } else { String::new() },
@@ -360,8 +360,12 @@ fn economy(economised: Option<Difference>) -> String {
 fn doubt(confidence: &Confidence) -> String {
     let Some(rival) = confidence.rival else { return String::new() };
     let (gain, error) = (rival.gain, rival.standard_error);
+    let sure = sure_chance(confidence);
     let verdict = match rival.more_queries {
         Some(0) => "decided".to_owned(),
+        Some(_) if sure.is_some() => {
+            format!("best in {} % of the resamples, which is as good as decided", percent(sure))
+        }
         Some(more) => format!("about {more} more probe queries would decide it"),
         None => "a tie, which more queries would not decide".to_owned(),
     };

@@ -88,6 +88,23 @@ k = [1, 4]
 s = [1, 2]
 "#;
 
+/// [`RECORDS`] with the keys of `over` in place of its own; an empty table empties one.
+pub(crate) fn records_with(over: &str) -> String {
+    fn merge(table: &mut toml::Table, over: toml::Table) {
+        for (key, value) in over {
+            match (table.get_mut(&key), value) {
+                (Some(toml::Value::Table(inner)), toml::Value::Table(over)) if !over.is_empty() => {
+                    merge(inner, over);
+                }
+                (_, value) => drop(table.insert(key, value)),
+            }
+        }
+    }
+    let mut table: toml::Table = toml::from_str(RECORDS).expect("TOML");
+    merge(&mut table, toml::from_str(over).expect("TOML"));
+    toml::to_string(&table).expect("TOML")
+}
+
 impl Bench {
     pub(crate) fn new() -> Self {
         let bench = Self { folder: tempfile::tempdir().expect("a temporary folder") };

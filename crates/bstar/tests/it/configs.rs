@@ -1,6 +1,6 @@
 //! Every shipped config resolves, and the real-data config runs on real data where there is any.
 
-use crate::binary::{Bench, repository, shared};
+use crate::binary::{Bench, records_with, repository, shared};
 
 #[test]
 fn every_shipped_config_resolves() {
@@ -71,33 +71,11 @@ fn a_grid_may_be_a_number_or_an_array() {
     bench.bad("config show --set balance.thresholds=nan", 2, &["balance.thresholds", "decimal"]);
 }
 
-/// A records config in the folder `task`, with its data in `task/data`.
+/// What a records config in the folder `task` has of its own, with its data in `task/data`.
 const ELSEWHERE: &str = r#"
-iterations = 1
-[task]
-kind = "records"
-[task.files]
-train = "data/train.jsonl"
-test = "data/test.jsonl"
-extract = ["last_line"]
-verifier = "number"
-columns = { solution = "solution" }
-[model]
-size = 16
-context_length = 64
-[supervised]
-steps = 2
-batch_size = 4
-[sample]
-k = 2
-max_tokens = 8
-[train]
-steps = 2
-batch_size = 4
-[evaluate]
-sampled_queries = 0
-[run]
-most_empty_iterations = 9
+task.files = { train = "data/train.jsonl", test = "data/test.jsonl", extract = ["last_line"] }
+sample.max_tokens = 8
+run.most_empty_iterations = 9
 "#;
 
 fn sums(first: usize, count: usize) -> String {
@@ -111,7 +89,7 @@ fn sums(first: usize, count: usize) -> String {
 #[test]
 fn relative_paths_start_at_the_folder_of_the_config_and_those_of_set_where_the_command_is_given() {
     let bench = Bench::new();
-    bench.write("task/c.toml", ELSEWHERE);
+    bench.write("task/c.toml", records_with(ELSEWHERE));
     bench.write("task/data/train.jsonl", sums(0, 20));
     bench.write("task/data/test.jsonl", sums(50, 5));
     bench.write("here.jsonl", sums(70, 3));
@@ -120,7 +98,8 @@ fn relative_paths_start_at_the_folder_of_the_config_and_those_of_set_where_the_c
     // The model folder follows the same rule: it lies beside the config, not where we stand.
     std::fs::rename(bench.path("a/checkpoints/iter-0001"), bench.path("task/model"))
         .expect("moved");
-    bench.write("task/m.toml", ELSEWHERE.replace("size = 16", "folder = \"model\""));
+    let with_model = format!("{ELSEWHERE}model.folder = \"model\"\n");
+    bench.write("task/m.toml", records_with(&with_model));
     bench.good("run task/m.toml --dir b --quiet");
     bench.bad("run task/c.toml --dir c --set model.folder=model", 3, &["model"]);
     bench.good("run task/c.toml --dir d --quiet --set model.folder=task/model");

@@ -456,10 +456,10 @@ fn a_comparison_is_as_planned_in_responses_and_bytes() {
 fn steps_to_the_goal_of_p_0_are_those_of_earlier_runs() {
     let bench = Bench::new();
     let goal = "--set supervised.stop_at_accuracy=0.01 --set supervised.validate_every=3 \
-                --set supervised.steps=30 --set task.arithmetic.modulus=3 \
+                --set supervised.steps=60 --set task.arithmetic.modulus=3 \
                 --set task.arithmetic.expressions=1 --set task.arithmetic.largest_operand=2 \
-                --set task.arithmetic.supervised_operations=[0,1] \
-                --set task.arithmetic.query_operations=[0,1]";
+                --set task.arithmetic.supervised_operations=[0,0,1,1] \
+                --set task.arithmetic.query_operations=[0,0,1]";
     let planned = |more: &str| {
         let plan =
             format!("plan tiny.toml {goal} --set plan.calibration_seconds=0.1 --json --quiet");
@@ -469,9 +469,9 @@ fn steps_to_the_goal_of_p_0_are_those_of_earlier_runs() {
         (facts.next().expect("it").clone(), row(&plan, "supervised")["steps"].clone())
     };
     let (fact, steps) = planned("");
-    assert_eq!((&fact["source"], &fact["value"]), (&"assumed".into(), &15.0.into()));
+    assert_eq!((&fact["source"], &fact["value"]), (&"assumed".into(), &30.0.into()));
     assert!(fact["how"].as_str().is_some_and(|how| how.contains("plan.supervised_steps=N")));
-    assert_eq!((&steps["least"], &steps["most"]), (&3.0.into(), &30.0.into()));
+    assert_eq!((&steps["least"], &steps["most"]), (&3.0.into(), &60.0.into()));
     bench.good(&format!("run tiny.toml {goal} --quiet"));
     let events = bench.events("runs/tiny");
     let is_taught = |event: &&Value| event["event"] == "step" && event["iteration"] == 0;
@@ -482,7 +482,7 @@ fn steps_to_the_goal_of_p_0_are_those_of_earlier_runs() {
     assert_eq!((&steps["least"], &steps["most"]), (&took.into(), &took.into()));
     let (fact, steps) = planned("--set seed=2");
     assert_eq!((&fact["source"], &fact["value"]), (&"recorded".into(), &took.into()), "{fact}");
-    assert_eq!((&steps["expected"], &steps["most"]), (&took.into(), &30.0.into()));
+    assert_eq!((&steps["expected"], &steps["most"]), (&took.into(), &60.0.into()));
     let (fact, _) = planned("--set supervised.batch_size=9");
     assert_eq!(fact["source"], "assumed", "another P_0 tells nothing");
     let (fact, _) = planned("--set plan.supervised_steps=12");

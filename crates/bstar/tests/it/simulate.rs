@@ -1,40 +1,15 @@
 //! `bstar simulate` and runs that race: the verbs over what `bstar_core` computes.
 
-use crate::binary::Bench;
+use crate::binary::{Bench, records_with};
 
 /// Records whose gold solutions compete with what is sampled.
 const GOLD: &str = r#"
 iterations = 2
-[task]
-kind = "math"
-[task.files]
-train = "train.jsonl"
-test = "test.jsonl"
-extract = [{ after_last = "A:" }]
-verifier = "number"
-[model]
-size = 16
-context_length = 64
-[supervised]
-steps = 2
-batch_size = 4
-[sample]
-queries = 20
-k = 4
-max_tokens = 20
-[balance]
-temperatures = "0.5,1"
-thresholds = "-0.5,0.5"
-probe_queries = 20
-[selection]
-gold_solutions = "compete"
-[train]
-steps = 2
-batch_size = 4
-[evaluate]
-sampled_queries = 0
-[run]
-most_empty_iterations = 9
+task = { kind = "math", files.columns = {} }
+sample = { queries = 20, k = 4 }
+balance = { temperatures = "0.5,1", thresholds = "-0.5,0.5", probe_queries = 20 }
+selection.gold_solutions = "compete"
+run.most_empty_iterations = 9
 "#;
 
 #[test]
@@ -127,7 +102,7 @@ fn gold_solutions_that_compete_take_part_where_there_are_any() {
     };
     bench.write("train.jsonl", (0..20).map(row).collect::<String>());
     bench.write("test.jsonl", (100..105).map(row).collect::<String>());
-    bench.write("gold.toml", GOLD);
+    bench.write("gold.toml", records_with(GOLD));
     bench.good("run gold.toml --quiet --dir run");
     let answer = bench.good("whatif run --json").json();
     assert_eq!(answer["iterations"].as_array().map(Vec::len), Some(2));
