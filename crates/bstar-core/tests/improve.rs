@@ -240,8 +240,7 @@ fn optimizer_and_schedule_are_carried_or_renewed_whatever_the_method() {
 #[test]
 fn the_applied_configuration_is_the_best_cell_of_the_logged_grid() {
     let settings = settings(Method::BStar);
-    let mut ledger = Memory::new(base());
-    run(&settings, &mut ledger).expect("a run");
+    let ledger = finished(&settings);
     let (mut previous, mut decided) = (None, 0);
     for event in events(&ledger) {
         match event {
@@ -281,8 +280,7 @@ fn ablations_keep_the_knob_that_they_do_not_turn() {
         (Method::BStarTemperature, Adaptation::Temperature),
         (Method::BStarThreshold, Adaptation::Threshold),
     ] {
-        let mut ledger = Memory::new(base());
-        run(&settings(method), &mut ledger).expect("a run");
+        let ledger = finished(&settings(method));
         for event in events(&ledger) {
             let Event::Decided { decision, .. } = event else { continue };
             for cell in &decision.grid {
@@ -347,8 +345,7 @@ fn with_reward_training(start: RewardStart) -> ImproveSettings {
 #[test]
 fn a_reward_model_is_trained_before_the_loop_and_again_when_it_is_due() {
     let settings = with_reward_training(RewardStart::Policy);
-    let mut ledger = Memory::new(base());
-    run(&settings, &mut ledger).expect("a run");
+    let ledger = finished(&settings);
     let trained: Vec<(u32, String)> = events(&ledger)
         .iter()
         .filter_map(|event| match event {
@@ -554,8 +551,7 @@ fn gold_solutions_are_trained_on_only_where_the_rule_says() {
         let mut settings = settings(Method::OnlineRft);
         settings.gold_solutions = rule;
         settings.ranking.gold_competes = gold_competes;
-        let mut ledger = Memory::new(base());
-        run(&settings, &mut ledger).expect("a run");
+        let ledger = finished(&settings);
         for event in events(&ledger) {
             let Event::Selected { selection, .. } = event else { continue };
             assert!(selection.correct <= selection.selected, "{selection:?}");
@@ -573,15 +569,12 @@ fn gold_solutions_are_trained_on_only_where_the_rule_says() {
 
 #[test]
 fn supervised_fine_tuning_stops_at_the_validation_accuracy() {
-    let mut ledger = Memory::new(base());
-    run(&settings(Method::Sft), &mut ledger).expect("a run");
-    let validations: Vec<(u64, f64)> = events(&ledger)
-        .iter()
-        .filter_map(|event| match event {
-            Event::Validated { step, accuracy, .. } => Some((*step, *accuracy)),
-            _ => None,
-        })
-        .collect();
+    let validated = |event: Event| match event {
+        Event::Validated { step, accuracy, .. } => Some((step, accuracy)),
+        _ => None,
+    };
+    let events = events(&finished(&settings(Method::Sft)));
+    let validations: Vec<(u64, f64)> = events.into_iter().filter_map(validated).collect();
     let (last, before) = validations.split_last().expect("validated");
     assert!(last.1 >= 0.4 && last.0 < 40, "{validations:?}");
     assert!(before.iter().all(|(_, accuracy)| *accuracy < 0.4), "{validations:?}");
@@ -589,10 +582,9 @@ fn supervised_fine_tuning_stops_at_the_validation_accuracy() {
 
 #[test]
 fn validation_without_a_goal_measures_and_stops_nothing() {
-    let mut ledger = Memory::new(base());
     let mut settings = settings(Method::Sft);
     settings.supervised.stop_at_accuracy = None;
-    run(&settings, &mut ledger).expect("a run");
+    let ledger = finished(&settings);
     let count = |wanted: fn(&Event) -> bool| events(&ledger).iter().filter(|e| wanted(e)).count();
     assert_eq!(count(|event| matches!(event, Event::Validated { goal: None, .. })), 8);
     assert_eq!(count(|event| matches!(event, Event::Step { iteration: 0, .. })), 40);
@@ -600,8 +592,7 @@ fn validation_without_a_goal_measures_and_stops_nothing() {
 
 #[test]
 fn events_survive_json() {
-    let mut ledger = Memory::new(base());
-    run(&settings(Method::BStar), &mut ledger).expect("a run");
+    let ledger = finished(&settings(Method::BStar));
     for event in events(&ledger) {
         let line = serde_json::to_string(&event).expect("serializable");
         assert_eq!(serde_json::from_str::<Event>(&line).expect(&line), event);
