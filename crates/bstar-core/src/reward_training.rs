@@ -89,8 +89,10 @@ impl<P: Policy, L: Ledger<P>> Improver<'_, P, L> {
             "the run began with another reward model: its weights are {begun}, those given now \
              {given}"
         );
-        Err(Fault::new(FaultClass::Run, message)
-            .hint("put the model in `reward_model.folder` back as it was, or start over"))
+        Err(Fault::new(FaultClass::Run, message).hint(
+            "put the model in `reward_model.folder`, or behind `reward_model.name`, back as it \
+                 was, or start over",
+        ))
     }
 
     /// Trains the reward model of this iteration, if one is due.

@@ -5,6 +5,7 @@ use crate::config::layers::Loaded;
 use crate::downloads::Downloads;
 use crate::named;
 use crate::output::Notes;
+use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
 use bstar_hub::{Hub, ModelName, Snapshot};
 use bstar_model::lora::folder::{base_name, is_adapter};
@@ -39,6 +40,21 @@ pub(crate) fn of_config(loaded: &Loaded, notes: Notes) -> Result<Option<FoundMod
     Ok(Some(FoundModel { folder, commit: None }))
 }
 
+/// The reward model that a config uses as it is; none where it uses none, or trains its own.
+pub(crate) fn reward_model(loaded: &Loaded, notes: Notes) -> Result<Option<FoundModel>, Fault> {
+    let model = &loaded.config.reward_model;
+    if loaded.config.reward.kind == RewardKind::Answer || !model.is_given() {
+        return Ok(None);
+    }
+    if !model.name.is_empty() {
+        let Snapshot { folder, commit } = on_the_hub(&ModelName::parse(&model.name)?, notes)?;
+        return Ok(Some(FoundModel { folder, commit: Some(commit) }));
+    }
+    let folder = loaded.base_dir.join(&model.folder);
+    check_folder("reward_model.folder", &folder, folder.is_dir())?;
+    Ok(Some(FoundModel { folder, commit: None }))
+}
+
 /// Refuses a folder that a key names and that is missing, or that holds no model.
 pub(crate) fn check_folder(key: &str, folder: &Path, holds_model: bool) -> Result<(), Fault> {
     if holds_model {
@@ -55,12 +71,25 @@ pub(crate) fn check_folder(key: &str, folder: &Path, holds_model: bool) -> Resul
     Err(Fault::new(FaultClass::Data, format!("`{key}`: {name} {problem}")).hint(hint))
 }
 
-/// The same, if it can be told without opening a connection.
+/// The model that a config starts from, if it can be told without opening a connection.
 pub(crate) fn at_hand(loaded: &Loaded) -> Option<FoundModel> {
-    let name = &loaded.config.model.name;
-    if name.is_empty() {
-        return of_config(loaded, Notes { quiet: true }).ok().flatten();
+    match loaded.config.model.name.as_str() {
+        "" => of_config(loaded, Notes { quiet: true }).ok().flatten(),
+        name => in_the_cache(name),
     }
+}
+
+/// The reward model that it is given, in the same way.
+pub(crate) fn reward_model_at_hand(loaded: &Loaded) -> Option<FoundModel> {
+    match loaded.config.reward_model.name.as_str() {
+        name if !name.is_empty() && loaded.config.reward.kind != RewardKind::Answer => {
+            in_the_cache(name)
+        }
+        _ => reward_model(loaded, Notes { quiet: true }).ok().flatten(),
+    }
+}
+
+fn in_the_cache(name: &str) -> Option<FoundModel> {
     let hub = Hub { offline: true, ..hub() };
     let found = hub.find(&ModelName::parse(name).ok()?, &mut Downloads::new(Notes { quiet: true }));
     let Snapshot { folder, commit } = found.ok()?;
@@ -72,6 +101,9 @@ pub(crate) fn fetch(loaded: &Loaded, notes: Notes) -> Result<(), Fault> {
     if let Some(FoundModel { folder, .. }) = of_config(loaded, notes)? {
         hub_base(&folder, notes)?;
     }
+    if !loaded.config.reward_model.name.is_empty() {
+        reward_model(loaded, notes)?;
+    }
     Ok(())
 }
 
@@ -79,7 +111,10 @@ pub(crate) fn fetch(loaded: &Loaded, notes: Notes) -> Result<(), Fault> {
 /// run of that name win over a name of the same letters on the hub. Of a run it is the last checkpoint.
 pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Fault> {
     let text = argument.to_string_lossy();
-    if argument.exists() || argument.parent().is_some_and(Path::is_dir) {
+    let is_written_as_path =
+        argument.is_absolute() || argument.starts_with(".") || argument.starts_with("..");
+    let lies_there = argument.exists() || argument.parent().is_some_and(Path::is_dir);
+    if lies_there || is_written_as_path {
         return checkpoint(argument);
     }
     let run = named::folder(&text, None);
@@ -102,7 +137,7 @@ pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Faul
         Ok(snapshot) => Ok(snapshot.folder),
         Err(fault) => {
             let hint = fault.hint.clone().unwrap_or_default();
-            Err(fault.hint(format!("{hint} (there is no folder and no run {text} here either)")))
+            Err(fault.hint(format!("{hint} (there is no folder {text} here either, and no run)")))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `bstar plan`: what a run will take, before it runs; and afterwards, beside what it took.
 
 use crate::cli::PlanArgs;
-use crate::commands::run::{DATA_FINGERPRINT, Identity, MODEL_COMMIT, use_threads};
+use crate::commands::run::{CONTENTS, Identity, use_threads};
 use crate::config::comparison::Comparison;
 use crate::config::layers;
 use crate::named;
@@ -16,9 +16,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
-
-/// What a run's identity has beside its config.
-const CONTENTS: [&str; 2] = [DATA_FINGERPRINT, MODEL_COMMIT];
 
 /// A plan and what was spent.
 #[derive(Debug, Serialize)]

@@ -13,7 +13,6 @@ use crate::progress::{View, Watch};
 use bstar_core::event::{Event, Piece};
 use bstar_core::improve::{Improver, improve, make_start};
 use bstar_core::ports::{Policy as _, RewardModel, Task as _};
-use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass, RngKey};
 use bstar_model::device::Device;
 use bstar_model::policy::EmbeddedPolicy;
@@ -35,8 +34,12 @@ pub(crate) const UNIMPORTANT_KEYS: [&str; 3] = ["run", "plan", "compute.checkpoi
 /// What the resolved config of a run remembers of its data.
 pub(crate) const DATA_FINGERPRINT: &str = "data_fingerprint";
 
-/// What it remembers of a model that was named by its name on the hub.
+/// What it remembers of models that were named by their names on the hub.
 pub(crate) const MODEL_COMMIT: &str = "model_commit";
+pub(crate) const REWARD_MODEL_COMMIT: &str = "reward_model_commit";
+
+/// All of these, which no config has.
+pub(crate) const CONTENTS: [&str; 3] = [DATA_FINGERPRINT, MODEL_COMMIT, REWARD_MODEL_COMMIT];
 
 /// Runs a config to its end.
 pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
@@ -134,6 +137,7 @@ pub(crate) fn carry_out(
     let whole_task = load_task(loaded)?;
     preflight::check_splits(config, &whole_task)?;
     let model = models::of_config(loaded, notes)?;
+    let judge = models::reward_model(loaded, notes)?;
     let device = open_device(config)?;
     let make_base = || -> Result<EmbeddedPolicy, Fault> {
         let mut policy = base_policy(loaded, model.as_ref(), &whole_task, notes)?;
@@ -146,11 +150,15 @@ pub(crate) fn carry_out(
     preflight::check_splits(config, &task)?;
     let settings = config.improve_settings(task.train().len());
     preflight::check_lengths(config, &policy, &task, notes)?;
-    let reward_model = given_reward_model(loaded, &policy)?;
+    let reward_model =
+        judge.as_ref().map(|judge| EmbeddedRewardModel::load(&judge.folder, &policy));
+    let reward_model = reward_model.transpose()?;
     if let Some(model) = &reward_model {
         preflight::check_reward_model(config, model, &policy, &task)?;
     }
-    let mut store = open_store(request, loaded, model.as_ref(), &task, notes)?;
+    let commit = |found: Option<FoundModel>| found.and_then(|found| found.commit);
+    let commits = [(MODEL_COMMIT, commit(model.clone())), (REWARD_MODEL_COMMIT, commit(judge))];
+    let mut store = open_store(request, loaded, commits, &task, notes)?;
     preflight::tell_notices(&task, notes);
     preflight::tell_limits(config, &task, notes);
     if !request.start.is_empty() {
@@ -300,33 +308,20 @@ fn as_configured(
     Ok(policy)
 }
 
-/// The reward model of a folder, where the config names one.
-pub(crate) fn given_reward_model(
-    loaded: &Loaded,
-    policy: &EmbeddedPolicy,
-) -> Result<Option<EmbeddedRewardModel>, Fault> {
-    let config = &loaded.config;
-    let folder = &config.reward_model.folder;
-    if config.reward.kind == RewardKind::Answer || folder.is_empty() {
-        return Ok(None);
-    }
-    let folder = loaded.base_dir.join(folder);
-    models::check_folder("reward_model.folder", &folder, folder.is_dir())?;
-    EmbeddedRewardModel::load(&folder, policy).map(Some)
-}
-
 fn open_store(
     request: &RunRequest<'_>,
     loaded: &Loaded,
-    model: Option<&FoundModel>,
+    commits: [(&str, Option<String>); 2],
     task: &LoadedTask,
     notes: Notes,
 ) -> Result<RunStore, Fault> {
     let identity = request.identity.clone().unwrap_or_else(|| Identity::of(&loaded.config));
     let Identity { keys: mut resolved, defaults, unimportant } = identity;
     resolved[DATA_FINGERPRINT] = task.fingerprint().into();
-    if let Some(commit) = model.and_then(|model| model.commit.as_deref()) {
-        resolved[MODEL_COMMIT] = commit.into();
+    for (key, commit) in commits {
+        if let Some(commit) = commit {
+            resolved[key] = commit.into();
+        }
     }
     let identity = RunIdentity {
         config_toml: loaded.written.clone(),
@@ -342,19 +337,27 @@ fn open_store(
     Ok(store)
 }
 
+/// The key of the name that a remembered commit is of.
+pub(crate) fn key_of_commit(key: &str) -> Option<&'static str> {
+    match key {
+        MODEL_COMMIT => Some("model.name"),
+        REWARD_MODEL_COMMIT => Some("reward_model.name"),
+        _ => None,
+    }
+}
+
 /// Where nothing but the data changed, or what a name means on the hub, says so instead of showing
 /// fingerprints.
 fn changed_data(error: RunError) -> Fault {
     let RunError::ConfigDiffers { dir, mut changes } = error else { return error.into() };
     changes.retain(|change| change.key != DATA_FINGERPRINT);
     if let [change] = &changes[..]
-        && change.key == MODEL_COMMIT
+        && let Some(name) = key_of_commit(&change.key)
     {
         let began = dir.display();
-        let message =
-            format!("`model.name` is another commit of the model than when {began} began");
+        let message = format!("`{name}` is another commit of the model than when {began} began");
         return Fault::new(FaultClass::Run, message).hint(
-            "put the commit behind the name (name@commit; `model_commit` in config.resolved.json), \
+            "put the commit behind the name (name@commit; that of the run stands in config.resolved.json), \
              choose another `--dir`, or start over with `--fresh`",
         );
     }

@@ -125,21 +125,28 @@ impl ModelConfig {
     pub(crate) fn is_from_scratch(&self) -> bool {
         self.folder.is_empty() && self.name.is_empty()
     }
+}
 
-    /// Refuses a folder beside a name, and what is no name.
-    fn check(&self) -> Result<(), Fault> {
-        if self.name.is_empty() {
-            return Ok(());
-        }
-        resolve::require(self.folder.is_empty(), || {
-            "`model.folder` and `model.name` are both set: a run starts from one model".into()
-        })?;
-        ModelName::parse(&self.name).map(drop).map_err(|error| {
-            let mut fault = Fault::from(error);
-            fault.message = format!("`model.name`: {}", fault.message);
-            fault
-        })
+impl RewardModelConfig {
+    /// Whether it is used as it is, rather than trained.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.folder.is_empty() || !self.name.is_empty()
     }
+}
+
+/// Refuses a folder beside a name, and what is no name; `table` holds both keys.
+fn check_named(table: &str, folder: &str, name: &str) -> Result<(), Fault> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    resolve::require(folder.is_empty(), || {
+        format!("`{table}.folder` and `{table}.name` are both set, and a run takes one model")
+    })?;
+    ModelName::parse(name).map(drop).map_err(|error| {
+        let mut fault = Fault::from(error);
+        fault.message = format!("`{table}.name`: {}", fault.message);
+        fault
+    })
 }
 
 /// How the tokenizer of a model from scratch is made.
@@ -215,6 +222,9 @@ pub(crate) struct RewardModelConfig {
     /// A Hugging Face folder of a reward model to use as it is; the other keys here are then not
     /// used. Empty to train one. A relative path starts at the folder of the config file.
     pub(crate) folder: String,
+    /// A reward model on the Hugging Face hub to use as it is, named as in `model.name`; then `folder`
+    /// is empty.
+    pub(crate) name: String,
     /// What the label of a step says.
     pub(crate) labels: StepLabels,
     /// Training queries whose responses are labelled; 0 takes all.

@@ -72,7 +72,8 @@ impl Config {
             "`evaluate.k` and `evaluate.s` must not hold 0".into()
         })?;
         let scratch = self.model.is_from_scratch();
-        self.model.check()?;
+        super::check_named("model", &self.model.folder, &self.model.name)?;
+        super::check_named("reward_model", &self.reward_model.folder, &self.reward_model.name)?;
         require(!scratch || self.sample.max_tokens < self.model.context_length, || {
             format!(
                 "`sample.max_tokens` ({}) leaves no room for a prompt in `model.context_length` ({})",
@@ -283,7 +284,7 @@ impl Config {
         let model = &self.reward_model;
         let trains = self.reward.kind == RewardKind::AnswerAndRewardModel
             && self.method.spec().self_training
-            && model.folder.is_empty();
+            && !model.is_given();
         trains.then(|| RewardTrainingSettings {
             labels: LabelSettings {
                 labels: model.labels,

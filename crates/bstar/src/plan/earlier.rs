@@ -1,7 +1,7 @@
 //! What earlier runs tell: after how many steps a P_0 of the same kind reached its accuracy goal.
 
 use crate::commands::compare::leaves_p_0_alone;
-use crate::commands::run::{DATA_FINGERPRINT, Identity, MODEL_COMMIT};
+use crate::commands::run::{CONTENTS, Identity};
 use crate::config::Config;
 use crate::named;
 use bstar_core::plan::Span;
@@ -38,9 +38,9 @@ impl Earlier {
     /// The steps of P_0 of runs whose P_0 differs in its seed at most.
     pub(crate) fn supervised_steps(&self, config: &Config) -> Option<Recorded> {
         let identity = Identity::of(config);
-        let contents = [DATA_FINGERPRINT, MODEL_COMMIT, "seed"];
+        let unimportant = [CONTENTS.as_slice(), &["seed"]].concat();
         let is_alike = |run: &&Run| {
-            let changes = identity.changes(&run.keys, &contents);
+            let changes = identity.changes(&run.keys, &unimportant);
             changes.iter().all(|change| leaves_p_0_alone(&change.key))
         };
         let alike = self.runs.get_or_init(read).iter().filter(is_alike);

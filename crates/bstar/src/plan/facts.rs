@@ -153,7 +153,7 @@ pub(crate) fn known_of(
     let stops = config.supervised.stop_at_accuracy > 0.0;
     Known {
         size,
-        given_reward_model: !config.reward_model.folder.is_empty(),
+        given_reward_model: config.reward_model.is_given(),
         steps_per_response,
         supervised_steps: given.or_else(|| if stops { recorded() } else { None }),
     }
@@ -261,7 +261,7 @@ impl Gatherer<'_> {
     /// Whether responses are scored by a reward model.
     pub(super) fn scores(&self) -> bool {
         let self_trains = self.config.method.spec().self_training;
-        let given = !self.config.reward_model.folder.is_empty();
+        let given = self.config.reward_model.is_given();
         self.config.reward.kind == RewardKind::AnswerAndRewardModel && (self_trains || given)
     }
 
@@ -269,7 +269,7 @@ impl Gatherer<'_> {
     fn completes(&self) -> bool {
         let config = self.config;
         self.scores()
-            && config.reward_model.folder.is_empty()
+            && !config.reward_model.is_given()
             && config.reward_model.labels != StepLabels::Outcome
     }
 
@@ -289,7 +289,7 @@ impl Gatherer<'_> {
             return 0.0;
         }
         let NumberBytes { weight, moment } = self.bytes();
-        let is_given = !self.config.reward_model.folder.is_empty();
+        let is_given = self.config.reward_model.is_given();
         let each = if is_given { weight } else { 2.0 * (weight + moment) };
         let bytes = numbers.reward_model * each;
         self.tell("bytes of memory of the reward model", bytes, Source::Counted, "its parameters");

@@ -91,6 +91,53 @@ fn a_run_does_not_go_on_with_another_commit() {
     bad(&offline(&bench, run), 4, &["model.name", "another commit", "name@commit"]);
 }
 
+#[test]
+fn a_reward_model_is_taken_by_its_name_too() {
+    let bench = Bench::new();
+    let scored = "--set reward.kind=answer-and-reward-model --set reward_model.queries=20 \
+        --set reward_model.responses=4 --set reward_model.completions=2 --set reward_model.steps=4 \
+        --set reward_model.batch_size=8 --set task.arithmetic.modulus=3 \
+        --set task.arithmetic.expressions=1 --set task.arithmetic.largest_operand=2 \
+        --set supervised.steps=60 --set task.arithmetic.supervised_operations=[0,0,1,1] \
+        --set task.arithmetic.query_operations=[0,0,1] --set iterations=1";
+    bench.good(&format!("run tiny.toml {scored} --dir trained --quiet"));
+    let put = |commit: &str| {
+        let from = bench.path("trained/reward_models/iter-0000");
+        for entry in std::fs::read_dir(from).expect("a reward model") {
+            let (path, name) = entry.map(|it| (it.path(), it.file_name())).expect("a file");
+            let (bytes, name) = (std::fs::read(path).expect("a file"), name.display().to_string());
+            bench.write(&format!("cache/models--org--judge/snapshots/{commit}/{name}"), bytes);
+        }
+        bench.write("cache/models--org--judge/refs/main", commit);
+    };
+    put(COMMIT);
+    let folder = "--set reward_model.folder=trained/reward_models/iter-0000";
+    bench.good(&format!("run tiny.toml {scored} {folder} --dir folder --quiet"));
+    let named = format!("run tiny.toml {scored} --set reward_model.name=org/judge");
+    good(offline(&bench, &format!("{named} --dir named --quiet")));
+    let version = |run: &str| bench.events(run)[0]["reward_model"].clone();
+    assert!(version("folder").is_string() && version("named") == version("folder"));
+    let resolved: serde_json::Value =
+        serde_json::from_str(&bench.read("named/config.resolved.json")).expect("JSON");
+    assert_eq!(resolved["reward_model_commit"], COMMIT);
+    bench.write(
+        "c.toml",
+        "base = \"tiny.toml\"\nseeds = [1]\n[[entry]]\nname = \"Judged\"\nmethod = \"online-rft\"\n",
+    );
+    let compare = format!("compare c.toml {scored} --set reward_model.name=org/judge --quiet");
+    good(offline(&bench, &compare));
+    put("fedcba9876543210");
+    let words = ["reward_model.name", "another commit", "name@commit"];
+    bad(&offline(&bench, &format!("{named} --dir named --quiet")), 4, &words);
+    let words = ["`Judged` with seed 1", "`reward_model.name` is another commit"];
+    bad(&offline(&bench, &compare), 4, &words);
+    let words = ["`reward_model.folder` and `reward_model.name` are both set"];
+    bad(&offline(&bench, &format!("{named} {folder}")), 2, &words);
+    let none = named.replace("org/judge", "org/none");
+    bad(&offline(&bench, &format!("{none} --dir none")), 3, &["offline", "org/none"]);
+    assert!(!bench.path("none").exists(), "refused before there is a run folder");
+}
+
 /// Two entries with two seeds that start from the model of the hub.
 const COMPARED: &str = "base = \"tiny.toml\"\nseeds = [1, 2]\n[common]\nmodel.name = \"org/tiny\"\n\
     supervised.steps = 0\n[[entry]]\nname = \"Fixed\"\nmethod = \"online-rft\"\n\

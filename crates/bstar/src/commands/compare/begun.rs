@@ -5,7 +5,8 @@
 
 use super::plan::{Plan, PlannedRun, Start};
 use crate::commands::run::{
-    DATA_FINGERPRINT, Identity, MODEL_COMMIT, base_policy, given_reward_model, load_task,
+    CONTENTS, DATA_FINGERPRINT, Identity, MODEL_COMMIT, REWARD_MODEL_COMMIT, base_policy,
+    key_of_commit, load_task,
 };
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
@@ -16,6 +17,7 @@ use bstar_core::event::Event;
 use bstar_core::ports::{Policy as _, RewardModel as _};
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
+use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_store::RunView;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,8 +55,7 @@ impl Plan {
         let labels = |start: usize| self.starts[start].labels();
         let counted = Self::after_labels(comparison, run, &labels)?;
         let is_open = run.labels_from.is_some() && counted.is_none();
-        let contents = [DATA_FINGERPRINT, MODEL_COMMIT];
-        let unimportant = contents.into_iter().chain(is_open.then_some(QUERIES));
+        let unimportant = CONTENTS.into_iter().chain(is_open.then_some(QUERIES));
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
         let unimportant: Vec<&str> = unimportant.collect();
         let changes = Identity::of(&loaded.config).changes(&view.resolved_config()?, &unimportant);
@@ -111,10 +112,17 @@ fn changed_contents(loaded: &Loaded, view: &RunView, data: &str) -> Result<Vec<S
     if is_other(DATA_FINGERPRINT, data) {
         changes.push("the data hold something else now".to_owned());
     }
-    let commit = models::at_hand(loaded).and_then(|model| model.commit);
-    if let Some(commit) = commit.filter(|commit| is_other(MODEL_COMMIT, commit)) {
-        let then = stored[MODEL_COMMIT].as_str().unwrap_or_default();
-        changes.push(format!("`model.name` is another commit: {then} → {commit}"));
+    let at_hand = [
+        (MODEL_COMMIT, models::at_hand(loaded)),
+        (REWARD_MODEL_COMMIT, models::reward_model_at_hand(loaded)),
+    ];
+    for (key, model) in at_hand {
+        let commit = model.and_then(|model| model.commit);
+        if let Some(commit) = commit.filter(|commit| is_other(key, commit)) {
+            let (name, then) = (key_of_commit(key), stored[key].as_str());
+            let [name, then] = [name, then].map(Option::unwrap_or_default);
+            changes.push(format!("`{name}` is another commit: {then} → {commit}"));
+        }
     }
     Ok(changes)
 }
@@ -150,7 +158,15 @@ fn changed_model(
     let makes_weights = config.lora.rank > 0 || config.model.is_from_scratch();
     let seed = makes_weights.then_some(config.seed);
     let task = config.model.is_from_scratch().then_some(&config.task);
-    let key = serde_json::json!([config.model, config.lora, seed, task, folders]).to_string();
+    let key = serde_json::json!([
+        config.model,
+        config.lora,
+        seed,
+        task,
+        folders,
+        config.reward_model.name
+    ])
+    .to_string();
     if !models.contains_key(&key) {
         models.insert(key.clone(), fingerprints(loaded)?);
     }
@@ -169,6 +185,7 @@ fn fingerprints(loaded: &Loaded) -> Result<Option<Fingerprints>, Fault> {
     }
     let task = load_task(loaded)?;
     let policy = base_policy(loaded, model.as_ref(), &task, Notes { quiet: true })?;
-    let reward_model = given_reward_model(loaded, &policy)?;
-    Ok(Some((policy.version(), reward_model.map(|model| model.version()))))
+    let judge = models::reward_model_at_hand(loaded);
+    let judge = judge.map(|judge| EmbeddedRewardModel::load(&judge.folder, &policy)).transpose()?;
+    Ok(Some((policy.version(), judge.map(|model| model.version()))))
 }

@@ -7,9 +7,7 @@
 //! a wrong start.
 
 use crate::commands::preflight;
-use crate::commands::run::{
-    DATA_FINGERPRINT, Identity, MODEL_COMMIT, UNIMPORTANT_KEYS, base_policy, load_task,
-};
+use crate::commands::run::{CONTENTS, Identity, UNIMPORTANT_KEYS, base_policy, load_task};
 use crate::config::Config;
 use crate::config::comparison::{BudgetRule, Comparison};
 use crate::config::layers::{self, Loaded};
@@ -218,10 +216,9 @@ impl Start {
     /// The same start under another name: an older build, which knew fewer keys, gave it one.
     fn made_before(&self, layout: &ComparisonLayout) -> Result<Option<PathBuf>, Fault> {
         let identity = self.identity();
-        let contents = [DATA_FINGERPRINT, MODEL_COMMIT];
         let is_same = |dir: &PathBuf| {
             let stored = RunView::open(dir).and_then(|view| view.resolved_config());
-            stored.is_ok_and(|stored| identity.changes(&stored, &contents).is_empty())
+            stored.is_ok_and(|stored| identity.changes(&stored, &CONTENTS).is_empty())
         };
         Ok(layout.starts(self.seed)?.into_iter().find(is_same))
     }

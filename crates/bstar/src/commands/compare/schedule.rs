@@ -14,6 +14,7 @@ use crate::ledger::GO_ON;
 use crate::models;
 use crate::output::Notes;
 use bstar_core::event::{Event, Piece};
+use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
 use bstar_report::RunReport;
 use bstar_store::{ComparisonLayout, ComparisonStore, RunView};
@@ -50,8 +51,10 @@ impl Plan {
                 Job::Start(index) => &self.starts[index].loaded,
                 Job::Run(index) => &self.runs[index].loaded,
             };
-            let model = &loaded.config.model;
-            if !model.is_from_scratch() && names.insert((&model.name, &model.folder)) {
+            let config = &loaded.config;
+            let scores = config.reward.kind == RewardKind::AnswerAndRewardModel;
+            let judge = if scores { config.reward_model.name.as_str() } else { "" };
+            if names.insert((&config.model.name, &config.model.folder, judge)) {
                 models::fetch(loaded, notes)?;
             }
         }
