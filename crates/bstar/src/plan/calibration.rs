@@ -496,40 +496,36 @@ fn timed_steps(
     Ok(TimedSteps { times, tokens })
 }
 
-/// A try that takes less says more of the clock, and of what else the machine does, than of the work.
-const SHORTEST_TRY: Duration = Duration::from_millis(10);
-/// Tries that a median needs, those that are enough, and pieces in one of them at most.
+/// A try that takes less says more of the clock than of the work.
+const LASTING_TRY: Duration = Duration::from_millis(10);
+/// Tries that there should be, those that are enough, and pieces in one of them at most.
 const FEWEST_TRIES: usize = 5;
 const MOST_TRIES: usize = 25;
 const MOST_PIECES: usize = 1 << 20;
 
-/// Seconds of a piece of work, of which `time` makes so many at once: the median of several tries in about
-/// the window, so that what disturbs a few of them does not show. Tries grow until they last; where few
-/// take longer than twice the window, they have to do.
+/// Seconds of a piece of work, of which `time` makes so many at once: those of the best of several tries in
+/// about the window, for what else the machine does can only add to a try. Tries grow until they would last
+/// if nothing disturbed them.
 fn steady(
     window: Duration,
     least: usize,
     time: &mut dyn FnMut(usize) -> Result<Duration, Fault>,
 ) -> Result<f64, Fault> {
-    let lasts = SHORTEST_TRY.min(window / 8);
-    let (mut count, mut spent, mut tries) = (least, Duration::ZERO, Vec::new());
-    loop {
+    let lasts = LASTING_TRY.min(window / 8).as_secs_f64();
+    let (mut count, mut spent, mut best) = (least, Duration::ZERO, f64::INFINITY);
+    for tries in 1.. {
         let took = time(count)?;
         spent += took;
-        let is_over = spent >= 2 * window;
-        if took < lasts && count < MOST_PIECES && !is_over {
-            // It counts as a warm-up, and smaller tries lasted only because they were disturbed.
-            tries.clear();
-            count *= 4;
-            continue;
+        best = best.min(took.as_secs_f64() / count as f64);
+        let is_enough = spent >= window && tries >= FEWEST_TRIES;
+        if is_enough || spent >= 2 * window || tries >= MOST_TRIES {
+            break;
         }
-        tries.push(took.as_secs_f64() / count as f64);
-        let is_enough = spent >= window && tries.len() >= FEWEST_TRIES;
-        if is_enough || is_over || tries.len() >= MOST_TRIES {
-            tries.sort_by(f64::total_cmp);
-            return Ok(tries[tries.len() / 2]);
+        if best * (count as f64) < lasts && count < MOST_PIECES {
+            count *= 4;
         }
     }
+    Ok(best)
 }
 
 /// A mean as a whole number.
