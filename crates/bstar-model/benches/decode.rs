@@ -1,7 +1,9 @@
 //! Sampling speed: new tokens a second, prompts included, at the quickstart's size and at `small`.
 //!
 //! The quickstart draws 64 samples for each of 20 prompts of 12 tokens, with responses that end by
-//! chance (40 tokens at most); `small` runs 512 prompts of 32 tokens for 64 new tokens each.
+//! chance (40 tokens at most), `groups` 24 samples for each of 50 such prompts (64 tokens at most);
+//! `small` runs 512 prompts of 32 tokens for 64 new tokens each. `long` and `small-long` draw 64 samples
+//! for each of 8 and 2 prompts of 400 tokens.
 //! Throughput is what criterion reports as elements a second. Run it with
 //! `cargo bench -p bstar-model --bench decode`.
 
@@ -16,6 +18,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[derive(Clone)]
 struct Workload {
     name: &'static str,
     config: ModelConfig,
@@ -45,7 +48,25 @@ fn decode(criterion: &mut Criterion) {
         new_tokens: 64,
         eos: &[],
     };
-    for workload in [quickstart, small] {
+    let groups =
+        Workload { name: "groups", prompts: 50, samples: 24, new_tokens: 64, ..quickstart.clone() };
+    let long = Workload {
+        name: "long",
+        config: ModelSize::PICO.config(22, 512, 1),
+        prompts: 8,
+        prompt_tokens: 400,
+        samples: 64,
+        new_tokens: 64,
+        eos: &[1],
+    };
+    let small_long = Workload {
+        name: "small-long",
+        config: ModelSize::SMALL.config(64, 512, 1),
+        prompts: 2,
+        eos: &[],
+        ..long.clone()
+    };
+    for workload in [quickstart, groups, small, long, small_long] {
         for threads in [1, 2] {
             measure(criterion, &workload, threads);
         }

@@ -168,6 +168,49 @@ fn responses_of_every_family_depend_on_their_keys_only() {
     }
 }
 
+/// Prompts with many samples are read where they are, the same alone is copied into its lane.
+#[test]
+fn a_prompt_that_is_shared_gives_the_bits_of_one_that_is_copied() {
+    let lanes = Lanes::wide(Arch::new());
+    for weights in family_models() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let decoder = Decoder::with_precision(&weights, precision);
+            // Prompts beyond the window, of one token, and some that are copied meet in a group.
+            let requests: Vec<_> = [(1, 40), (50, 40), (23, 3), (9, 33), (40, 20), (12, 1)]
+                .map(|(length, samples)| (prompt(length, length), keys(length, samples)))
+                .to_vec();
+            let shares = |(prompt, keys): &(Vec<u32>, Vec<RngKey>)| {
+                DecodeRequest { prompt, keys: keys.clone() }.shares_prompt(lanes)
+            };
+            assert!(requests.iter().any(shares) && !requests.iter().all(shares));
+            let together = on_threads(2, || run(&decoder, &requests, &sampling(40)));
+            for ((prompt, keys), generations) in requests.iter().zip(&together) {
+                for (key, generation) in keys.iter().zip(generations).step_by(6) {
+                    let alone = run(&decoder, &[(prompt.clone(), vec![*key])], &sampling(40));
+                    assert_eq!(&alone[0][0], generation);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_that_are_shared_leave_room_for_more_lanes() {
+    let weights = model([19, 16, 2], [4, 2, 6], false);
+    let mut decoder = Decoder::new(&weights);
+    let lanes = Lanes::wide(decoder.body.arch);
+    let (shape, prompt) = (decoder.body.cache_shape(), prompt(0, 60));
+    let requests = |samples: usize, count| {
+        let request = DecodeRequest { prompt: &prompt, keys: keys(0, samples) };
+        vec![request; count]
+    };
+    let group = 4 * lanes.count() * (shape.lane_size(8) + shape.prompt_size(60, 32));
+    decoder.limit_cache(2 * group);
+    let groups = |requests: &[_]| decoder.groups(requests, &sampling(8), lanes, 320, 2);
+    assert_eq!(groups(&requests(64, 5)), (2, 1));
+    assert_eq!(groups(&requests(1, 320)), (1, 1));
+}
+
 #[test]
 fn a_response_depends_on_its_key_only() {
     let decoder = Decoder::new(&model([19, 16, 2], [4, 2, 4], false));

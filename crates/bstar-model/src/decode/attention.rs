@@ -5,13 +5,18 @@
 //! of its result do not depend on how far the window of its group reaches. A window is either a
 //! ring in which each lane has its own sequence ([`Memory::Lanes`]) or one sequence that all lanes
 //! share, a ring too ([`Memory::Shared`]); both do the same arithmetic in the same order.
+//!
+//! Prompts that several lanes share ([`SharedPrompt`]) come before that window, one after the other. A
+//! lane sees one of them at most, so what it adds up has the order of its own tokens.
 
 #![expect(
     clippy::inline_always,
     reason = "instructions of the running CPU are used only by what is inlined into the dispatch"
 )]
 
-use super::lanes::{Row, WithLanes, add, div, exp, max, mul, mul_add, rows, rows_mut, splat, sub};
+use super::lanes::{
+    MAX_LANES, Row, WithLanes, add, div, exp, max, mul, mul_add, rows, rows_mut, splat, sub,
+};
 use pulp::Simd;
 
 /// The keys, or the values, of one layer.
@@ -25,10 +30,23 @@ pub(super) enum Memory<'a> {
     Shared { numbers: &'a [f32], oldest: usize, capacity: usize },
 }
 
+/// One layer of a prompt that some lanes of a group have before their own tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedPrompt<'a> {
+    pub(super) keys: Memory<'a>,
+    pub(super) values: Memory<'a>,
+    /// Slots that any of the lanes sees: those up to the prompt's last.
+    pub(super) window: usize,
+    /// For each lane, the first of them that it sees; `window` for a lane with another prompt.
+    pub(super) first: [f32; MAX_LANES],
+}
+
 /// One layer's attention of a group.
 pub(super) struct Attend<'a> {
     /// `[query head][feature][lane]`, already divided by the root of the head's width.
     pub(super) queries: &'a [f32],
+    /// What comes before the keys and values.
+    pub(super) prompts: &'a [SharedPrompt<'a>],
     pub(super) keys: Memory<'a>,
     pub(super) values: Memory<'a>,
     pub(super) query_heads: usize,
@@ -41,7 +59,7 @@ pub(super) struct Attend<'a> {
     pub(super) first: &'a [f32],
     /// For each lane, the last slot of the window that it sees.
     pub(super) last: &'a [f32],
-    /// Room for `[slot][lane]`.
+    /// Room for `[slot][lane]`, with the slots of all prompts.
     pub(super) scores: &'a mut [f32],
     /// `[query head][feature][lane]`.
     pub(super) output: &'a mut [f32],
@@ -57,19 +75,21 @@ impl WithLanes for Attend<'_> {
         let outputs = rows_mut::<S, V>(self.output).chunks_exact_mut(head_dim);
         let shared_by = self.query_heads / self.key_value_heads;
         let limits = [rows::<S, V>(self.first)[0], rows::<S, V>(self.last)[0]];
-        let scores = &mut rows_mut::<S, V>(self.scores)[..self.window];
+        let slots = self.window + self.prompts.iter().map(|prompt| prompt.window).sum::<usize>();
+        let scores = &mut rows_mut::<S, V>(self.scores)[..slots];
         for (head, (query, output)) in queries.zip(outputs).take(self.query_heads).enumerate() {
             let head = head / shared_by;
+            let prompts = Prompts { all: self.prompts, head, head_dim };
             match (self.keys, self.values) {
                 (Memory::Lanes { .. }, Memory::Lanes { .. }) => {
                     let keys = LaneRows::<S, V>::new(self.keys, head, head_dim);
                     let values = LaneRows::<S, V>::new(self.values, head, head_dim);
-                    attend_head(simd, query, keys, values, limits, scores, output);
+                    attend_head(simd, query, prompts, [keys, values], limits, scores, output);
                 }
                 (keys, values) => {
                     let keys = SharedRows::new(keys, head, head_dim);
                     let values = SharedRows::new(values, head, head_dim);
-                    attend_head(simd, query, keys, values, limits, scores, output);
+                    attend_head(simd, query, prompts, [keys, values], limits, scores, output);
                 }
             }
         }
@@ -155,25 +175,40 @@ impl<S: Simd, const V: usize> Rows<S, V> for SharedRows<'_> {
     }
 }
 
+/// Shared prompts as a key-value head sees them.
+#[derive(Clone, Copy)]
+struct Prompts<'a> {
+    all: &'a [SharedPrompt<'a>],
+    head: usize,
+    head_dim: usize,
+}
+
+impl<'a> Prompts<'a> {
+    #[inline(always)]
+    fn rows(self, memory: Memory<'a>) -> SharedRows<'a> {
+        SharedRows::new(memory, self.head, self.head_dim)
+    }
+}
+
 #[inline(always)]
 fn attend_head<S: Simd, R: Rows<S, V>, const V: usize>(
     simd: S,
     query: &[Row<S, V>],
-    keys: R,
-    values: R,
+    prompts: Prompts<'_>,
+    [keys, values]: [R; 2],
     limits: [Row<S, V>; 2],
     scores: &mut [Row<S, V>],
     output: &mut [Row<S, V>],
 ) {
     let mut largest = splat(simd, UNSEEN);
-    let (blocks, rest) = scores.as_chunks_mut::<BLOCK>();
-    let blocked = blocks.len() * BLOCK;
-    for (number, block) in blocks.iter_mut().enumerate() {
-        score(simd, query, keys, number * BLOCK, limits, block, &mut largest);
+    let mut rest = &mut *scores;
+    for prompt in prompts.all {
+        let (own, others) = rest.split_at_mut(prompt.window);
+        rest = others;
+        let limits = [rows::<S, V>(&prompt.first)[0], splat(simd, prompt.window as f32)];
+        score_all(simd, query, prompts.rows(prompt.keys), limits, own, &mut largest);
     }
-    for (number, one) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-        score(simd, query, keys, blocked + number, limits, one, &mut largest);
-    }
+    score_all(simd, query, keys, limits, rest, &mut largest);
     let mut total = splat(simd, 0.0);
     for weight in scores.iter_mut() {
         *weight = exp(simd, sub(simd, *weight, largest));
@@ -182,11 +217,12 @@ fn attend_head<S: Simd, R: Rows<S, V>, const V: usize>(
     let scale = div(simd, splat(simd, 1.0), total);
     let mut feature = 0;
     if S::REGISTER_COUNT >= 32 {
-        feature =
-            mix_blocks::<S, R, { 2 * BLOCK }, V>(simd, scores, values, feature, scale, output);
+        feature = mix_blocks::<S, R, { 2 * BLOCK }, V>(
+            simd, scores, prompts, values, feature, scale, output,
+        );
     }
-    feature = mix_blocks::<S, R, BLOCK, V>(simd, scores, values, feature, scale, output);
-    mix_blocks::<S, R, 1, V>(simd, scores, values, feature, scale, output);
+    feature = mix_blocks::<S, R, BLOCK, V>(simd, scores, prompts, values, feature, scale, output);
+    mix_blocks::<S, R, 1, V>(simd, scores, prompts, values, feature, scale, output);
 }
 
 /// As many blocks of `N` features as there are from one on; returns where they end.
@@ -194,13 +230,14 @@ fn attend_head<S: Simd, R: Rows<S, V>, const V: usize>(
 fn mix_blocks<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
     simd: S,
     scores: &[Row<S, V>],
+    prompts: Prompts<'_>,
     values: R,
     mut feature: usize,
     scale: Row<S, V>,
     output: &mut [Row<S, V>],
 ) -> usize {
     while feature + N <= output.len() {
-        let mixed: [Row<S, V>; N] = mix(simd, scores, values, feature, scale);
+        let mixed: [Row<S, V>; N] = mix(simd, scores, prompts, values, feature, scale);
         output[feature..feature + N].copy_from_slice(&mixed);
         feature += N;
     }
@@ -214,6 +251,26 @@ const BLOCK: usize = 4;
 /// The score of a slot that a lane does not see. Finite, so that a lane that sees nothing has no
 /// NaN; `exp` of the difference to any real score is an exact zero.
 const UNSEEN: f32 = -1e30;
+
+/// Scores of consecutive slots from the first on.
+#[inline(always)]
+fn score_all<S: Simd, R: Rows<S, V>, const V: usize>(
+    simd: S,
+    query: &[Row<S, V>],
+    keys: R,
+    limits: [Row<S, V>; 2],
+    scores: &mut [Row<S, V>],
+    largest: &mut Row<S, V>,
+) {
+    let (blocks, rest) = scores.as_chunks_mut::<BLOCK>();
+    let blocked = blocks.len() * BLOCK;
+    for (number, block) in blocks.iter_mut().enumerate() {
+        score(simd, query, keys, number * BLOCK, limits, block, largest);
+    }
+    for (number, one) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+        score(simd, query, keys, blocked + number, limits, one, largest);
+    }
+}
 
 /// Scores of `N` slots; the products of a slot are added feature by feature.
 #[inline(always)]
@@ -250,20 +307,39 @@ fn score<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
 #[inline(always)]
 fn mix<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
     simd: S,
-    weights: &[Row<S, V>],
+    mut weights: &[Row<S, V>],
+    prompts: Prompts<'_>,
     values: R,
     feature: usize,
     scale: Row<S, V>,
 ) -> [Row<S, V>; N] {
     let mut sums = [splat(simd, 0.0); N];
+    for prompt in prompts.all {
+        let (own, rest) = weights.split_at(prompt.window);
+        weights = rest;
+        sums = mix_more(simd, own, prompts.rows(prompt.values), feature, sums);
+    }
+    sums = mix_more(simd, weights, values, feature, sums);
+    for sum in &mut sums {
+        *sum = mul(simd, *sum, scale);
+    }
+    sums
+}
+
+/// Adds the weighted values of consecutive slots.
+#[inline(always)]
+fn mix_more<S: Simd, R: Rows<S, V>, const N: usize, const V: usize>(
+    simd: S,
+    weights: &[Row<S, V>],
+    values: R,
+    feature: usize,
+    mut sums: [Row<S, V>; N],
+) -> [Row<S, V>; N] {
     for (slot, weight) in weights.iter().enumerate() {
         let row = &values.row(slot)[feature..][..N];
         for (sum, value) in sums.iter_mut().zip(row) {
             *sum = mul_add(simd, *weight, R::load(simd, *value), *sum);
         }
-    }
-    for sum in &mut sums {
-        *sum = mul(simd, *sum, scale);
     }
     sums
 }

@@ -265,7 +265,7 @@ impl<'a> Worker<'a> {
                 }
                 let Some((lane, its_prompt)) = self.next_sample() else { break };
                 if let Some(prompt) = prompt.take_if(|prompt| !Rc::ptr_eq(prompt, &its_prompt)) {
-                    self.caches[group].admit(&entering, &prompt);
+                    self.admit(group, &entering, &prompt);
                     entering.clear();
                 }
                 entering.push(place);
@@ -273,8 +273,20 @@ impl<'a> Worker<'a> {
                 self.lanes[group * lanes + place] = Some(lane);
             }
             if let Some(prompt) = prompt {
-                self.caches[group].admit(&entering, &prompt);
+                self.admit(group, &entering, &prompt);
             }
+        }
+    }
+
+    /// Gives lanes the prompt of the samples that entered them.
+    fn admit(&mut self, group: usize, entering: &[usize], prompt: &Rc<PromptCache>) {
+        let lanes = self.numbers.lanes;
+        let samples = self.lanes[group * lanes.count() + entering[0]].as_ref();
+        let request = samples.expect("a sample entered the lane").request;
+        if self.queue.requests[request].shares_prompt(lanes) {
+            self.caches[group].admit_sharing(entering, prompt);
+        } else {
+            self.caches[group].admit(entering, prompt);
         }
     }
 

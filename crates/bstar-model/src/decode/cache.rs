@@ -1,16 +1,18 @@
 //! Keys and values of the tokens so far, or in layers with a window of those within it.
 //!
-//! A [`PromptCache`] holds those of one prompt, compactly; it is made once and copied into the lane
-//! of each sample. A [`LaneCache`] belongs to a group of lanes: in each step every lane writes the
-//! same slot, one store for all lanes, and a lane that takes a new prompt gets it copied into the
-//! slots just behind. So a sequence always fills consecutive slots that end at the present one,
-//! wherever in time it started. The slots of a layer form a ring, which grows when the longest
-//! sequence needs it, and in a layer with a window no further than the window: a power of two that
-//! is less than twice as long.
+//! A [`PromptCache`] holds those of one prompt, compactly, and is made once. A [`LaneCache`] belongs to a
+//! group of lanes: in each step every lane writes the same slot, one store for all lanes. A lane that
+//! takes a prompt with many samples reads it where it is, as the others of the prompt do, and the prompt
+//! is freed with the last of them; a prompt with few samples is copied into the slots just behind. So a
+//! sequence, or what of it follows a shared prompt, always fills consecutive slots that end at the
+//! present one, wherever in time it started. The slots of a layer form a ring, which grows when the
+//! longest sequence needs it, and in a layer with a window no further than the window: a power of two
+//! that is less than twice as long.
 
-use super::attention::Memory;
-use super::lanes::Buffer;
+use super::attention::{Memory, SharedPrompt};
+use super::lanes::{Buffer, MAX_LANES};
 use crate::config::family::SlidingWindow;
+use std::rc::Rc;
 
 /// The shape of a cache.
 #[derive(Clone, Copy, Debug)]
@@ -133,8 +135,18 @@ pub(super) struct LaneCache {
     layers: Vec<Ring>,
     /// The slot being written, counted from long before the first.
     now: usize,
-    /// The slot of each lane's first token; `None` where the lane is idle.
+    /// The slot of each lane's first token, or of the first after a prompt that it shares; `None` where
+    /// the lane is idle.
     first: Vec<Option<usize>>,
+    /// Prompts that are not copied into lanes.
+    shared: Vec<Shared>,
+}
+
+/// A prompt with the lanes that read it, at least one.
+#[derive(Debug)]
+struct Shared {
+    prompt: Rc<PromptCache>,
+    lanes: Vec<usize>,
 }
 
 /// `[keys, values][head][slot][feature][lane]` of a layer.
@@ -143,6 +155,25 @@ struct Ring {
     /// Slots: a power of two.
     capacity: usize,
     numbers: Buffer,
+}
+
+impl Shared {
+    /// What the lanes of `cache` see of it in a layer.
+    fn seen(&self, layer: usize, window: usize, cache: &LaneCache) -> SharedPrompt<'_> {
+        let Self { prompt, lanes } = self;
+        let begin = |&lane: &usize| {
+            let own = cache.now + 1 - cache.first[lane].unwrap_or(cache.now);
+            (prompt.tokens + own).saturating_sub(window).min(prompt.tokens)
+        };
+        let oldest = lanes.iter().map(begin).min().unwrap_or(prompt.tokens);
+        let [keys, values] = prompt.memory(layer, oldest);
+        let window = prompt.tokens - oldest;
+        let mut first = [window as f32; MAX_LANES];
+        for lane in lanes {
+            first[*lane] = (begin(lane) - oldest) as f32;
+        }
+        SharedPrompt { keys, values, window, first }
+    }
 }
 
 impl LaneCache {
@@ -159,6 +190,19 @@ impl LaneCache {
             // So that the tokens of a prompt never have negative slots.
             now: longest_prompt,
             first: vec![None; lanes],
+            shared: Vec::new(),
+        }
+    }
+
+    /// Begins a sequence with this prompt in each of `lanes`, where it is not copied to.
+    pub(super) fn admit_sharing(&mut self, lanes: &[usize], prompt: &Rc<PromptCache>) {
+        for &lane in lanes {
+            self.first[lane] = Some(self.now);
+        }
+        match self.shared.iter_mut().find(|shared| Rc::ptr_eq(&shared.prompt, prompt)) {
+            Some(shared) => shared.lanes.extend(lanes),
+            None if prompt.tokens == 0 => {}
+            None => self.shared.push(Shared { prompt: Rc::clone(prompt), lanes: lanes.to_vec() }),
         }
     }
 
@@ -197,6 +241,10 @@ impl LaneCache {
     /// Ends the sequence of a lane.
     pub(super) fn release(&mut self, lane: usize) {
         self.first[lane] = None;
+        for shared in &mut self.shared {
+            shared.lanes.retain(|&other| other != lane);
+        }
+        self.shared.retain(|shared| !shared.lanes.is_empty());
     }
 
     /// Stores keys and values `[keys, values][head][feature][lane]` of a layer in the present slot.
@@ -215,6 +263,12 @@ impl LaneCache {
         let Ring { capacity, numbers } = &self.layers[layer];
         let (keys, values) = numbers.split_at(numbers.len() / 2);
         [keys, values].map(|numbers| Memory::Lanes { numbers, oldest, capacity: *capacity })
+    }
+
+    /// What lanes see of the prompts that they share in a layer, where a token sees `window` tokens.
+    pub(super) fn prompts(&self, layer: usize, window: usize) -> Vec<SharedPrompt<'_>> {
+        let prompts = self.shared.iter().map(|shared| shared.seen(layer, window, self));
+        prompts.filter(|prompt| prompt.window > 0).collect()
     }
 
     /// The slot of the oldest token of any lane that is within `window` slots of the present one,
@@ -299,6 +353,28 @@ mod tests {
         assert_eq!(cache.size(), SHAPE.lane_size(501) * 16);
         let whole = CacheShape { window: None, ..SHAPE };
         assert_eq!(whole.lane_size(501), 3 * 512 * 16);
+    }
+
+    #[test]
+    fn a_shared_prompt_is_stored_once_and_freed_with_its_last_lane() {
+        let mut cache = LaneCache::new(SHAPE, 16, 40);
+        let empty = cache.size();
+        let prompt = Rc::new(PromptCache::new(SHAPE, 40, 16));
+        cache.admit_sharing(&[0, 5], &prompt);
+        cache.advance();
+        cache.admit_sharing(&[7], &prompt);
+        assert_eq!((cache.size(), Rc::strong_count(&prompt)), (empty, 2));
+        let [all] = &cache.prompts(0, usize::MAX)[..] else { panic!("one prompt") };
+        assert_eq!((all.window, &all.first[..3], all.first[7]), (40, &[0.0, 40.0, 40.0][..], 0.0));
+        // With a window of 20, lane 7 sees 19 tokens of the prompt and lane 0 has gone one further.
+        let [seen] = &cache.prompts(1, 20)[..] else { panic!("one prompt") };
+        assert_eq!((seen.window, seen.first[0], seen.first[7]), (19, 1.0, 0.0));
+        for lane in [0, 7, 5] {
+            assert_eq!(Rc::strong_count(&prompt), 2);
+            cache.release(lane);
+        }
+        assert_eq!(Rc::strong_count(&prompt), 1);
+        assert!(cache.prompts(0, usize::MAX).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! responses to score) run many at once: a group of lanes holds consecutive tokens of one sequence
 //! ([`SequenceContext`]). Both give a token the same bits.
 
-use super::attention::{Attend, Memory};
+use super::attention::{Attend, Memory, SharedPrompt};
 use super::body::{Activations, Body, Context, Until};
 use super::cache::{LaneCache, PromptCache};
 use super::lanes::{Buffer, Lanes, MAX_LANES};
@@ -30,12 +30,14 @@ impl Context for LaneContext<'_> {
         out: &mut [f32],
     ) {
         let cache = &self.caches[group];
-        let oldest = cache.oldest_within(body.config.window(layer));
+        let reach = body.config.window(layer);
+        let prompts = cache.prompts(layer, reach);
+        let oldest = cache.oldest_within(reach);
         let window = cache.slots_from(oldest);
         let mut first = [0.0; MAX_LANES];
         cache.first_slots(oldest, &mut first[..lanes.count()]);
         let last = [(window - 1) as f32; MAX_LANES];
-        let seen = Seen { window, first: &first, last: &last };
+        let seen = Seen { prompts: &prompts, window, first: &first, last: &last };
         attend(body, lanes, seen, queries, cache.memory(layer, oldest), self.scores, out);
     }
 }
@@ -85,7 +87,7 @@ impl Context for SequenceContext<'_> {
         let begin = |lane: usize| (first + lane + 1).min(end).saturating_sub(reach) - oldest;
         let first = std::array::from_fn(|lane| begin(lane) as f32);
         let memory = self.caches[sequence].memory(layer, oldest);
-        let seen = Seen { window, first: &first, last: &last };
+        let seen = Seen { prompts: &[], window, first: &first, last: &last };
         attend(body, lanes, seen, queries, memory, self.scores, out);
     }
 }
@@ -136,6 +138,8 @@ pub(super) fn run_sequences(
 /// The slots of a window that each lane sees.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
+    /// What comes before the window.
+    prompts: &'a [SharedPrompt<'a>],
     window: usize,
     first: &'a [f32; MAX_LANES],
     last: &'a [f32; MAX_LANES],
@@ -144,18 +148,20 @@ struct Seen<'a> {
 fn attend(
     body: &Body,
     lanes: Lanes,
-    Seen { window, first, last }: Seen<'_>,
+    Seen { prompts, window, first, last }: Seen<'_>,
     queries: &[f32],
     [keys, values]: [Memory<'_>; 2],
     scores: &mut Buffer,
     output: &mut [f32],
 ) {
-    let needed = window * lanes.count();
+    let slots = window + prompts.iter().map(|prompt| prompt.window).sum::<usize>();
+    let needed = slots * lanes.count();
     if scores.len() < needed {
         *scores = Buffer::zeroed(needed.next_power_of_two());
     }
     lanes.dispatch(Attend {
         queries,
+        prompts,
         keys,
         values,
         query_heads: body.config.num_attention_heads,

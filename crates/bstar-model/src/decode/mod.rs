@@ -77,6 +77,19 @@ pub struct Generation {
     pub entropies: Vec<f32>,
 }
 
+impl DecodeRequest<'_> {
+    /// Whether its samples read the prompt where it is, instead of a copy in each lane.
+    ///
+    /// Each prompt that is read so is multiplied with the queries of all lanes of a group, so few must meet
+    /// in one: there have to be many samples, and more of them where prompts are short, since copies of
+    /// those are cheap (`docs/design/engine.md` has the measurements).
+    fn shares_prompt(&self, lanes: Lanes) -> bool {
+        let least = lanes.count();
+        let least = if self.prompt.len() < SHORT_PROMPT { least } else { least / 2 };
+        self.keys.len() >= least
+    }
+}
+
 impl Ends<'_> {
     /// Whether a response ends with the last of its tokens, apart from its limit.
     pub(crate) fn reached(self, decoding: &Decoding, tokens: &[u32]) -> bool {
@@ -258,11 +271,14 @@ impl Decoder {
         workers: usize,
     ) -> (usize, usize) {
         let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-        let tokens = longest.saturating_add(decoding.max_tokens);
+        // Prompts that are read where they are take nothing in the lanes.
+        let copied = requests.iter().filter(|request| !request.shares_prompt(lanes));
+        let copied = copied.map(|request| request.prompt.len()).max().unwrap_or(0);
+        let tokens = copied.saturating_add(decoding.max_tokens);
         let tokens = tokens.min(self.body.config.max_position_embeddings);
         let lanes = lanes.count();
         let most = most_lanes(&self.body.config);
-        // At worst every lane waits for a prompt of its own.
+        // At worst every lane has, or waits for, a prompt of its own.
         let shape = self.body.cache_shape();
         let numbers = shape.lane_size(tokens) + shape.prompt_size(longest, most);
         let affordable = (self.cache_bytes / (lanes * numbers * size_of::<f32>())).max(1);
@@ -290,6 +306,9 @@ const LANES_OF_LARGE_MODELS: usize = 64;
 
 /// Parameters of a model from which on it counts as large.
 const LARGE_MODEL: usize = 1_000_000;
+
+/// Tokens of a prompt from which on copies of it are dear.
+const SHORT_PROMPT: usize = 32;
 
 /// Groups of lanes that score one sequence at once.
 const MOST_GROUPS: usize = 4;
