@@ -368,7 +368,8 @@ pub(crate) struct TrainConfig {
     pub(crate) learning_rate_floor: f64,
     /// Steps of linear warm-up.
     pub(crate) warmup_steps: f64,
-    /// Whether the optimizer's moments are carried from one iteration to the next.
+    /// Whether the optimizer's moments are carried from one iteration to the next; `rest-em` cannot carry
+    /// them over its reset.
     pub(crate) optimizer_state: Continuity,
     /// Whether one cosine spans all iterations or each has its own.
     pub(crate) schedule: Continuity,
