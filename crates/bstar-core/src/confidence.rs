@@ -22,6 +22,9 @@ use std::borrow::Cow;
 const RESAMPLES: usize = 1000;
 /// Columns that are resampled together, so that they stay in a cache near the processor.
 const COLUMNS_AT_ONCE: usize = 64;
+/// A way to sample that holds the best cell in this share of the resamples counts as told from the others,
+/// though its gain over the strongest of them, which asks for 1.96 standard errors, may be smaller.
+const SURE: f64 = 0.95;
 /// Standard errors that a difference must exceed to count as decided (two-sided 95 %).
 const DECIDED: f64 = 1.96;
 
@@ -73,6 +76,19 @@ pub struct Confidence {
     pub temperatures: Vec<TemperatureChance>,
     /// The best cell against the best cell of any other way to sample, of the same k.
     pub rival: Option<Difference>,
+}
+
+impl Confidence {
+    /// The chance of the best way to sample; none where there is one alone.
+    pub fn best_chance(&self) -> Option<f64> {
+        let chances = self.temperatures.iter().map(|way| way.chance);
+        chances.reduce(f64::max).filter(|_| self.temperatures.len() > 1)
+    }
+
+    /// The same, if it is enough to be sure of that way.
+    pub fn sure_chance(&self) -> Option<f64> {
+        self.best_chance().filter(|chance| *chance >= SURE)
+    }
 }
 
 /// One balance score per query and cell. Neighbouring thresholds often select the same: their cells

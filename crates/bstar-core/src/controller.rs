@@ -142,7 +142,7 @@ impl Decision {
 
     /// The rival that leaves the best candidate in doubt; none where the resamples are sure of that.
     pub fn open_rival(&self) -> Option<Difference> {
-        let is_sure = self.confidence.as_ref().is_some_and(|known| sure_chance(known).is_some());
+        let is_sure = self.confidence.as_ref().is_some_and(|known| known.sure_chance().is_some());
         self.rival().filter(|rival| !is_sure && rival.more_queries != Some(0))
     }
 
@@ -151,17 +151,6 @@ impl Decision {
         let Self { temperature, threshold, knobs, .. } = *self;
         Configuration { temperature, threshold, knobs }
     }
-}
-
-/// A way to sample that holds the best cell in this share of the resamples counts as told from the others,
-/// though its gain over the strongest of them, which asks for 1.96 standard errors, may be smaller.
-const SURE: f64 = 0.95;
-
-/// The chance of the best way to sample, if that is enough to be sure of it among several.
-pub fn sure_chance(confidence: &Confidence) -> Option<f64> {
-    let ways = &confidence.temperatures;
-    let best = ways.iter().map(|way| way.chance).reduce(f64::max)?;
-    (ways.len() > 1 && best >= SURE).then_some(best)
 }
 
 /// Chooses the configuration of each iteration.

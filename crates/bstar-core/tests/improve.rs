@@ -1,5 +1,6 @@
 //! The improve loop with scripted stand-ins: methods, decisions, resume and failure.
 
+mod carried;
 mod curriculum;
 mod knobs;
 mod planned;
@@ -183,56 +184,6 @@ fn every_method_runs_to_the_end_and_self_training_improves() {
             ledger.restore(Checkpoint::Iteration(0), &mut start).expect("P_0 is kept");
             let gained = policy.skill - start.skill;
             assert!(gained > 0.1, "{} gained {gained}", method.name());
-        }
-    }
-}
-
-#[test]
-fn what_a_method_carries_is_what_its_row_says() {
-    let learning_rates = |method| {
-        let mut ledger = Memory::new(base());
-        let policy = run(&settings(method), &mut ledger).expect("a run");
-        let rates: Vec<f64> = events(&ledger)
-            .iter()
-            .filter_map(|event| match event {
-                Event::Step { iteration: 1.., step } => Some(step.learning_rate),
-                _ => None,
-            })
-            .collect();
-        (rates, policy)
-    };
-    let (online, online_policy) = learning_rates(Method::OnlineRft);
-    let (iterative, iterative_policy) = learning_rates(Method::IterativeRft);
-    let (_, rest_policy) = learning_rates(Method::RestEm);
-    assert_eq!(online.iter().filter(|rate| **rate == 0.0).count(), 1, "one warm-up");
-    assert_eq!(iterative.iter().filter(|rate| **rate == 0.0).count(), 3, "one per iteration");
-    assert_eq!(iterative[..6], iterative[6..12]);
-    assert_eq!(online_policy.optimizer_steps, 18);
-    assert_eq!(iterative_policy.optimizer_steps, 6);
-    // Resetting loses what the earlier iterations added.
-    assert!(rest_policy.skill < iterative_policy.skill - 0.1);
-}
-
-#[test]
-fn optimizer_and_schedule_are_carried_or_renewed_whatever_the_method() {
-    use Continuity::{Carried, Renewed};
-    for method in [Method::OnlineRft, Method::IterativeRft, Method::BStar] {
-        for optimizer_state in [Carried, Renewed] {
-            for schedule in [Carried, Renewed] {
-                let settings = ImproveSettings { optimizer_state, schedule, ..settings(method) };
-                let mut ledger = Memory::new(base());
-                let policy = run(&settings, &mut ledger).expect("a run");
-                let warm_ups = events(&ledger)
-                    .iter()
-                    .filter(|event| {
-                        matches!(event, Event::Step { iteration: 1.., step } if step.learning_rate == 0.0)
-                    })
-                    .count();
-                let what = format!("{method:?} {optimizer_state:?} {schedule:?}");
-                assert_eq!(warm_ups, if schedule == Carried { 1 } else { 3 }, "{what}");
-                let steps = if optimizer_state == Carried { 18 } else { 6 };
-                assert_eq!(policy.optimizer_steps, steps, "{what}");
-            }
         }
     }
 }
@@ -484,32 +435,6 @@ fn iterations_that_select_nothing_are_counted_explained_and_end_the_run() {
     ledger.reopen();
     let again = run(&hopeless, &mut ledger).expect_err("still hopeless");
     assert!(again.to_string().contains("2 iterations in a row"), "{again}");
-}
-
-#[test]
-fn the_first_iteration_that_trains_starts_optimizer_and_schedule() {
-    let steps_of = |ledger: &Memory| -> Vec<(u32, u64)> {
-        let step = |event: &Event| match event {
-            Event::Step { iteration: iteration @ 1.., step } => Some((*iteration, step.step)),
-            _ => None,
-        };
-        events(ledger).iter().filter_map(step).collect()
-    };
-    let late_starts = (0..50).filter(|&seed| {
-        let mut settings = settings(Method::OnlineRft);
-        (settings.seed, settings.queries_per_iteration, settings.samples_per_query) = (seed, 1, 1);
-        settings.most_empty_iterations = 9;
-        let mut ledger = Memory::new(base());
-        let policy = run(&settings, &mut ledger).expect("a run");
-        let steps = steps_of(&ledger);
-        let places: Vec<u64> = steps.iter().map(|(_, step)| *step).collect();
-        assert_eq!(places, (0..places.len() as u64).collect::<Vec<_>>());
-        if !steps.is_empty() {
-            assert_eq!(policy.optimizer_steps, steps.len() as u64, "the start's moments are gone");
-        }
-        steps.first().is_some_and(|(iteration, _)| *iteration > 1)
-    });
-    assert!(late_starts.count() > 3, "no run began with an empty iteration");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! out, nothing is said.
 
 use bstar_core::Stage;
+use bstar_core::confidence::Confidence;
 use bstar_core::controller::Decision;
 use bstar_core::event::{Event, SelectionSummary, VerdictCounts};
 use bstar_core::monitor::Metric;
@@ -214,11 +215,8 @@ impl Facts<'_> {
         let rival = decision.open_rival()?;
         let more = rival.more_queries?;
         let t = rival.configuration.sampling();
-        // A search has told of one temperature alone.
-        let ways = decision.confidence.iter().map(|known| &known.temperatures);
-        let ways = ways.filter(|ways| ways.len() > 1).flatten();
-        let sure = ways.map(|way| way.chance).reduce(f64::max);
-        let sure = sure.map_or_else(String::new, |sure| format!("{:.0} % sure, ", 100.0 * sure));
+        let sure = decision.confidence.as_ref().and_then(Confidence::best_chance);
+        let sure = sure.map_or_else(String::new, |sure| format!("{:.1} % sure, ", 100.0 * sure));
         let doubt = format!(
             "the probe does not tell its best temperature from {t} ({sure}gain {:.4} ± {:.4})",
             rival.gain, rival.standard_error
@@ -386,7 +384,7 @@ mod tests {
         assert!(!sure.contains("more probe queries"), "{sure}");
         let open = told(0.81);
         assert!(
-            open.contains("does not tell its best temperature from 0.8 (81 % sure, "),
+            open.contains("does not tell its best temperature from 0.8 (81.0 % sure, "),
             "{open}"
         );
         assert!(open.contains("would decide the temperature: iteration 3: 7"), "{open}");

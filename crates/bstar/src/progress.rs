@@ -207,9 +207,9 @@ impl View {
         if left == 0 {
             return None;
         }
-        let left = in_words(self.whole_iterations.0 / self.whole_iterations.1 * left);
+        let left = about(self.whole_iterations.0 / self.whole_iterations.1 * left);
         let place = self.place(committed);
-        Some(format!("{place}done in {:.1} s; the rest takes about {left}", took.as_secs_f64()))
+        Some(format!("{place}done in {:.1} s; the rest takes {left}", took.as_secs_f64()))
     }
 }
 
@@ -360,6 +360,12 @@ pub(crate) fn in_words(time: Duration) -> String {
         return "less than a second".into();
     }
     HumanDuration(time).to_string()
+}
+
+/// A time that is only guessed.
+pub(crate) fn about(time: Duration) -> String {
+    let words = in_words(time);
+    if time < Duration::from_secs(1) { words } else { format!("about {words}") }
 }
 
 /// A number without the digits that are rounding.

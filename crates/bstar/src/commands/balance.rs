@@ -9,7 +9,7 @@ use crate::progress::short;
 use bstar_core::balance::{BalanceRule, CapRule, Cell, EmptyQueries, cap_limit, target_count};
 use bstar_core::confidence::{Confidence, Difference, TemperatureChance};
 use bstar_core::controller::{
-    Adaptation, Configuration, Controller, ThresholdSource, TieRule, choose, sure_chance,
+    Adaptation, Configuration, Controller, ThresholdSource, TieRule, choose,
 };
 use bstar_core::grid::Grid;
 use bstar_core::knobs::{KnobGrid, Knobs};
@@ -360,7 +360,7 @@ fn economy(economised: Option<Difference>) -> String {
 fn doubt(confidence: &Confidence) -> String {
     let Some(rival) = confidence.rival else { return String::new() };
     let (gain, error) = (rival.gain, rival.standard_error);
-    let sure = sure_chance(confidence);
+    let sure = confidence.sure_chance();
     let verdict = match rival.more_queries {
         Some(0) => "decided".to_owned(),
         Some(_) if sure.is_some() => {
