@@ -220,7 +220,7 @@ impl ImproveSettings {
 
     /// The schedule of an iteration and the step at which it enters it, after so many iterations
     /// that trained.
-    pub(crate) fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
+    pub fn schedule(&self, updates: u32) -> (CosineSchedule, u64) {
         let steps = self.steps_per_iteration as u64;
         let carries = self.schedule.carries(self.method.spec().carries_schedule);
         let stretches = if carries { u64::from(self.iterations) } else { 1 };

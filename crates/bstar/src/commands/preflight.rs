@@ -181,4 +181,12 @@ pub(crate) fn tell_limits(config: &Config, task: &LoadedTask, notes: Notes) {
                 .tell(&format!("note: `{key}` is {wanted}; the task has {train} training queries"));
         }
     }
+    let (schedule, _) = config.improve_settings(train).schedule(0);
+    if config.method.spec().self_training && schedule.warmup_steps >= schedule.horizon_steps {
+        notes.tell(&format!(
+            "note: `train.warmup_steps` ({}) leaves nothing of a schedule of {} steps: the learning rate never gets \
+             past its warm-up",
+            schedule.warmup_steps, schedule.horizon_steps
+        ));
+    }
 }

@@ -366,7 +366,8 @@ pub(crate) struct TrainConfig {
     pub(crate) learning_rate: f64,
     /// Learning rate at the end of the cosine; not above the peak.
     pub(crate) learning_rate_floor: f64,
-    /// Steps of linear warm-up.
+    /// Steps of linear warm-up from 0, at the start of each schedule: in each iteration where schedules
+    /// are renewed.
     pub(crate) warmup_steps: f64,
     /// Whether the optimizer's moments are carried from one iteration to the next; `rest-em` cannot carry
     /// them over its reset.

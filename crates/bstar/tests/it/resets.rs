@@ -86,3 +86,16 @@ fn a_run_that_resets_goes_on_where_it_was_cut() {
         assert_eq!(bench.trace("cut"), bench.trace("whole"), "cut after {kept} lines");
     }
 }
+
+#[test]
+fn a_warm_up_as_long_as_its_schedule_is_told() {
+    let bench = Bench::new();
+    let told = |flags: &str| {
+        let run = format!("run tiny.toml --set supervised.steps=2 --fresh --dir warm {flags}");
+        bench.good(&run).stderr.contains("never gets past its warm-up")
+    };
+    let renewed = "--set train.schedule=renewed --set train.steps=4";
+    assert!(told(&format!("{renewed} --set train.warmup_steps=4")));
+    assert!(!told(&format!("{renewed} --set train.warmup_steps=3")));
+    assert!(!told("--set train.steps=4 --set train.warmup_steps=4"), "it goes on over iterations");
+}
