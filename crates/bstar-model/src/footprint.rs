@@ -5,6 +5,7 @@
 
 use crate::config::ModelConfig;
 pub use crate::decode::most_lanes;
+use crate::decode::sample_bytes;
 use crate::lora::{LoraSettings, LoraTarget};
 use crate::trainer::{LARGEST_PART, PARTS};
 use bstar_core::ports::RewardHead;
@@ -90,12 +91,11 @@ impl ModelNumbers {
     }
 }
 
-/// Bytes of the keys and values of a sequence of so many tokens while responses are drawn: rings of slots
-/// whose number is a power of two, no longer than a layer's window needs.
-pub fn cache_bytes(config: &ModelConfig, tokens: usize) -> f64 {
-    let slots = |layer: usize| tokens.min(config.window(layer)).max(1).next_power_of_two();
-    let slots: usize = (0..config.num_hidden_layers).map(slots).sum();
-    (slots * 2 * config.key_value_width() * size_of::<f32>()) as f64
+/// Bytes of the keys and values that sampling on this machine holds at worst for each sample in flight: a
+/// prompt and a response of so many tokens, where each prompt has so many samples. Room is doubled as a
+/// response grows, in layers with a window no further than the window.
+pub fn cache_bytes(config: &ModelConfig, prompt: usize, response: usize, samples: usize) -> f64 {
+    sample_bytes(config, prompt, response, samples) as f64
 }
 
 /// Examples, of so many tokens each, of a batch as far as memory grows with them: a larger batch has
@@ -185,13 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_values_lie_in_rings_that_windows_bound() {
+    fn keys_and_values_lie_in_rings_that_windows_bound_and_prompts_beside_them() {
         let mut config = ModelSize::PICO.config(17, 96, 1);
         let token = (config.num_hidden_layers * 2 * config.key_value_width() * 4) as f64;
-        assert_eq!(cache_bytes(&config, 64), 64.0 * token);
-        assert_eq!(cache_bytes(&config, 65), 128.0 * token);
+        // A prompt with few samples is copied before each response.
+        assert_eq!(cache_bytes(&config, 4, 60, 1), (4.0 + 64.0) * token);
+        assert_eq!(cache_bytes(&config, 40, 25, 1), (40.0 + 128.0) * token);
+        assert_eq!(cache_bytes(&config, 40, 25, 64), (40.0 + 32.0) * token);
         config.sliding_window = Some(SlidingWindow { tokens: 16, first_layer: 0 });
-        assert_eq!(cache_bytes(&config, 65), 16.0 * token);
+        // Of a prompt, what its last 32 tokens see is kept.
+        assert_eq!(cache_bytes(&config, 60, 25, 1), (48.0 + 16.0) * token);
     }
 
     #[test]

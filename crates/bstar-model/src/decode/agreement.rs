@@ -142,7 +142,7 @@ fn a_bound_on_memory_holds_and_changes_no_response() {
         .collect();
     let lanes = Lanes::wide(decoder.body.arch);
     let shape = decoder.body.cache_shape();
-    let group = 4 * lanes.count() * (shape.lane_size(37) + shape.prompt_size(7, 64));
+    let group = 4 * lanes.count() * shape.sample_size(37, 7, 64);
     for (bytes, most) in [(1, 1), (group, 1), (2 * group - 1, 1), (2 * group, 2), (1 << 30, 8)] {
         decoder.limit_cache(bytes);
         let (workers, groups) = decoder.groups(&lent, &sampling(30), lanes, 320, 2);
@@ -204,7 +204,7 @@ fn prompts_that_are_shared_leave_room_for_more_lanes() {
         let request = DecodeRequest { prompt: &prompt, keys: keys(0, samples) };
         vec![request; count]
     };
-    let group = 4 * lanes.count() * (shape.lane_size(8) + shape.prompt_size(60, 32));
+    let group = 4 * lanes.count() * shape.sample_size(8, 60, 32);
     decoder.limit_cache(2 * group);
     let groups = |requests: &[_]| decoder.groups(requests, &sampling(8), lanes, 320, 2);
     assert_eq!(groups(&requests(64, 5)), (2, 1));

@@ -158,12 +158,7 @@ impl Body {
 
     /// The shape of a cache of this model.
     pub(super) fn cache_shape(&self) -> CacheShape {
-        CacheShape {
-            layers: self.config.num_hidden_layers,
-            heads: self.config.num_key_value_heads,
-            head_dim: self.config.head_dim,
-            window: self.kept,
-        }
+        CacheShape { window: self.kept, ..CacheShape::of(&self.config) }
     }
 
     /// Floating-point operations of the matrix products for one token.

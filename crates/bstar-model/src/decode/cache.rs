@@ -11,6 +11,7 @@
 
 use super::attention::{Memory, SharedPrompt};
 use super::lanes::{Buffer, MAX_LANES};
+use crate::config::ModelConfig;
 use crate::config::family::SlidingWindow;
 use std::rc::Rc;
 
@@ -28,6 +29,22 @@ pub(super) struct CacheShape {
 }
 
 impl CacheShape {
+    /// Of this model, with what its windows keep.
+    pub(super) fn of(config: &ModelConfig) -> Self {
+        Self {
+            layers: config.num_hidden_layers,
+            heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            window: config.sliding_window,
+        }
+    }
+
+    /// Numbers that a sample takes at worst: with `tokens` in its lane and a prompt that no other sample
+    /// in flight has, of which `at_once` tokens run at a time.
+    pub(super) fn sample_size(self, tokens: usize, prompt: usize, at_once: usize) -> usize {
+        self.lane_size(tokens) + self.prompt_size(prompt, at_once)
+    }
+
     /// Numbers of keys and values that a token has in a layer.
     fn token_size(self) -> usize {
         2 * self.heads * self.head_dim
@@ -47,7 +64,7 @@ impl CacheShape {
     }
 
     /// Numbers that a lane takes when its sequence is `tokens` long.
-    pub(super) fn lane_size(self, tokens: usize) -> usize {
+    fn lane_size(self, tokens: usize) -> usize {
         (0..self.layers).map(|layer| self.ring(layer, tokens) * self.token_size()).sum()
     }
 
@@ -57,7 +74,7 @@ impl CacheShape {
     }
 
     /// Numbers that a prompt takes of which `at_once` tokens run at a time.
-    pub(super) fn prompt_size(self, tokens: usize, at_once: usize) -> usize {
+    fn prompt_size(self, tokens: usize, at_once: usize) -> usize {
         (0..self.layers).map(|layer| self.kept(layer, tokens, at_once) * self.token_size()).sum()
     }
 }

@@ -32,6 +32,7 @@ use batch::{Announcer, Queue};
 use body::{Activations, Body, Until};
 use bstar_core::ports::{Decoding, Tick};
 use bstar_core::{Fault, FaultClass, FinishReason, RngKey};
+use cache::CacheShape;
 use context::run_sequences;
 use lanes::{Buffer, Lanes};
 use pulp::Arch;
@@ -78,15 +79,8 @@ pub struct Generation {
 }
 
 impl DecodeRequest<'_> {
-    /// Whether its samples read the prompt where it is, instead of a copy in each lane.
-    ///
-    /// Each prompt that is read so is multiplied with the queries of all lanes of a group, so few must meet
-    /// in one: there have to be many samples, and more of them where prompts are short, since copies of
-    /// those are cheap (`docs/design/engine.md` has the measurements).
     fn shares_prompt(&self, lanes: Lanes) -> bool {
-        let least = lanes.count();
-        let least = if self.prompt.len() < SHORT_PROMPT { least } else { least / 2 };
-        self.keys.len() >= least
+        shares_prompt(self.prompt.len(), self.keys.len(), lanes)
     }
 }
 
@@ -279,13 +273,36 @@ impl Decoder {
         let lanes = lanes.count();
         let most = most_lanes(&self.body.config);
         // At worst every lane has, or waits for, a prompt of its own.
-        let shape = self.body.cache_shape();
-        let numbers = shape.lane_size(tokens) + shape.prompt_size(longest, most);
+        let numbers = self.body.cache_shape().sample_size(tokens, longest, most);
         let affordable = (self.cache_bytes / (lanes * numbers * size_of::<f32>())).max(1);
         let workers = workers.min(affordable);
         let useful = total.div_ceil(workers).div_ceil(lanes);
         (workers, (affordable / workers).min(useful).clamp(1, most / lanes))
     }
+}
+
+/// Whether samples read their prompt where it is, instead of a copy in each lane.
+///
+/// Each prompt that is read so is multiplied with the queries of all lanes of a group, so few must meet in
+/// one: there have to be many samples, and more of them where prompts are short, since copies of those are
+/// cheap (`docs/design/engine.md` has the measurements).
+fn shares_prompt(prompt: usize, samples: usize, lanes: Lanes) -> bool {
+    let least = lanes.count();
+    let least = if prompt < SHORT_PROMPT { least } else { least / 2 };
+    samples >= least
+}
+
+/// Bytes that keys and values of a sample take at worst, with a prompt and a response of so many tokens,
+/// where each prompt has so many samples: what [`Decoder::limit_cache`] counts.
+pub(crate) fn sample_bytes(
+    config: &ModelConfig,
+    prompt: usize,
+    response: usize,
+    samples: usize,
+) -> usize {
+    let shares = shares_prompt(prompt, samples, Lanes::wide(Arch::new()));
+    let tokens = if shares { response } else { prompt + response };
+    CacheShape::of(config).sample_size(tokens, prompt, most_lanes(config)) * size_of::<f32>()
 }
 
 /// Samples that a worker decodes at once at most.

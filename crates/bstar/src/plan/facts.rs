@@ -3,7 +3,7 @@
 
 use super::calibration::Bench;
 use super::earlier::{Earlier, Recorded};
-use super::memory::longer_caches;
+use super::memory::{Drawn, longer_caches};
 use super::rates::Rates;
 use super::texts;
 use crate::commands::preflight;
@@ -309,8 +309,8 @@ impl Gatherer<'_> {
             reason = "a mean length"
         )]
         let prompt = prompt.ceil() as usize;
-        let lengths = tokens.map(|tokens| tokens.saturating_add(prompt));
-        let bytes = longer_caches(model, lengths, responses, self.config.run.cache_bytes());
+        let drawn = Drawn { prompt, samples: self.config.sample.k, responses };
+        let bytes = longer_caches(model, drawn, tokens, self.config.run.cache_bytes());
         if bytes > 0.0 {
             let how = "keys and values up to `sample.max_tokens`";
             self.tell("bytes of memory of long responses", bytes, Source::Counted, how);

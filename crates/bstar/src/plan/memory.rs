@@ -53,20 +53,32 @@ impl Growth {
     }
 }
 
-/// Bytes that keys and values take beyond those of sequences of `drawn` tokens, where some of at most so
-/// many responses at a time have `full`, and `most` bytes are allowed. Prompts count as part of the
-/// sequences; that they lie apart once more is in the measurement.
+/// Samples that a plan is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drawn {
+    /// Tokens of a prompt.
+    pub(super) prompt: usize,
+    /// Samples of a prompt.
+    pub(super) samples: usize,
+    /// Responses at a time at most.
+    pub(super) responses: f64,
+}
+
+/// Bytes that keys and values take beyond those of responses of `short` tokens, where some have `full`, and
+/// `most` bytes are allowed.
 pub(super) fn longer_caches(
     config: &ModelConfig,
-    [drawn, full]: [usize; 2],
-    responses: f64,
+    drawn: Drawn,
+    [short, full]: [usize; 2],
     most: usize,
 ) -> f64 {
+    let Drawn { prompt, samples, responses } = drawn;
     let lanes = most_lanes(config) * rayon::current_num_threads();
     let at_once = responses.min(lanes as f64);
-    let full = full.min(config.max_position_embeddings);
-    let of = |tokens: usize| (at_once * cache_bytes(config, tokens)).min(most as f64);
-    (of(full) - of(drawn)).max(0.0)
+    let full = full.min(config.max_position_embeddings.saturating_sub(prompt));
+    let of = |response| cache_bytes(config, prompt, response, samples);
+    let of = |response| (at_once * of(response)).min(most as f64);
+    (of(full) - of(short)).max(0.0)
 }
 
 #[cfg(test)]
@@ -87,12 +99,16 @@ mod tests {
     #[test]
     fn fewer_responses_need_fewer_caches() {
         let config = bstar_model::size::ModelSize::PICO.config(17, 1024, 1);
-        let of = |responses| longer_caches(&config, [16, 512], responses, usize::MAX);
-        let each = cache_bytes(&config, 512) - cache_bytes(&config, 16);
+        let of = |responses| {
+            let drawn = Drawn { prompt: 10, samples: 1, responses };
+            longer_caches(&config, drawn, [6, 502], usize::MAX)
+        };
+        let each = cache_bytes(&config, 10, 502, 1) - cache_bytes(&config, 10, 6, 1);
         assert_eq!(of(3.0), 3.0 * each);
         let lanes = most_lanes(&config) * rayon::current_num_threads();
         assert_eq!(of(1e9), lanes as f64 * each);
-        assert_eq!(longer_caches(&config, [16, 512], 1e9, 0), 0.0);
+        let drawn = Drawn { prompt: 10, samples: 1, responses: 1e9 };
+        assert_eq!(longer_caches(&config, drawn, [6, 502], 0), 0.0);
     }
 
     #[test]
