@@ -48,6 +48,14 @@ impl ComparisonLayout {
         is_comparison(&self.dir)
     }
 
+    /// Refuses a folder in which something else lies than a comparison.
+    pub fn check_free(&self) -> Result<(), RunError> {
+        match foreign(&self.dir)? {
+            Some(found) => Err(RunError::ForeignFolder { dir: self.dir.clone(), found }),
+            None => Ok(()),
+        }
+    }
+
     /// Reads a file that was published, if it is there.
     pub fn read(&self, name: &str) -> Result<Option<String>, RunError> {
         let path = self.dir.join(name);
@@ -89,8 +97,8 @@ impl ComparisonStore {
         let manifest = dir.join(MANIFEST);
         if manifest.exists() {
             check_format(&manifest)?;
-        } else if let Some(found) = foreign(dir)? {
-            return Err(RunError::ForeignFolder { dir: dir.to_owned(), found });
+        } else {
+            ComparisonLayout::new(dir).check_free()?;
         }
         let lock = match RunLock::acquire(&dir.join(layout::LOCK))? {
             Attempt::Held(lock) => lock,

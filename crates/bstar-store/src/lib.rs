@@ -40,7 +40,7 @@ pub use config_diff::{ConfigChange, config_diff, config_diff_from};
 pub use disk::DiskError;
 pub use event_log::{EventLogError, LoggedEvent};
 pub use footprint::{Footprint, event_bytes, rollout_file_bytes};
-pub use listing::{FindError, RunState, RunSummary, find_run, list_runs, run_dirs};
+pub use listing::{FindError, Fit, Found, RunState, RunSummary, find_run, list_runs, run_dirs};
 pub use manifest::{FormatVersion, Manifest, RUN_FORMAT};
 pub use run::{Opened, RunError, RunIdentity, RunStore};
 pub use view::RunView;

@@ -1,6 +1,6 @@
 //! The runs in a folder, and finding one by its name. A run of a comparison is named by the folders that
-//! it lies in below that folder: `table1/b-star/seed-0001`. The last of these do, and so does a beginning,
-//! where that is unique.
+//! it lies in below that folder: `table1/b-star/seed-0001`. Some of these do, and so does a beginning,
+//! where that is unique; whole names come before beginnings.
 //!
 //! A run that cannot be read (broken, or of a newer format) is listed with the reason: one bad
 //! folder must not hide the others.
@@ -56,9 +56,32 @@ pub struct RunSummary {
     pub missed_goal: bool,
 }
 
+/// A run that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// How what was asked for names it.
+    pub fit: Fit,
+}
+
+/// How a name fits a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is the path or the whole name of the run.
+    Exact,
+    /// It is the name of folders that the run lies in.
+    Folders,
+    /// It is a beginning only.
+    Beginning,
+}
+
 /// Why no run was found.
 #[derive(Debug, Error)]
 pub enum FindError {
+    /// Nothing was asked for.
+    #[error("the name of the run is empty")]
+    Empty,
     /// No run has a name like this.
     #[error("no run `{name}` in {}", shown(roots))]
     None {
@@ -76,8 +99,10 @@ pub enum FindError {
         name: String,
         /// Where.
         roots: Vec<PathBuf>,
-        /// The runs that match.
+        /// The runs that match: their names, or their folders where names are equal.
         matches: Vec<String>,
+        /// How it fits them.
+        fit: Fit,
     },
     /// What was named is a comparison.
     #[error("{} is a comparison: it holds several runs", dir.display())]
@@ -108,9 +133,10 @@ impl From<FindError> for Fault {
             }
             FindError::Comparison { runs, .. } => Self::new(FaultClass::Run, message)
                 .hint(format!("name one of them: {}", runs.join(", "))),
-            FindError::Several { .. } => {
-                Self::new(FaultClass::Usage, message).hint("add letters until one is left")
-            }
+            FindError::Several { .. } => Self::new(FaultClass::Usage, message)
+                .hint("name more of it: the comparison before it, or give the folder"),
+            FindError::Empty => Self::new(FaultClass::Usage, message)
+                .hint("name a run, or its folder; `bstar runs list` lists all"),
             FindError::Disk(error) => error.into(),
         }
     }
@@ -129,12 +155,15 @@ pub fn run_dirs(root: &Path) -> Result<Vec<PathBuf>, DiskError> {
     Ok(run_folders(root)?.into_iter().map(|folder| folder.dir).collect())
 }
 
-/// The folder of a run: `name` is the path of a run folder, or the name of a run in one of `roots`, its
-/// last folders, or a unique beginning of either.
-pub fn find_run(roots: &[&Path], name: &str) -> Result<PathBuf, FindError> {
+/// The folder of a run: `name` is the path of a run folder, or the name of a run in one of `roots`, that
+/// of its last folders or of any of them, or a unique beginning of these.
+pub fn find_run(roots: &[&Path], name: &str) -> Result<Found, FindError> {
+    if name.trim().is_empty() {
+        return Err(FindError::Empty);
+    }
     let path = Path::new(name);
     if is_run(path) {
-        return Ok(path.to_owned());
+        return Ok(Found { dir: path.to_owned(), fit: Fit::Exact });
     }
     if comparison::is_comparison(path) {
         let folders = run_folders(path)?.into_iter();
@@ -148,17 +177,30 @@ pub fn find_run(roots: &[&Path], name: &str) -> Result<PathBuf, FindError> {
     let ids = |of: &[&Folder]| of.iter().map(|folder| folder.id.clone()).collect();
     let roots = roots.iter().map(|root| (*root).to_owned()).collect();
     let name = name.to_owned();
-    for fits in [is_same, ends_with, begins_with, goes_on_with] {
+    let ways: [(Fit, Fits); 5] = [
+        (Fit::Exact, is_same),
+        (Fit::Folders, ends_with),
+        (Fit::Folders, lies_in),
+        (Fit::Beginning, begins_with),
+        (Fit::Beginning, goes_on_with),
+    ];
+    for (fit, fits) in ways {
         let found: Vec<&Folder> = folders.iter().filter(|run| fits(&run.id, &name)).collect();
         match found.as_slice() {
             [] => {}
-            [folder] => return Ok(folder.dir.clone()),
-            several => return Err(FindError::Several { matches: ids(several), name, roots }),
+            [folder] => return Ok(Found { dir: folder.dir.clone(), fit }),
+            several => {
+                let matches = told_apart(several);
+                return Err(FindError::Several { name, roots, matches, fit });
+            }
         }
     }
     let present = ids(&folders.iter().collect::<Vec<_>>());
     Err(FindError::None { name, roots, present })
 }
+
+/// Whether a name fits the name of a run, in one way.
+type Fits = fn(&str, &str) -> bool;
 
 fn is_same(id: &str, name: &str) -> bool {
     id == name
@@ -169,6 +211,15 @@ fn ends_with(id: &str, name: &str) -> bool {
     Path::new(id).ends_with(name)
 }
 
+/// Whether a name is that of some of the folders, one after the other.
+fn lies_in(id: &str, name: &str) -> bool {
+    let parts = |path: &str| -> Vec<String> {
+        path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let name = parts(name);
+    !name.is_empty() && parts(id).windows(name.len()).any(|folders| folders == name)
+}
+
 fn begins_with(id: &str, name: &str) -> bool {
     id.starts_with(name)
 }
@@ -176,6 +227,15 @@ fn begins_with(id: &str, name: &str) -> bool {
 /// Whether a name begins at one of the folders.
 fn goes_on_with(id: &str, name: &str) -> bool {
     id.match_indices('/').any(|(slash, _)| id[slash + 1..].starts_with(name))
+}
+
+/// The names of runs; the folders of those that have one name.
+fn told_apart(runs: &[&Folder]) -> Vec<String> {
+    let is_shared = |id: &str| runs.iter().filter(|run| run.id == id).count() > 1;
+    let shown = |run: &&Folder| {
+        if is_shared(&run.id) { run.dir.display().to_string() } else { run.id.clone() }
+    };
+    runs.iter().map(shown).collect()
 }
 
 /// Names to choose from where there are more.

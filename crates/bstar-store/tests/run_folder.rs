@@ -10,7 +10,7 @@ use bstar_core::event::Piece;
 use bstar_core::event::{Event, VerdictCounts};
 use bstar_core::{Fault, FaultClass, Rollout, Stage, Verdict};
 use bstar_store::{
-    FindError, Opened, RunError, RunIdentity, RunState, RunStore, RunView, find_run, list_runs,
+    FindError, Fit, Opened, RunError, RunIdentity, RunState, RunStore, RunView, find_run, list_runs,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -437,7 +437,7 @@ fn a_broken_line_within_the_log_is_named() {
 }
 
 fn check_found(root: &Path, name: &str, expected: &str) {
-    assert_eq!(find_run(&[root], name).unwrap(), root.join(expected), "{name}");
+    assert_eq!(find_run(&[root], name).unwrap().dir, root.join(expected), "{name}");
 }
 
 #[test]
@@ -476,5 +476,44 @@ fn runs_are_listed_by_name_and_found_by_prefix() {
     assert!(fault.to_string().contains("nowhere or "), "{fault}");
     assert!(fault.hint.unwrap().starts_with("the nearest names are second, "));
     assert_eq!(list_runs(&root.join("nowhere")).unwrap(), []);
+    assert!(matches!(find_run(&[&root], ""), Err(FindError::Empty)), "an empty name is none");
     drop(second);
+}
+
+#[test]
+fn whole_names_of_folders_come_before_beginnings_and_equal_names_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("comparisons");
+    let make = |comparison: &str, run: &str| {
+        let dir = root.join(comparison);
+        fs::create_dir_all(dir.join("runs").join(run)).unwrap();
+        fs::write(dir.join("comparison.json"), "{\"format\": \"1.0\"}").unwrap();
+        let manifest = dir.join("runs").join(run).join("manifest.json");
+        fs::write(manifest, "{\"format\": \"7.0\"}").unwrap();
+    };
+    make("table", "b-star/seed-0001");
+    make("table", "b-star-temperature/seed-0001");
+    make("other", "sft/seed-0002");
+    for (name, run, fit) in [
+        ("b-star", "b-star/seed-0001", Fit::Folders),
+        ("table/b-star/", "b-star/seed-0001", Fit::Folders),
+        ("b-star/seed-0001", "b-star/seed-0001", Fit::Folders),
+        ("table/b-star/seed-0001", "b-star/seed-0001", Fit::Exact),
+        ("b-star-t", "b-star-temperature/seed-0001", Fit::Beginning),
+        ("table/b-star-t", "b-star-temperature/seed-0001", Fit::Beginning),
+    ] {
+        let found = find_run(&[&root], name).unwrap();
+        assert_eq!((found.dir, found.fit), (root.join("table/runs").join(run), fit), "{name}");
+    }
+    let elsewhere = folder.path().join("runs/a");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("manifest.json"), "{\"format\": \"7.0\"}").unwrap();
+    let again = root.join("a");
+    fs::create_dir_all(&again).unwrap();
+    fs::write(again.join("manifest.json"), "{\"format\": \"7.0\"}").unwrap();
+    let roots = [folder.path().join("runs"), root.clone()];
+    let fault = Fault::from(find_run(&[&roots[0], &roots[1]], "a").unwrap_err());
+    let [first, second] = [elsewhere, again].map(|dir| dir.display().to_string());
+    assert!(fault.to_string().ends_with(&format!(": {first}, {second}")), "{fault}");
+    assert!(fault.hint.unwrap().starts_with("name more of it"));
 }

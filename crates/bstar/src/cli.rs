@@ -113,8 +113,8 @@ pub(crate) struct PlanArgs {
     /// directory.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
-    /// Show the plan beside what this run took, or this comparison: a folder, or a name as
-    /// `bstar runs list` prints it.
+    /// Show the plan beside what this run took, or this comparison: a folder, the name of a run as
+    /// `bstar runs list` prints it, or that of a comparison's folder in `comparisons`.
     #[arg(long, value_name = "RUN")]
     pub(crate) against: Option<PathBuf>,
     /// Take the plan from this file, which `--json` printed, instead of measuring again.
@@ -158,8 +158,8 @@ pub(crate) struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
-    /// Rollouts files: JSON Lines (also .gz, .zst) or Parquet; or runs by folder or name, of which all
-    /// rollouts are taken.
+    /// Rollouts files: JSON Lines (also .gz, .zst) or Parquet; or one run by folder or name, of which
+    /// all rollouts are taken.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// K of Pass@K and Best-of-K.

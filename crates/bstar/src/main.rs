@@ -62,7 +62,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
             commands::runs::list(dir.as_deref(), json, notes)
         }
         Verb::Runs { verb: RunsVerb::Show { run, dir, json } } => {
-            commands::runs::show(&run, dir.as_deref(), json)
+            commands::runs::show(&run, dir.as_deref(), json, notes)
         }
         Verb::Config { verb: ConfigVerb::Show { config, settings, json } } => {
             commands::config::show(config.as_deref(), &settings, json)

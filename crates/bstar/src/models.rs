@@ -9,7 +9,7 @@ use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
 use bstar_hub::{Hub, ModelName, Snapshot};
 use bstar_model::lora::folder::{base_name, is_adapter};
-use bstar_store::RunView;
+use bstar_store::{ComparisonLayout, FindError, Fit, Found, RunView};
 use std::path::{Path, PathBuf};
 
 /// A model that is there.
@@ -114,24 +114,26 @@ pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Faul
     let is_written_as_path =
         argument.is_absolute() || argument.starts_with(".") || argument.starts_with("..");
     let lies_there = argument.exists() || argument.parent().is_some_and(Path::is_dir);
-    if lies_there || is_written_as_path {
+    if (lies_there || is_written_as_path) && !ComparisonLayout::new(argument).is_there() {
         return checkpoint(argument);
     }
-    let run = named::folder(&text, None);
-    if !ModelName::is_likely(&text) {
-        return match run {
-            Ok(run) => checkpoint(&run),
-            Err(fault) if fault.class == FaultClass::Run => {
-                let message = format!("there is no model {text}: no folder, and {fault}");
-                let hint = fault.hint.clone().unwrap_or_default();
-                Err(Fault::new(FaultClass::Data, message).hint(hint))
-            }
-            Err(fault) => Err(fault),
-        };
-    }
     // The beginning of a run's name is more likely the name of a model.
-    if let Some(run) = run.ok().filter(|run| run.ends_with(argument)) {
-        return checkpoint(&run);
+    let is_likely = ModelName::is_likely(&text);
+    match named::find(&text, None) {
+        Ok(Found { fit: Fit::Beginning, .. }) if is_likely => {}
+        Err(FindError::None { .. } | FindError::Several { fit: Fit::Beginning, .. })
+            if is_likely => {}
+        Ok(run) => {
+            named::tell(&text, &run, notes);
+            return checkpoint(&run.dir);
+        }
+        Err(error @ FindError::None { .. }) => {
+            let fault = Fault::from(error);
+            let message = format!("there is no model {text}: no folder, and {fault}");
+            let hint = fault.hint.unwrap_or_default();
+            return Err(Fault::new(FaultClass::Data, message).hint(hint));
+        }
+        Err(error) => return Err(error.into()),
     }
     match on_the_hub(&ModelName::parse(&text)?, notes) {
         Ok(snapshot) => Ok(snapshot.folder),

@@ -1,32 +1,46 @@
 //! Which run is meant: a folder, or a name as `bstar runs list` prints it. Every verb that takes a run
 //! asks here.
 
+use crate::output::Notes;
 use bstar_core::event::Event;
 use bstar_core::{Fault, FaultClass, Stage};
 use bstar_store::rollout_file;
-use bstar_store::{RunView, find_run};
+use bstar_store::{FindError, Fit, Found, RunView, find_run};
 use std::path::{Path, PathBuf};
 
-/// Where `bstar run` and `bstar compare` put runs, and where names are looked up.
-pub(crate) const PLACES: [&str; 2] = ["runs", "comparisons"];
+/// Where `bstar run` puts runs.
+pub(crate) const RUNS: &str = "runs";
+/// Where `bstar compare` puts comparisons.
+pub(crate) const COMPARISONS: &str = "comparisons";
+/// Where names are looked up.
+pub(crate) const PLACES: [&str; 2] = [RUNS, COMPARISONS];
 
-/// The folder of a run that is named by its folder, or by its name in `dir`, if that is given.
-pub(crate) fn folder(run: &str, dir: Option<&Path>) -> Result<PathBuf, Fault> {
+/// A run that is named by its folder, or by its name in `dir`, if that is given.
+pub(crate) fn find(run: &str, dir: Option<&Path>) -> Result<Found, FindError> {
     let direct = Path::new(run);
     // A folder that lost its manifest is told as such.
-    if ["events.jsonl", "manifest.json"].iter().any(|file| direct.join(file).is_file()) {
-        return Ok(direct.to_owned());
+    let has = |file: &&str| direct.join(file).is_file();
+    if !run.is_empty() && ["events.jsonl", "manifest.json"].iter().any(has) {
+        return Ok(Found { dir: direct.to_owned(), fit: Fit::Exact });
     }
-    let places = PLACES.map(Path::new);
-    Ok(match dir {
-        Some(dir) => find_run(&[dir], run)?,
-        None => find_run(&places, run)?,
-    })
+    match dir {
+        Some(dir) => find_run(&[dir], run),
+        None => find_run(&PLACES.map(Path::new), run),
+    }
 }
 
-/// The same, opened.
-pub(crate) fn open(run: &str, dir: Option<&Path>) -> Result<RunView, Fault> {
-    Ok(RunView::open(&folder(run, dir)?)?)
+/// Tells which run is meant by a name that is not its whole name.
+pub(crate) fn tell(run: &str, found: &Found, notes: Notes) {
+    if found.fit != Fit::Exact {
+        notes.tell(&format!("note: `{run}` is the run {}", found.dir.display()));
+    }
+}
+
+/// A run that is found in this way, opened; which it is is told where that is not clear.
+pub(crate) fn open(run: &str, dir: Option<&Path>, notes: Notes) -> Result<RunView, Fault> {
+    let found = find(run, dir)?;
+    tell(run, &found, notes);
+    Ok(RunView::open(&found.dir)?)
 }
 
 /// Rollouts that are asked for.
@@ -40,14 +54,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) last_only: bool,
 }
 
-/// The rollout files that are named: as files, or as runs that stored what is asked for. What comes from a
-/// run is told to `tell`.
+/// The rollout files that are named: as files, or as a run that stored what is asked for. Rollouts of
+/// several runs are of several policies under the same ids, so one run at most may be named.
 pub(crate) fn rollouts(
     arguments: &[PathBuf],
     asked: Asked<'_>,
-    tell: &dyn Fn(&str),
+    notes: Notes,
 ) -> Result<Vec<PathBuf>, Fault> {
     let mut files = Vec::new();
+    let mut from: Option<PathBuf> = None;
     for argument in arguments {
         // A pipe is no regular file.
         let is_there = argument.exists() && !argument.is_dir();
@@ -55,7 +70,7 @@ pub(crate) fn rollouts(
             files.push(argument.clone());
             continue;
         }
-        let run = open(&argument.to_string_lossy(), None).map_err(|fault| {
+        let run = open(&argument.to_string_lossy(), None, notes).map_err(|fault| {
             let hint = fault.hint.clone().unwrap_or_default();
             let name = argument.display();
             if argument.is_dir() {
@@ -64,7 +79,14 @@ pub(crate) fn rollouts(
                 fault.hint(format!("{hint} (nor is {name} a file)"))
             }
         })?;
-        files.extend(stored(&run, asked, tell)?);
+        if let Some(before) = from.replace(run.dir().to_owned()) {
+            let [before, now] = [&before, run.dir()].map(|dir| dir.display());
+            let message = format!("two runs are named, {before} and {now}: rollouts of one only");
+            return Err(
+                Fault::new(FaultClass::Usage, message).hint("give the command once for each run")
+            );
+        }
+        files.extend(stored(&run, asked, notes)?);
     }
     Ok(files)
 }
@@ -75,7 +97,7 @@ fn is_file_name(path: &Path) -> bool {
         || matches!(extension, Some("json" | "ndjson" | "gz" | "zst" | "csv"))
 }
 
-fn stored(run: &RunView, asked: Asked<'_>, tell: &dyn Fn(&str)) -> Result<Vec<PathBuf>, Fault> {
+fn stored(run: &RunView, asked: Asked<'_>, notes: Notes) -> Result<Vec<PathBuf>, Fault> {
     let planned = run.events()?.into_iter().find_map(|logged| match logged.event {
         Event::RunStarted { iterations, .. } => Some(iterations),
         _ => None,
@@ -100,7 +122,7 @@ fn stored(run: &RunView, asked: Asked<'_>, tell: &dyn Fn(&str)) -> Result<Vec<Pa
     };
     if asked.last_only {
         let last = *last;
-        tell(&format!("{dir}: iteration {last}, {names}"));
+        notes.tell(&format!("{dir}: iteration {last}, {names}"));
         found.retain(|(iteration, _)| *iteration == last);
     }
     Ok(found.into_iter().flat_map(|(_, files)| files).collect())

@@ -52,7 +52,7 @@ pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
     let kind = task_kind(&args.task)?;
     let stages = [Stage::Probe, Stage::Train, Stage::Eval];
     let asked = Asked { stages: &stages, iteration: None, last_only: false };
-    let read = read_rollouts(&named::rollouts(&args.files, asked, &|_| ())?)?;
+    let read = read_rollouts(&named::rollouts(&args.files, asked, notes)?)?;
     metrics::tell_assumptions(&read.notes, notes);
     let total = read.rollouts.len();
     let mut populations: BTreeMap<Population, Vec<Rollout>> = BTreeMap::new();

@@ -52,7 +52,7 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
         iteration: args.iteration,
         last_only: true,
     };
-    let files = named::rollouts(&args.files, asked, &|line| notes.tell(line))?;
+    let files = named::rollouts(&args.files, asked, notes)?;
     let scored = read_scored(&files, values.reduction, wanted)?;
     check_population(&scored)?;
     tell_assumptions(&scored, args, &values, notes);

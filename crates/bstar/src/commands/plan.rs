@@ -34,7 +34,7 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     let config = &loaded.config;
     config.check()?;
     let against = args.against.as_deref().map(Path::to_string_lossy);
-    let run = against.map(|run| named::open(&run, None)).transpose()?;
+    let run = against.map(|run| named::open(&run, None, notes)).transpose()?;
     let plan = if let Some(path) = &args.planned {
         let plan: Plan = read(path)?;
         let changes = |stored: &Value| Identity::of(config).changes(stored, &[]);

@@ -8,6 +8,7 @@ use crate::exit;
 use crate::grading;
 use crate::ledger::RunLedger;
 use crate::models::{self, FoundModel};
+use crate::named;
 use crate::output::{self, Notes};
 use crate::progress::{View, Watch};
 use bstar_core::event::{Event, Piece};
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &RunArgs, notes: Notes) -> Result<(), Fault> {
     config.check()?;
     use_threads(config.run.threads)?;
     let stem = args.config.file_stem().unwrap_or_default();
-    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(named::RUNS).join(stem));
     if args.fresh {
         RunStore::discard(&dir)?;
     }

@@ -55,8 +55,8 @@ pub(crate) fn list(dir: Option<&Path>, json: bool, notes: Notes) -> Result<(), F
 }
 
 /// Shows the iterations of a run.
-pub(crate) fn show(run: &str, dir: Option<&Path>, json: bool) -> Result<(), Fault> {
-    let view = named::open(run, dir)?;
+pub(crate) fn show(run: &str, dir: Option<&Path>, json: bool, notes: Notes) -> Result<(), Fault> {
+    let view = named::open(run, dir, notes)?;
     let events = view.events()?;
     let report = RunReport::from_events(events.iter().map(|logged| &logged.event));
     if json {

@@ -227,7 +227,7 @@ fn simulated(scenario: &Scenario) -> Stored {
 
 /// The probe rollouts of a run, iteration by iteration.
 fn stored(run: &Path, args: &SimulateSearchArgs, notes: Notes) -> Result<Vec<Stored>, Fault> {
-    let view = named::open(&run.to_string_lossy(), None)?;
+    let view = named::open(&run.to_string_lossy(), None, notes)?;
     let loaded = layers::load_written(&view.config_toml()?, &[])?;
     let config = &loaded.config;
     if config.balance.search.draws_ahead() {

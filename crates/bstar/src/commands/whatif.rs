@@ -96,7 +96,7 @@ struct Comparisons {
 
 /// Compares and prints.
 pub(crate) fn whatif(args: &WhatifArgs, notes: Notes) -> Result<(), Fault> {
-    let view = named::open(&args.run, args.dir.as_deref())?;
+    let view = named::open(&args.run, args.dir.as_deref(), notes)?;
     let written = view.config_toml()?;
     let old = layers::load_written(&written, &[])?;
     let new = layers::load_written(&written, &args.settings)?;

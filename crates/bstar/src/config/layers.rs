@@ -113,8 +113,15 @@ fn load_text(
     let schema = schema::raw();
     source.check_keys(&user, &schema)?;
     let mut given = Vec::new();
+    let mut set = Table::new();
     for setting in settings {
         let mut table = parsed(&setting.text)?;
+        if let Some(key) = value_below(&set, &table) {
+            let message = format!("{}: `{key}` is a value, not a table", setting.origin);
+            return Err(Fault::new(FaultClass::Usage, message)
+                .hint("a key is set before it that has keys of its own; leave it out"));
+        }
+        merge(&mut set, table.clone());
         Source { name: None, text: "", origin: &setting.origin, inside: &[] }
             .check_keys(&table, &schema)?;
         for keys in PATH_KEYS {
@@ -200,6 +207,17 @@ fn parsed(setting: &str) -> Result<Table, Fault> {
         .fold(value, |value, key| Value::Table(std::iter::once((key.to_owned(), value)).collect()));
     let Value::Table(table) = table else { unreachable!("there is a key") };
     Ok(table)
+}
+
+/// The key that has a value in `base` and keys of its own in `over`, if any.
+fn value_below(base: &Table, over: &Table) -> Option<String> {
+    over.iter().find_map(|(key, value)| match (base.get(key)?, value) {
+        (Value::Table(base), Value::Table(over)) => {
+            value_below(base, over).map(|below| format!("{key}.{below}"))
+        }
+        (_, Value::Table(_)) => Some(key.clone()),
+        _ => None,
+    })
 }
 
 /// Values of `over` replace those of `base`; tables are merged key by key.

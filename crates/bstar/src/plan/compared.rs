@@ -10,6 +10,7 @@ use crate::commands::run::UNIMPORTANT_KEYS;
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
+use crate::named;
 use crate::output::Notes;
 use bstar_core::plan::{Known, Part, Purpose, Span};
 use bstar_core::reward::RewardKind;
@@ -172,7 +173,7 @@ pub(crate) struct Spent {
 
 /// What the runs of a comparison in a folder, and what they start from, have spent together.
 pub(crate) fn spent(comparison: &Comparison, dir: &Path, notes: Notes) -> Result<Spent, Fault> {
-    let places = [dir.to_owned(), Path::new("comparisons").join(dir)];
+    let places = [dir.to_owned(), Path::new(named::COMPARISONS).join(dir)];
     let layouts = places.iter().map(|dir| ComparisonLayout::new(dir));
     let layout = layouts.into_iter().find(ComparisonLayout::is_there).ok_or_else(|| {
         Fault::new(FaultClass::Run, format!("{} holds no comparison", dir.display()))

@@ -170,6 +170,11 @@ fn an_unknown_key_is_named_with_line_and_nearest_key() {
         2,
         &["task.arithmetic.modulo", "modulus"],
     );
+    bench.bad(
+        "run tiny.toml --set model=3 --set model.size=small",
+        2,
+        &["--set model.size=small: `model` is a value, not a table", "hint:"],
+    );
 }
 
 #[test]

@@ -458,7 +458,7 @@ fn runs_of_comparisons_are_listed_and_found() {
     bench.good("whatif c/ad --dir comparisons");
     let words = ["comparisons/c is a comparison", "comparisons/c/runs/adaptive/seed-0001"];
     bench.bad("runs show comparisons/c", 4, &words);
-    bench.bad("runs show c/ --dir comparisons", 2, &["c/adaptive/seed-0001", "add letters"]);
+    bench.bad("runs show c/ --dir comparisons", 2, &["c/adaptive/seed-0001", "name more of it"]);
     // What is listed names the run wherever a run is taken, and so does a part of it.
     let listed = bench.good("runs list").stdout;
     assert!(listed.contains("c/adaptive/seed-0001 ") && listed.contains("alone "), "{listed}");
@@ -466,6 +466,9 @@ fn runs_of_comparisons_are_listed_and_found() {
         assert_eq!(bench.good(&format!("runs show {name}")).stdout, shown, "{name}");
     }
     bench.bad("runs show seed-0001", 2, &["is several runs in runs or comparisons"]);
+    let told = bench.good("runs show adaptive").stderr;
+    assert_eq!(told, "note: `adaptive` is the run comparisons/c/runs/adaptive/seed-0001\n");
+    assert_eq!(bench.good("runs show c/adaptive/seed-0001").stderr, "");
     bench.bad("runs show adaptve", 4, &["the runs there are alone, c/adaptive/seed-0001"]);
     let elsewhere = bench.good("runs list --dir comparisons/c").stdout;
     assert!(elsewhere.contains("comparisons/c/runs/adaptive/seed-0001 "), "{elsewhere}");
@@ -511,6 +514,15 @@ fn every_verb_that_takes_a_run_takes_its_name() {
     assert_eq!(told["spent"]["finished"], true);
     let plan = "plan c.toml --set plan.calibration_seconds=0.1 --against c --json";
     assert_eq!(bench.good(plan).json()["spent"]["finished"], true);
+    // The rows of two runs are of two policies under the same ids.
+    let words = ["two runs are named", "seed-0001 and comparisons/c/runs/fixed", "hint:"];
+    bench.bad("analyze adaptive fixed", 2, &words);
+    // Several runs and comparisons are no names of models on the hub.
+    bench.write("c.toml", TINY);
+    bench.good("compare c.toml --quiet");
+    let several = ["`c/adaptive` is several runs", "name more of it"];
+    bench.bad("eval c/adaptive --task tiny.toml", 2, &several);
+    bench.bad("eval comparisons/c --task tiny.toml", 4, &["comparisons/c is a comparison"]);
     // Nothing of that name is there.
     let words = ["no model adaptve/seed/1", "no run `adaptve/seed/1`", "c/adaptive/seed-0001"];
     bench.bad("eval adaptve/seed/1 --task tiny.toml", 3, &words);
@@ -532,6 +544,8 @@ fn tables_of_nothing_say_so() {
     bench.good("compare c.toml --tables --dir empty");
     let left = std::fs::read_dir(bench.path("empty")).expect("a folder").count();
     assert_eq!(left, 0, "an empty folder stays empty");
+    bench.write("other/notes.txt", "mine");
+    bench.bad("compare c.toml --tables --dir other", 4, &["other", "notes.txt"]);
     let gone = "compare c.toml --set model.folder=gone --set supervised.steps=0";
     bench.bad(gone, 3, &["`model.folder`", "gone is not there"]);
     assert!(!bench.path("comparisons").exists(), "no folder for runs that cannot start");

@@ -15,6 +15,7 @@ pub(crate) use plan::{Aim, Plan, Start, leaves_p_0_alone};
 use crate::cli::CompareArgs;
 use crate::commands::run::catch_interrupts;
 use crate::config::comparison::Comparison;
+use crate::named;
 use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
 use bstar_report::ComparisonReport;
@@ -28,13 +29,14 @@ use std::path::{Path, PathBuf};
 pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let comparison = Comparison::load(&args.config, &args.settings)?;
     let stem = args.config.file_stem().unwrap_or_default();
-    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("comparisons").join(stem));
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(named::COMPARISONS).join(stem));
     let layout = ComparisonLayout::new(&dir);
     // What is there is held from here on; a folder is made once there is something to write.
     let open = || ComparisonStore::open_or_create(&dir, env!("CARGO_PKG_VERSION"));
     let there = layout.is_there().then(open).transpose()?;
     let plan = Plan::of(&comparison, &layout, Aim::Run, notes)?;
     if args.tables && there.is_none() {
+        layout.check_free()?;
         let input = measure::measure(&comparison, &plan, &layout, &Failures::new())?;
         show(&ComparisonReport::of(&input), args)?;
         tell_nothing(&dir, notes);
