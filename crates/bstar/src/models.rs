@@ -120,8 +120,8 @@ pub(crate) fn of_argument(argument: &Path, notes: Notes) -> Result<PathBuf, Faul
     // The beginning of a run's name is more likely the name of a model.
     let is_likely = ModelName::is_likely(&text);
     match named::find(&text, None) {
-        Ok(Found { fit: Fit::Beginning, .. }) if is_likely => {}
-        Err(FindError::None { .. } | FindError::Several { fit: Fit::Beginning, .. })
+        Ok(Found { fit: Fit::Beginning, .. })
+        | Err(FindError::None { .. } | FindError::Several { fit: Fit::Beginning, .. })
             if is_likely => {}
         Ok(run) => {
             named::tell(&text, &run, notes);

@@ -42,8 +42,8 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
         plan
     } else {
         use_threads(config.run.threads)?;
-        let plan =
-            Plan::new(config, facts::gather(&loaded, &Earlier::default(), notes)?, Part::Whole)?;
+        let earlier = run.as_ref().map_or_else(Earlier::default, |run| Earlier::without(run.dir()));
+        let plan = Plan::new(config, facts::gather(&loaded, &earlier, notes)?, Part::Whole)?;
         let config = serde_json::to_value(config).expect("configs are JSON");
         Plan { config: Some(config), ..plan }
     };
@@ -76,17 +76,18 @@ fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     let comparison = Comparison::load(&args.config, &args.settings)?;
     // Reading a task or a model may start threads, so their number is settled first.
     use_threads(comparison.threads)?;
-    let spent = args.against.as_deref().map(|dir| compared::spent(&comparison, dir, notes));
+    let against = args.against.as_deref().map(compared::folder).transpose()?;
+    let spent = against.as_deref().map(|dir| compared::spent(&comparison, dir, notes));
     let spent = spent.transpose()?;
-    let plan: compared::ComparisonPlan = match &args.planned {
-        Some(path) => {
-            let plan: compared::ComparisonPlan = read(path)?;
-            let now = compared::identity(&comparison)?;
-            let changes = |stored: &Value| config_diff(stored, &now, &[]);
-            refuse_other(path, plan.config.as_ref().map(changes), notes)?;
-            plan
-        }
-        None => compared::plan(&comparison, notes)?,
+    let plan: compared::ComparisonPlan = if let Some(path) = &args.planned {
+        let plan: compared::ComparisonPlan = read(path)?;
+        let now = compared::identity(&comparison)?;
+        let changes = |stored: &Value| config_diff(stored, &now, &[]);
+        refuse_other(path, plan.config.as_ref().map(changes), notes)?;
+        plan
+    } else {
+        let earlier = against.as_deref().map_or_else(Earlier::default, Earlier::without);
+        compared::plan(&comparison, earlier, notes)?
     };
     let Some(compared::Spent { all: spent, open, starts }) = spent else {
         return if args.json {

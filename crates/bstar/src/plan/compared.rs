@@ -2,7 +2,7 @@
 //! side by side.
 
 use super::Plan;
-use super::earlier::Earlier;
+use super::earlier::{Contents, Earlier};
 use super::facts::{self, Facts};
 use super::table::{self, duration, quantity, span};
 use crate::commands::compare::{self, Aim, Job};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a comparison will take.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,15 +82,19 @@ pub(crate) fn is_comparison(path: &Path) -> bool {
 }
 
 /// Plans a comparison.
-pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPlan, Fault> {
+pub(crate) fn plan(
+    comparison: &Comparison,
+    earlier: Earlier,
+    notes: Notes,
+) -> Result<ComparisonPlan, Fault> {
     let layout = ComparisonLayout::new(Path::new(""));
     let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     plan.check_searches(comparison, true)?;
-    let mut measured = Measured { groups: Vec::new(), earlier: Earlier::default(), notes };
+    let mut measured = Measured { groups: Vec::new(), earlier, notes };
     let all: Vec<&Loaded> = plan.runs.iter().map(|run| &run.loaded).collect();
     let mut planned: BTreeMap<Job, Plan> = BTreeMap::new();
     for (index, start) in plan.starts.iter().enumerate() {
-        let made = measured.plan(&start.loaded, &all, part_of(start))?;
+        let made = measured.plan((&start.loaded, &start.data), &all, part_of(start))?;
         planned.insert(Job::Start(index), made);
     }
     for (index, run) in plan.runs.iter().enumerate() {
@@ -98,7 +102,7 @@ pub(crate) fn plan(comparison: &Comparison, notes: Notes) -> Result<ComparisonPl
         let counted = compare::Plan::after_labels(comparison, run, &labels)?;
         let loaded = counted.as_ref().unwrap_or(&run.loaded);
         run.check_search(comparison, &loaded.config)?;
-        let made = measured.plan(loaded, &all, Part::Iterations)?;
+        let made = measured.plan((loaded, &run.data), &all, Part::Iterations)?;
         planned.insert(Job::Run(index), made);
     }
     let workers = comparison.workers(None);
@@ -171,14 +175,18 @@ pub(crate) struct Spent {
     pub(crate) starts: Option<usize>,
 }
 
-/// What the runs of a comparison in a folder, and what they start from, have spent together.
-pub(crate) fn spent(comparison: &Comparison, dir: &Path, notes: Notes) -> Result<Spent, Fault> {
+/// The folder of a comparison, named by it or by its name where comparisons lie.
+pub(crate) fn folder(dir: &Path) -> Result<PathBuf, Fault> {
     let places = [dir.to_owned(), Path::new(named::COMPARISONS).join(dir)];
-    let layouts = places.iter().map(|dir| ComparisonLayout::new(dir));
-    let layout = layouts.into_iter().find(ComparisonLayout::is_there).ok_or_else(|| {
+    places.into_iter().find(|dir| ComparisonLayout::new(dir).is_there()).ok_or_else(|| {
         Fault::new(FaultClass::Run, format!("{} holds no comparison", dir.display()))
             .hint("name the folder that `bstar compare` told at its end")
-    })?;
+    })
+}
+
+/// What the runs of a comparison in a folder, and what they start from, have spent together.
+pub(crate) fn spent(comparison: &Comparison, dir: &Path, notes: Notes) -> Result<Spent, Fault> {
+    let layout = ComparisonLayout::new(dir);
     let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     let (mut all, mut open, mut starts) = (Actual::default(), 0, None);
     for start in plan.starts.iter().filter(|start| start.dir.is_dir()) {
@@ -216,11 +224,17 @@ struct Measured {
 }
 
 impl Measured {
-    fn plan(&mut self, loaded: &Loaded, all: &[&Loaded], part: Part) -> Result<Plan, Fault> {
+    fn plan(
+        &mut self,
+        (loaded, data): (&Loaded, &str),
+        all: &[&Loaded],
+        part: Part,
+    ) -> Result<Plan, Fault> {
         let config = &loaded.config;
         let facts = self.facts(loaded, all)?;
         let Known { size, steps_per_response, .. } = facts.known;
-        let known = facts::known_of(config, &self.earlier, size, steps_per_response);
+        let contents = Contents::of(loaded, Some(data.to_owned()));
+        let known = facts::known_of(config, (&self.earlier, &contents), size, steps_per_response);
         Plan::new(config, Facts { known, ..facts }, part)
     }
 

@@ -2,7 +2,7 @@
 //! here, counted in the data, given in `[plan]`, recorded by earlier runs, or assumed.
 
 use super::calibration::Bench;
-use super::earlier::{Earlier, Recorded};
+use super::earlier::{Contents, Earlier, Recorded};
 use super::memory::{Drawn, longer_caches};
 use super::rates::Rates;
 use super::texts;
@@ -115,7 +115,9 @@ pub(crate) fn gather(loaded: &Loaded, earlier: &Earlier, notes: Notes) -> Result
     let plan = &config.plan;
     let is_here = !plan.is_elsewhere();
     let task = if plan.train_queries > 0 { None } else { Some(load_task(loaded)?) };
-    let mut gatherer = Gatherer { config, earlier, told: Vec::new(), missing: Vec::new() };
+    let contents = Contents::of(loaded, task.as_ref().map(LoadedTask::fingerprint));
+    let (told, missing) = (Vec::new(), Vec::new());
+    let mut gatherer = Gatherer { config, earlier, contents, told, missing };
     match (task, is_here) {
         (Some(task), true) => {
             preflight::check_splits(config, &task)?;
@@ -127,6 +129,7 @@ pub(crate) fn gather(loaded: &Loaded, earlier: &Earlier, notes: Notes) -> Result
             policy.use_device(device);
             let task = preflight::readable(config, &policy, task, notes);
             preflight::check_splits(config, &task)?;
+            gatherer.contents = Contents::of(loaded, Some(task.fingerprint()));
             gatherer.measured((policy, draws_here), &task, notes)
         }
         (None, true) => Err(Fault::new(
@@ -144,12 +147,12 @@ pub(crate) fn gather(loaded: &Loaded, earlier: &Earlier, notes: Notes) -> Result
 /// What a config leaves open, filled in.
 pub(crate) fn known_of(
     config: &Config,
-    earlier: &Earlier,
+    (earlier, contents): (&Earlier, &Contents),
     size: TaskSize,
     steps_per_response: f64,
 ) -> Known {
     let given = Some(config.plan.supervised_steps).filter(|steps| *steps > 0).map(Span::exact);
-    let recorded = || earlier.supervised_steps(config).map(|recorded| recorded.steps);
+    let recorded = || earlier.supervised_steps(config, contents).map(Recorded::steps);
     let stops = config.supervised.stop_at_accuracy > 0.0;
     Known {
         size,
@@ -162,6 +165,7 @@ pub(crate) fn known_of(
 pub(super) struct Gatherer<'a> {
     pub(super) config: &'a Config,
     earlier: &'a Earlier,
+    contents: Contents,
     told: Vec<Fact>,
     /// Keys that should have been given.
     missing: Vec<&'static str>,
@@ -241,19 +245,13 @@ impl Gatherer<'_> {
             return;
         }
         let what = "steps of supervised fine-tuning";
-        let (found, source, how) = match self.earlier.supervised_steps(self.config) {
-            Some(Recorded { steps, seeds: 0 }) => {
-                (steps.expected, Source::Recorded, "an earlier run of this seed".to_owned())
-            }
-            Some(Recorded { steps, seeds }) => {
-                let how = format!("mean of earlier runs of {seeds} other seed(s)");
-                (steps.expected, Source::Recorded, how)
-            }
-            None => {
-                let how = "half of `supervised.steps`, for want of an earlier run; \
-                           `--set plan.supervised_steps=N` tells better";
-                ((supervised.steps / 2) as f64, Source::Assumed, how.to_owned())
-            }
+        let recorded = self.earlier.supervised_steps(self.config, &self.contents);
+        let (found, source, how) = if let Some(recorded) = recorded {
+            (recorded.steps().expected, Source::Recorded, recorded.how())
+        } else {
+            let how = "half of `supervised.steps`, for want of an earlier run; \
+                       `--set plan.supervised_steps=N` tells better";
+            ((supervised.steps / 2) as f64, Source::Assumed, how.to_owned())
         };
         self.value(what, given as f64, found, source, how);
     }
@@ -320,7 +318,11 @@ impl Gatherer<'_> {
 
     fn known(&mut self, size: TaskSize, steps_per_response: f64) -> Known {
         self.tell_supervised_steps();
-        known_of(self.config, self.earlier, size, steps_per_response)
+        self.filled_in(size, steps_per_response)
+    }
+
+    fn filled_in(&self, size: TaskSize, steps_per_response: f64) -> Known {
+        known_of(self.config, (self.earlier, &self.contents), size, steps_per_response)
     }
 
     fn bytes(&self) -> NumberBytes {
@@ -383,7 +385,7 @@ impl Gatherer<'_> {
         let memory = if draws_here {
             let model = &policy.weights().config;
             let tokens = [measured.drawn_tokens, config.sample.max_tokens];
-            let work = settings.planned_work(&known_of(config, self.earlier, size, steps));
+            let work = settings.planned_work(&self.filled_in(size, steps));
             let most = work.iter().map(|work| work.responses.most).fold(0.0, f64::max);
             memory + self.memory_of_long_responses(model, lengths.train.prompt, (tokens, most))
         } else {

@@ -483,6 +483,21 @@ fn steps_to_the_goal_of_p_0_are_those_of_earlier_runs() {
     let (fact, steps) = planned("--set seed=2");
     assert_eq!((&fact["source"], &fact["value"]), (&"recorded".into(), &took.into()), "{fact}");
     assert_eq!((&steps["expected"], &steps["most"]), (&took.into(), &60.0.into()));
+    // What a plan is held against does not make it.
+    let against = "--against tiny --json --quiet --set plan.calibration_seconds=0.1";
+    let told = bench.good(&format!("plan tiny.toml {goal} {against}")).json();
+    let facts = told["plan"]["facts"].as_array().expect("facts");
+    let fact = facts.iter().find(|fact| fact["what"] == "steps of supervised fine-tuning");
+    assert_eq!(fact.expect("it")["source"], "assumed");
+    // Of other data the same seed tells about as much as another seed.
+    let stored = "runs/tiny/config.resolved.json";
+    let mut keys: Value = serde_json::from_str(&bench.read(stored)).expect("keys");
+    keys["data_fingerprint"] = "another".into();
+    bench.write(stored, keys.to_string());
+    let (fact, steps) = planned("");
+    assert_eq!((&fact["source"], &fact["value"]), (&"recorded".into(), &took.into()), "{fact}");
+    assert!(fact["how"].as_str().is_some_and(|how| how.contains("with other data")), "{fact}");
+    assert_eq!((&steps["expected"], &steps["most"]), (&took.into(), &60.0.into()));
     let (fact, _) = planned("--set supervised.batch_size=9");
     assert_eq!(fact["source"], "assumed", "another P_0 tells nothing");
     let (fact, _) = planned("--set plan.supervised_steps=12");

@@ -42,13 +42,16 @@ struct State {
     /// Runs in all, and those that have ended, whoever made them.
     runs: usize,
     ended: usize,
+    /// Whether this process has begun anything that had to be made.
+    has_begun: bool,
 }
 
 /// What a job costs, and what of it is done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Units {
     whole: f64,
-    iteration: f64,
+    /// Done once each iteration is complete, of a run.
+    by_iteration: Vec<f64>,
     /// Done before this process, and by now.
     before: f64,
     counted: f64,
@@ -59,19 +62,24 @@ struct Units {
 
 impl Units {
     /// Seconds since units were counted the last time; 0 before it began.
-    fn since_counted(&self) -> f64 {
-        (self.elapsed() - self.seconds).max(0.0)
+    fn since_counted(&self, now: Instant) -> f64 {
+        (self.elapsed(now) - self.seconds).max(0.0)
     }
 
     /// Seconds since it began; 0 before.
-    fn elapsed(&self) -> f64 {
-        self.began.map_or(0.0, |began| began.elapsed().as_secs_f64())
+    fn elapsed(&self, now: Instant) -> f64 {
+        self.began.map_or(0.0, |began| now.duration_since(began).as_secs_f64())
+    }
+
+    /// Units done with this iteration; none of what has no iterations.
+    fn by(&self, iteration: u32) -> f64 {
+        self.by_iteration.get(iteration as usize).copied().unwrap_or(0.0)
     }
 
     /// Whether it tells how fast jobs of its kind are.
     fn is_measured(&self) -> bool {
         let done = self.counted - self.before;
-        done > 0.0 && done >= self.iteration
+        done > 0.0 && done >= self.by(1)
     }
 }
 
@@ -84,31 +92,38 @@ impl Meter {
         notes: Notes,
     ) -> Self {
         let mut jobs = BTreeMap::new();
-        let mut ended = 0;
-        for (index, run) in plan.runs.iter().enumerate() {
-            if is_complete(comparison, layout, run) {
-                ended += 1;
-                continue;
-            }
-            jobs.insert(Job::Run(index), units_of_run(run));
-            let start = &plan.starts[run.start];
-            if !start.is_complete() {
-                jobs.insert(Job::Start(run.start), units_of_start(start));
+        let runs = plan.runs.len();
+        let mut ended = runs;
+        for job in plan.jobs(|run| is_complete(comparison, layout, run)) {
+            match job {
+                Job::Run(index) => {
+                    ended -= 1;
+                    jobs.insert(job, units_of_run(&plan.runs[index]));
+                }
+                Job::Start(index) if !plan.starts[index].is_complete() => {
+                    let has_queries = |run: &&PlannedRun| run.start == index;
+                    let run = plan.runs.iter().find(has_queries);
+                    let queries = run.map_or(0, |run| run.training_queries);
+                    jobs.insert(job, units_of_start(&plan.starts[index], queries));
+                }
+                Job::Start(_) => {}
             }
         }
         let now = Instant::now();
-        let (notes, runs) = (notes, plan.runs.len());
         if ended > 0 {
             notes.tell(&format!("{ended} of {runs} runs are finished already"));
         }
-        let state = State { notes, began: now, told: now, jobs, workers, runs, ended };
+        let has_begun = false;
+        let state = State { notes, began: now, told: now, jobs, workers, runs, ended, has_begun };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// A job began.
     pub(super) fn began(&self, job: Job) {
-        if let Some(units) = self.lock().jobs.get_mut(&job) {
+        let mut state = self.lock();
+        if let Some(units) = state.jobs.get_mut(&job) {
             units.began = Some(Instant::now());
+            state.has_begun = true;
         }
     }
 
@@ -123,14 +138,15 @@ impl Meter {
         if fault.is_some_and(|fault| fault.class == FaultClass::Interrupted) {
             return;
         }
+        let now = Instant::now();
         let mut state = self.lock();
         let is_new = state.jobs.contains_key(&job);
-        let took = state.jobs.get(&job).map_or(0.0, Units::elapsed);
+        let took = state.jobs.get(&job).map_or(0.0, |units| units.elapsed(now));
         if fault.is_some() {
             // Nothing of it is left, and it tells nothing of the others.
             state.jobs.remove(&job);
         } else {
-            state.count(job, f64::INFINITY);
+            state.count(job, f64::INFINITY, now);
         }
         if matches!(job, Job::Run(_)) {
             state.ended += 1;
@@ -143,15 +159,14 @@ impl Meter {
                 format!("{name}: {made}{}{}", accuracy(report), missed_goal(report))
             }
         };
-        state.tell(&line);
+        state.tell(&line, now);
     }
 
     /// All is done.
     pub(super) fn finish(&self) {
         let state = self.lock();
-        let took = in_words(state.began.elapsed());
-        if state.jobs.values().any(|units| units.began.is_some()) {
-            state.notes.tell(&format!("{} of {} runs ended; {took}", state.ended, state.runs));
+        if let Some(line) = state.last_line(Instant::now()) {
+            state.notes.tell(&line);
         }
     }
 
@@ -167,30 +182,36 @@ impl Meter {
 
 impl State {
     /// So many units of a job are done by now, at most all of them.
-    fn count(&mut self, job: Job, units: f64) {
+    fn count(&mut self, job: Job, units: f64, now: Instant) {
         let Some(of) = self.jobs.get_mut(&job) else { return };
         let units = units.min(of.whole);
         if units > of.counted {
             of.counted = units;
-            of.seconds = of.elapsed();
+            of.seconds = of.elapsed(now);
         }
     }
 
-    fn tell(&mut self, line: &str) {
-        self.told = Instant::now();
+    /// What is said at the end, if anything was made.
+    fn last_line(&self, now: Instant) -> Option<String> {
+        let took = in_words(now.duration_since(self.began));
+        self.has_begun.then(|| format!("{} of {} runs ended; {took}", self.ended, self.runs))
+    }
+
+    fn tell(&mut self, line: &str, now: Instant) {
+        self.told = now;
         let (ended, runs) = (self.ended, self.runs);
-        let left = self.seconds_left().and_then(|left| Duration::try_from_secs_f64(left).ok());
+        let left = self.seconds_left(now).and_then(|left| Duration::try_from_secs_f64(left).ok());
         let left = left
             .map_or_else(String::new, |left| format!("; the rest takes about {}", in_words(left)));
         self.notes.tell(&format!("[{ended}/{runs}] {line}{left}"));
     }
 
     /// The time left, once something is known of the speed of all that is left.
-    fn seconds_left(&self) -> Option<f64> {
+    fn seconds_left(&self, now: Instant) -> Option<f64> {
         let mut each = Vec::new();
         for (job, units) in self.jobs.iter().filter(|(_, units)| units.counted < units.whole) {
             let seconds = (units.whole - units.counted) / self.speed(*job)?;
-            each.push((seconds - units.since_counted()).max(0.0));
+            each.push((seconds - units.since_counted(now)).max(0.0));
         }
         let longest = each.iter().copied().reduce(f64::max)?;
         let all: f64 = each.iter().sum();
@@ -229,13 +250,32 @@ fn missed_goal(report: Option<&RunReport>) -> String {
 fn units_of_run(run: &PlannedRun) -> Units {
     let (config, training_queries) = (&run.loaded.config, run.training_queries);
     let settings = config.improve_settings(training_queries);
-    let iterations = f64::from(settings.planned_iterations());
-    let drawn = settings.planned_responses(training_queries) as f64 / iterations.max(1.0);
+    let planned = settings.planned_iterations();
+    let drawn = settings.planned_responses(training_queries) as f64 / f64::from(planned.max(1));
     let learnt = (settings.steps_per_iteration * settings.batch_size) as f64;
-    let iteration = drawn + learnt + evaluated(config);
-    let before = iteration * f64::from(committed(run));
-    let whole = iteration * iterations + 1.0;
-    Units { whole, iteration, before, counted: before, ..Units::default() }
+    let mut by_iteration = vec![0.0];
+    let mut done = 0.0;
+    for iteration in 1..=planned {
+        let is_due = settings.reward_training.as_ref().is_some_and(|it| it.is_due(iteration));
+        let trained = if is_due { reward_model(config, training_queries) } else { 0.0 };
+        done += trained + drawn + learnt + evaluated(config);
+        by_iteration.push(done);
+    }
+    let units = Units { whole: done + 1.0, by_iteration, ..Units::default() };
+    let before = units.by(committed(run));
+    Units { before, counted: before, ..units }
+}
+
+/// What a training of the reward model costs.
+fn reward_model(config: &Config, training_queries: usize) -> f64 {
+    let model = &config.reward_model;
+    let queries = match model.queries {
+        0 => training_queries,
+        wanted => wanted.min(training_queries),
+    };
+    // A response has a handful of steps, and completions are shorter than responses.
+    let labels = queries * model.responses * (1 + 2 * model.completions);
+    (labels + model.steps * model.batch_size) as f64
 }
 
 /// The last iteration that a run has made already.
@@ -248,16 +288,13 @@ fn committed(run: &PlannedRun) -> u32 {
     committed.max().unwrap_or(0)
 }
 
-fn units_of_start(start: &Start) -> Units {
+fn units_of_start(start: &Start, training_queries: usize) -> Units {
     let config = &start.loaded.config;
     let supervised = (config.supervised.steps * config.supervised.batch_size) as f64;
-    let model = &config.reward_model;
-    // A response has a handful of steps, and completions are shorter than responses.
-    let labels = (model.queries * model.responses * (1 + 2 * model.completions)) as f64;
     let trains = config.improve_settings(0).reward_training.is_some();
     let whole = evaluated(config)
         + if start.supervised_from.is_none() { supervised } else { 0.0 }
-        + if trains { labels + (model.steps * model.batch_size) as f64 } else { 0.0 };
+        + if trains { reward_model(config, training_queries) } else { 0.0 };
     Units { whole, ..Units::default() }
 }
 
@@ -274,17 +311,18 @@ pub(super) struct RunWatch {
 
 impl Watch for RunWatch {
     fn tick(&mut self, _: Activity, _: Progress) {
+        let now = Instant::now();
         let mut state = self.meter.lock();
-        if state.told.elapsed() >= BETWEEN_LINES {
-            state.tell("at work");
+        if now.duration_since(state.told) >= BETWEEN_LINES {
+            state.tell("at work", now);
         }
     }
 
     fn event(&mut self, event: &Event) {
         if let Event::IterationCommitted { iteration, .. } = event {
             let mut state = self.meter.lock();
-            let each = state.jobs.get(&self.job).map_or(0.0, |units| units.iteration);
-            state.count(self.job, each * f64::from(*iteration));
+            let done = state.jobs.get(&self.job).map_or(0.0, |units| units.by(*iteration));
+            state.count(self.job, done, Instant::now());
         }
     }
 
@@ -294,6 +332,7 @@ impl Watch for RunWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::layers;
 
     fn state(jobs: &[(Job, Units)], workers: usize) -> State {
         let now = Instant::now();
@@ -301,25 +340,29 @@ mod tests {
             notes: Notes { quiet: true },
             began: now,
             told: now,
-            jobs: jobs.iter().copied().collect(),
+            jobs: jobs.iter().cloned().collect(),
             workers,
             runs: 2,
             ended: 0,
+            has_begun: false,
         }
     }
 
     /// All of them are to be made; what is done took so many seconds.
     fn units(whole: f64, counted: f64, seconds: f64) -> Units {
-        Units { whole, counted, seconds, iteration: 10.0, ..Units::default() }
+        Units { whole, counted, seconds, by_iteration: vec![0.0, 10.0], ..Units::default() }
     }
 
     #[test]
     fn nothing_is_said_of_the_time_left_until_a_run_has_made_an_iteration() {
-        let start = Units { iteration: 0.0, ..units(50_000.0, 50_000.0, 1.0) };
+        let start = Units { by_iteration: Vec::new(), ..units(50_000.0, 50_000.0, 1.0) };
         let begun = |run: Units| {
-            let jobs =
-                [(Job::Start(0), start), (Job::Run(0), run), (Job::Run(1), units(41.0, 0.0, 0.0))];
-            state(&jobs, 1).seconds_left()
+            let jobs = [
+                (Job::Start(0), start.clone()),
+                (Job::Run(0), run),
+                (Job::Run(1), units(41.0, 0.0, 0.0)),
+            ];
+            state(&jobs, 1).seconds_left(Instant::now())
         };
         assert_eq!(begun(units(41.0, 0.0, 0.0)), None, "a P_0 tells nothing of runs");
         assert_eq!(begun(units(41.0, 10.0, 5.0)), Some(0.5 * (31.0 + 41.0)));
@@ -330,18 +373,78 @@ mod tests {
 
     #[test]
     fn a_start_that_is_left_needs_one_that_has_ended_and_workers_share_what_is_left() {
-        let start =
-            |counted: f64, seconds: f64| Units { iteration: 0.0, ..units(60.0, counted, seconds) };
+        let start = |counted: f64, seconds: f64| Units {
+            by_iteration: Vec::new(),
+            ..units(60.0, counted, seconds)
+        };
         let run = units(40.0, 20.0, 10.0);
         let left = |starts: [Units; 2], workers: usize| {
-            let jobs = [(Job::Start(0), starts[0]), (Job::Start(1), starts[1]), (Job::Run(0), run)];
-            state(&jobs, workers).seconds_left()
+            let [first, second] = starts;
+            let jobs =
+                [(Job::Start(0), first), (Job::Start(1), second), (Job::Run(0), run.clone())];
+            state(&jobs, workers).seconds_left(Instant::now())
         };
         assert_eq!(left([start(0.0, 0.0), start(0.0, 0.0)], 1), None);
         assert_eq!(left([start(60.0, 6.0), start(0.0, 0.0)], 1), Some(6.0 + 10.0));
         assert_eq!(left([start(60.0, 6.0), start(0.0, 0.0)], 2), Some(10.0));
         assert_eq!(left([start(60.0, 6.0), start(0.0, 0.0)], 9), Some(10.0));
         let ended = units(40.0, 40.0, 10.0);
-        assert_eq!(state(&[(Job::Run(0), ended)], 1).seconds_left(), None, "nothing is left");
+        assert_eq!(
+            state(&[(Job::Run(0), ended)], 1).seconds_left(Instant::now()),
+            None,
+            "nothing is left"
+        );
+    }
+
+    #[test]
+    fn what_a_job_has_been_at_since_it_was_counted_is_not_left() {
+        let first = Instant::now();
+        let at = |seconds: u64| first + Duration::from_secs(seconds);
+        let begun = Units { began: Some(first), ..units(40.0, 0.0, 0.0) };
+        let mut state = state(&[(Job::Run(0), begun)], 1);
+        state.count(Job::Run(0), 20.0, at(10));
+        assert_eq!(state.seconds_left(at(10)), Some(10.0));
+        assert_eq!(state.seconds_left(at(17)), Some(3.0), "7 seconds of it have passed");
+        assert_eq!(state.seconds_left(at(60)), Some(0.0), "it takes longer than others did");
+        state.count(Job::Run(0), 30.0, at(60));
+        assert_eq!(state.seconds_left(at(60)), Some(20.0));
+    }
+
+    #[test]
+    fn the_last_line_is_told_where_every_job_failed_and_not_where_nothing_was_made() {
+        let state = state(&[(Job::Run(0), units(40.0, 0.0, 0.0))], 1);
+        let meter = Meter { state: Arc::new(Mutex::new(state)) };
+        let last_line = || meter.lock().last_line(Instant::now());
+        meter.began(Job::Start(0));
+        assert_eq!(last_line(), None, "it was made before");
+        meter.began(Job::Run(0));
+        meter.ended(Job::Run(0), "a run", Some(&Fault::new(FaultClass::Run, "lost")), None);
+        assert!(last_line().is_some_and(|line| line.starts_with("1 of 2 runs ended; ")));
+    }
+
+    #[test]
+    fn later_reward_models_are_a_part_of_the_iterations_that_train_them() {
+        let by = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            let run = PlannedRun {
+                entry: 0,
+                seed: 1,
+                loaded: layers::load(None, &settings).expect("a config"),
+                dir: "nowhere".into(),
+                start: 0,
+                labels_from: None,
+                training_queries: 100,
+                data: String::new(),
+            };
+            let units = units_of_run(&run);
+            (1..=3).map(|iteration| units.by(iteration)).collect::<Vec<_>>()
+        };
+        let scored = ["iterations=3", "reward.kind=answer-and-reward-model"];
+        let once = by(&scored);
+        let again = by(&[&scored[..], &["reward_model.refresh_every=1"]].concat());
+        let loaded = layers::load(None, &[]).expect("a config");
+        let training = reward_model(&loaded.config, 100);
+        assert!(training > 0.0);
+        assert_eq!(again, [once[0], once[1] + training, once[2] + 2.0 * training]);
     }
 }

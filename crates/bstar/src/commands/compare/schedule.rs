@@ -121,8 +121,10 @@ impl Schedule<'_> {
             if let Some(job) = self.next(&mut guard) {
                 drop(guard);
                 let result = survive(|| pool.install(|| self.make(job)));
+                // Reading a log takes a while, and the others need the board.
+                let report = if result.is_ok() { self.report(job) } else { None };
                 guard = lock(board);
-                self.told(job, result.as_ref().err());
+                self.meter.ended(job, &self.name(job), result.as_ref().err(), report.as_ref());
                 guard.ended.insert(job, result.err());
                 changed.notify_all();
             } else if guard.waiting.is_empty() {
@@ -141,7 +143,7 @@ impl Schedule<'_> {
             let failed = needs.iter().find_map(|need| board.ended.get(need)?.as_ref());
             if let Some(fault) = failed {
                 let fault = again(fault);
-                self.told(job, Some(&fault));
+                self.meter.ended(job, &self.name(job), Some(&fault), None);
                 board.ended.insert(job, Some(fault));
                 board.waiting.remove(place);
             } else if needs.iter().all(|need| board.ended.contains_key(need)) {
@@ -151,10 +153,6 @@ impl Schedule<'_> {
             }
         }
         None
-    }
-
-    fn told(&self, job: Job, fault: Option<&Fault>) {
-        self.meter.ended(job, &self.name(job), fault, self.report(job).as_ref());
     }
 
     /// A job in words.
