@@ -39,6 +39,18 @@ pub enum FolderError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A reward model is wanted, and this is the folder of another model.
+    #[error(
+        "{} holds a model of another kind, {architecture:?}: a reward model is one that ends in \
+         \"ForTokenClassification\" or \"ForTokenReward\"",
+        path.display()
+    )]
+    NoRewardModel {
+        /// The folder.
+        path: PathBuf,
+        /// Its architecture, as its config names it.
+        architecture: String,
+    },
     /// A tensor that the config needs is not there.
     #[error("no tensor `{tensor}` in {}", path.display())]
     MissingTensor {
@@ -100,6 +112,10 @@ impl From<FolderError> for Fault {
             }
             FolderError::Broken { .. } => Self::new(FaultClass::Data, message)
                 .hint("fetch the model folder again; this file is damaged"),
+            FolderError::NoRewardModel { .. } => Self::new(FaultClass::Data, message).hint(
+                "a run with `reward.kind = \"answer-and-reward-model\"` that is given none trains one \
+                 and keeps it, as reward_models/iter-0000 of its folder",
+            ),
             FolderError::NotFinite { .. } => {
                 Self::new(FaultClass::Training, message).hint(DIVERGED_HINT)
             }

@@ -9,9 +9,10 @@ use bstar_core::controller::Configuration;
 use bstar_core::event::{Event, Piece};
 use bstar_core::plan::{Part, Purpose};
 use bstar_core::{Rollout, Stage};
-use bstar_store::{Footprint, RunError, RunView};
+use bstar_store::{Footprint, LoggedEvent, RunError, RunView};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Add;
 
 /// What was spent on a purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -43,6 +44,39 @@ impl Actual {
     /// Reads events, rollout files and folder of a run, as far as they are of this part. The event log
     /// counts whole: a run that takes over iteration 0 writes its events again.
     pub fn of(run: &RunView, part: Part) -> Result<Self, RunError> {
+        Self::counted(run, run.events()?, part)
+    }
+
+    /// The same of a whole run of a comparison: what it took over of iteration 0 is counted with the time
+    /// that the first of `starts` with the same P_0 needed for it. None where none of them has that.
+    pub fn beside(run: &RunView, starts: &[RunView]) -> Result<Option<Self>, RunError> {
+        let mut events = run.events()?;
+        let is_p_0 =
+            |event: &Event| matches!(event, Event::IterationCommitted { iteration: 0, .. });
+        let Some(p_0) = events.iter().find(|line| is_p_0(&line.event)).map(|line| &line.event)
+        else {
+            return Ok(None);
+        };
+        let mut timed = Vec::new();
+        for start in starts {
+            let made = start.events()?;
+            if made.iter().any(|line| line.event == *p_0) {
+                timed.extend(made);
+            }
+        }
+        if timed.is_empty() {
+            return Ok(None);
+        }
+        let taken_over = events.iter().position(|line| is_p_0(&line.event)).unwrap_or(0);
+        for line in &mut events[..=taken_over] {
+            // A start that took its supervised stage over has no time of it either: the longest counts.
+            let made = timed.iter().filter(|made| made.event == line.event);
+            line.elapsed_s = made.map(|made| made.elapsed_s).fold(line.elapsed_s, f64::max);
+        }
+        Self::counted(run, events, Part::Whole).map(Some)
+    }
+
+    fn counted(run: &RunView, events: Vec<LoggedEvent>, part: Part) -> Result<Self, RunError> {
         let kept =
             |piece: Piece, iteration: u32| part.holds(iteration, purpose_of(piece, iteration));
         let mut spent = Self { disk: run.footprint(&kept)?, ..Self::default() };
@@ -50,7 +84,7 @@ impl Actual {
         let mut raced: BTreeMap<u32, Configuration> = BTreeMap::new();
         let mut drawn: BTreeSet<(u32, Stage)> = BTreeSet::new();
         let mut labelled: BTreeSet<u32> = BTreeSet::new();
-        for line in run.events()? {
+        for line in events {
             spent.finished |= matches!(line.event, Event::RunFinished { .. });
             let Some((iteration, purpose)) = timed_as(&line.event, &mut labelled) else { continue };
             if !part.holds(iteration, purpose) {
@@ -99,7 +133,8 @@ impl Actual {
 
     /// What was spent on several purposes together.
     pub fn sum(&self, purposes: &[Purpose], of: impl Fn(&ActualFor) -> f64) -> f64 {
-        purposes.iter().filter_map(|purpose| self.on.get(purpose)).map(of).sum()
+        // The sum of no numbers would be -0.
+        purposes.iter().filter_map(|purpose| self.on.get(purpose)).map(of).fold(0.0, Add::add)
     }
 
     fn on(&mut self, purpose: Purpose) -> &mut ActualFor {

@@ -26,6 +26,7 @@ mod comparison;
 mod config_diff;
 mod disk;
 mod event_log;
+mod failure;
 mod footprint;
 mod layout;
 mod listing;

@@ -7,6 +7,7 @@
 
 use crate::comparison;
 use crate::disk::{self, DiskError};
+use crate::failure::failure;
 use crate::layout;
 use crate::view::RunView;
 use bstar_core::event::{Event, Piece};
@@ -23,6 +24,8 @@ pub enum RunState {
     Finished,
     /// It can be continued.
     Unfinished,
+    /// It ended with a failure, for this reason.
+    Failed(String),
     /// It cannot be read, for this reason.
     Unreadable(String),
 }
@@ -328,6 +331,10 @@ fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
     };
     summary.updated_at = events.last().map(|line| line.at.clone());
     let mut below_goal = false;
+    let resolved = RunView::open(dir).and_then(|run| run.resolved_config());
+    if let Some(why) = resolved.ok().and_then(|config| failure(&events, &config)) {
+        summary.state = RunState::Failed(why);
+    }
     for line in events {
         match line.event {
             Event::Validated { accuracy, goal, .. } => {

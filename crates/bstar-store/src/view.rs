@@ -6,6 +6,7 @@
 
 use crate::disk::{self, DiskError};
 use crate::event_log::{LoggedEvent, read_events};
+use crate::failure::failure;
 use crate::manifest::{Manifest, RUN_FORMAT};
 use crate::rollout_file::read_published;
 use crate::run::{RunError, piece_of};
@@ -51,6 +52,11 @@ impl RunView {
     /// The configuration as understood.
     pub fn resolved_config(&self) -> Result<Value, RunError> {
         read_resolved(&self.dir)
+    }
+
+    /// The failure that the run ended with, in words, where its events tell of one.
+    pub fn failure(&self) -> Result<Option<String>, RunError> {
+        Ok(failure(&self.events()?, &self.resolved_config()?))
     }
 
     /// Whether a process is writing the run now: a shared lock is tried and given back at once.

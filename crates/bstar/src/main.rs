@@ -18,6 +18,7 @@ mod opinion;
 mod output;
 mod plan;
 mod progress;
+mod reward_folder;
 
 use bstar_core::Fault;
 use clap::Parser as _;

@@ -5,6 +5,7 @@ use crate::config::layers::Loaded;
 use crate::downloads::Downloads;
 use crate::named;
 use crate::output::Notes;
+use crate::reward_folder;
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
 use bstar_hub::{Hub, ModelName, Snapshot};
@@ -50,9 +51,8 @@ pub(crate) fn reward_model(loaded: &Loaded, notes: Notes) -> Result<Option<Found
         let Snapshot { folder, commit } = on_the_hub(&ModelName::parse(&model.name)?, notes)?;
         return Ok(Some(FoundModel { folder, commit: Some(commit) }));
     }
-    let folder = loaded.base_dir.join(&model.folder);
-    check_folder("reward_model.folder", &folder, folder.is_dir())?;
-    Ok(Some(FoundModel { folder, commit: None }))
+    let folder = reward_folder::of_config(loaded)?;
+    Ok(folder.map(|folder| FoundModel { folder, commit: None }))
 }
 
 /// Refuses a folder that a key names and that is missing, or that holds no model.
@@ -68,7 +68,14 @@ pub(crate) fn check_folder(key: &str, folder: &Path, holds_model: bool) -> Resul
     } else {
         ("is not there", "a path in a config file starts at the folder of that file")
     };
-    Err(Fault::new(FaultClass::Data, format!("`{key}`: {name} {problem}")).hint(hint))
+    let fault = Fault::new(FaultClass::Data, format!("`{key}`: {name} {problem}"));
+    let here = std::env::current_dir().unwrap_or_default();
+    let written = folder.strip_prefix(here).unwrap_or(folder).to_string_lossy();
+    if !folder.exists() && ModelName::is_likely(&written) {
+        let by_name = key.replace("folder", "name");
+        return Err(fault.hint(format!("{hint}; a model of the hub is named in `{by_name}`")));
+    }
+    Err(fault.hint(hint))
 }
 
 /// The model that a config starts from, if it can be told without opening a connection.
@@ -96,15 +103,12 @@ fn in_the_cache(name: &str) -> Option<FoundModel> {
     Some(FoundModel { folder, commit: Some(commit) })
 }
 
-/// Fetches what a config needs from the hub and the cache lacks.
+/// Fetches what a config needs from the hub and the cache lacks, and refuses folders that hold no model.
 pub(crate) fn fetch(loaded: &Loaded, notes: Notes) -> Result<(), Fault> {
     if let Some(FoundModel { folder, .. }) = of_config(loaded, notes)? {
         hub_base(&folder, notes)?;
     }
-    if !loaded.config.reward_model.name.is_empty() {
-        reward_model(loaded, notes)?;
-    }
-    Ok(())
+    reward_model(loaded, notes).map(drop)
 }
 
 /// The folder of a model on the command line: what is there, or would lie in a folder that is there, and a

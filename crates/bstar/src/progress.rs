@@ -296,8 +296,9 @@ impl View {
     fn tell_of(&mut self, Paused { activity, progress, took }: Paused) {
         let seconds = took.as_secs_f64();
         let Progress { done, total } = progress;
-        let (unit, rate) = (unit(activity), done as f64 / seconds.max(1e-3));
         let is_open = done < total && (self.breaks_off || !may_stop(activity));
+        let unit = unit(activity, if is_open { total } else { done });
+        let rate = done as f64 / seconds.max(1e-3);
         let of = if is_open { format!(" of {total}") } else { String::new() };
         let end = match activity {
             _ if is_open && self.breaks_off => ", broken off".into(),
@@ -314,7 +315,7 @@ impl Work {
     /// Done, total and the time left.
     fn so_far(&self) -> String {
         let Progress { done, total } = self.progress;
-        let unit = unit(self.activity);
+        let unit = unit(self.activity, total);
         let rate = done as f64 / self.took().as_secs_f64().max(1e-3);
         let seconds = total.saturating_sub(done) as f64 / rate.max(1e-9);
         let left =
@@ -378,9 +379,13 @@ fn may_stop(activity: Activity) -> bool {
     matches!(activity, Activity::Supervise | Activity::Train { .. })
 }
 
-fn unit(activity: Activity) -> &'static str {
+fn unit(activity: Activity, count: u64) -> &'static str {
     match activity {
+        Activity::Supervise | Activity::Train { .. } | Activity::TrainRewardModel if count == 1 => {
+            "step"
+        }
         Activity::Supervise | Activity::Train { .. } | Activity::TrainRewardModel => "steps",
+        _ if count == 1 => "response",
         Activity::Validate
         | Activity::Sample { .. }
         | Activity::Grade { .. }

@@ -21,29 +21,31 @@ const CLASSIFIER: &str = "ForTokenClassification";
 const TOKEN_REWARD: &str = "ForTokenReward";
 const LANGUAGE_MODEL: &str = "ForCausalLM";
 
+/// Config, family and head of a reward model. The folder of another model is refused.
+pub(super) fn read_kind(dir: &Path) -> Result<(Value, String, RewardHead), FolderError> {
+    let path = dir.join(CONFIG_FILE);
+    let json: Value = serde_json::from_slice(&files::read(&path)?)
+        .map_err(|error| FolderError::Broken { path, reason: error.to_string() })?;
+    let architecture = json["architectures"][0].as_str().unwrap_or_default().to_owned();
+    let kinds = [(CLASSIFIER, RewardHead::Scalar), (TOKEN_REWARD, RewardHead::Token)];
+    let known = |(ending, head)| Some((architecture.strip_suffix(ending)?.to_owned(), head));
+    match kinds.into_iter().find_map(known) {
+        Some((family, head)) => Ok((json, family, head)),
+        None => Err(FolderError::NoRewardModel { path: dir.to_owned(), architecture }),
+    }
+}
+
 impl RewardWeights {
     /// Loads config and tensors. A folder of a policy is refused.
     pub(super) fn load(dir: &Path) -> Result<Self, FolderError> {
-        let path = dir.join(CONFIG_FILE);
-        let broken = |reason: String| FolderError::Broken { path: path.clone(), reason };
-        let mut json: Value = serde_json::from_slice(&files::read(&path)?)
-            .map_err(|error| broken(error.to_string()))?;
-        let architecture = json["architectures"][0].as_str().unwrap_or_default().to_owned();
-        let kinds = [(CLASSIFIER, RewardHead::Scalar), (TOKEN_REWARD, RewardHead::Token)];
-        let known = |(ending, head)| Some((architecture.strip_suffix(ending)?, head));
-        let Some((family, head)) = kinds.into_iter().find_map(known) else {
-            return Err(broken(format!(
-                "its architecture is {architecture:?}, and a reward model is one that ends in \
-                 {CLASSIFIER:?} or {TOKEN_REWARD:?}"
-            )));
-        };
+        let (mut json, family, head) = read_kind(dir)?;
         json["architectures"] = json!([format!("{family}{LANGUAGE_MODEL}")]);
         if head == RewardHead::Scalar {
             json["tie_word_embeddings"] = true.into();
         }
         let text = serde_json::to_vec(&json).expect("a JSON value can be written");
         let config = ModelConfig::from_json(&text)
-            .map_err(|problem| FolderError::Config { path, problem })?;
+            .map_err(|problem| FolderError::Config { path: dir.join(CONFIG_FILE), problem })?;
         let shapes = Self::shapes(&config, head);
         let tensors = read_folder(dir, &shapes, |_| false)?;
         let mut flat = Vec::with_capacity(config.parameter_count() + config.hidden_size + 1);

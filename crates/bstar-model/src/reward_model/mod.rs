@@ -63,6 +63,11 @@ impl EmbeddedRewardModel {
         Ok(Self::from_parts(weights, tokenizer, policy))
     }
 
+    /// Refuses a folder that holds no reward model, by its config alone. A fault (class Data) names it.
+    pub fn check_folder(dir: &Path) -> Result<(), Fault> {
+        folder::read_kind(dir).map(drop).map_err(Fault::from)
+    }
+
     /// Whether a response of `most` tokens to a prompt fits into the context whole, or as much of it as
     /// a policy of `policy_context` could write. A fault (class Data) names prompt and context.
     pub fn check_prompt(

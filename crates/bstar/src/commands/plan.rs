@@ -8,10 +8,11 @@ use crate::named;
 use crate::output::{self, Notes};
 use crate::plan::earlier::Earlier;
 use crate::plan::{Plan, against, compared, facts, table};
+use bstar_core::event::Event;
 use bstar_core::plan::Part;
 use bstar_core::{Fault, FaultClass};
 use bstar_report::Actual;
-use bstar_store::{ConfigChange, config_diff};
+use bstar_store::{ComparisonLayout, ConfigChange, RunView, config_diff};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -54,7 +55,7 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
             output::print(&table::render(&plan))
         };
     };
-    let spent = Actual::of(&run, Part::Whole)?;
+    let spent = spent_by(&run, notes)?;
     let changes = Identity::of(config).changes(&run.resolved_config()?, &CONTENTS);
     if !changes.is_empty() {
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -70,6 +71,33 @@ pub(crate) fn plan(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {
     }
     let shown = against::shown(&spent, (config.supervised.stop_at_accuracy > 0.0).then_some(1));
     output::print(&format!("{}{shown}", against::render(&lines)))
+}
+
+/// What a run has spent. One of a comparison took P_0 over: its time is that of who made it.
+fn spent_by(run: &RunView, notes: Notes) -> Result<Actual, Fault> {
+    // runs/ENTRY/SEED inside the comparison
+    let comparison = run.dir().ancestors().nth(3).map(ComparisonLayout::new);
+    let Some(comparison) = comparison.filter(ComparisonLayout::is_there) else {
+        return Ok(Actual::of(run, Part::Whole)?);
+    };
+    let seed = run.events()?.into_iter().find_map(|line| match line.event {
+        Event::RunStarted { seed, .. } => Some(seed),
+        _ => None,
+    });
+    let starts = seed.map(|seed| comparison.starts(seed)).transpose()?.unwrap_or_default();
+    let starts: Vec<RunView> =
+        starts.iter().filter_map(|start| RunView::open(start).ok()).collect();
+    if let Some(spent) = Actual::beside(run, &starts)? {
+        notes.tell(
+            "note: the run shares its P_0 with others of its comparison; the time is that of all",
+        );
+        return Ok(spent);
+    }
+    notes.tell(
+        "note: P_0 was made for the whole comparison, and what it took is not there any more: the run \
+         has no time of it",
+    );
+    Ok(Actual::of(run, Part::Whole)?)
 }
 
 fn plan_comparison(args: &PlanArgs, notes: Notes) -> Result<(), Fault> {

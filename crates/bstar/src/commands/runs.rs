@@ -2,7 +2,7 @@
 
 use crate::named;
 use crate::output::{self, Notes};
-use bstar_core::Fault;
+use bstar_core::{Fault, FaultClass};
 use bstar_report::{Align, RunReport, Table, diagnose, foot};
 use bstar_store::{RunState, RunSummary, list_runs};
 use serde_json::{Value, json};
@@ -10,6 +10,11 @@ use std::path::Path;
 
 /// Lists the runs in a folder, or in those that `bstar run` and `bstar compare` write into.
 pub(crate) fn list(dir: Option<&Path>, json: bool, notes: Notes) -> Result<(), Fault> {
+    if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
+        let message = format!("there is no folder {}", dir.display());
+        return Err(Fault::new(FaultClass::Usage, message)
+            .hint("`--dir` names a folder that holds runs or a comparison"));
+    }
     let places = dir.map_or_else(|| named::PLACES.map(Path::new).to_vec(), |dir| vec![dir]);
     let mut runs = Vec::new();
     for place in &places {
@@ -62,10 +67,14 @@ pub(crate) fn show(run: &str, dir: Option<&Path>, json: bool, notes: Notes) -> R
     if json {
         return output::print_json(&report);
     }
+    let failure = view.failure()?;
     let state = match (report.finished, view.is_running()) {
         (true, _) => "finished",
         (false, true) => "running",
-        (false, false) => "not finished: the command that began it continues it",
+        (false, false) => match &failure {
+            Some(why) => &format!("failed: {why}"),
+            None => "not finished: the command that began it continues it",
+        },
     };
     let (method, task, seed) = (&report.method, &report.task, report.seed);
     let table = report.table();
@@ -78,13 +87,14 @@ fn state_name(state: &RunState) -> &str {
         RunState::Running => "running",
         RunState::Finished => "finished",
         RunState::Unfinished => "unfinished",
+        RunState::Failed(_) => "failed",
         RunState::Unreadable(_) => "unreadable",
     }
 }
 
 fn json_row(run: &RunSummary) -> Value {
     let problem = match &run.state {
-        RunState::Unreadable(problem) => Some(problem),
+        RunState::Unreadable(problem) | RunState::Failed(problem) => Some(problem),
         _ => None,
     };
     json!({

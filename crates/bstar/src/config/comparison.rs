@@ -112,6 +112,7 @@ impl Comparison {
             Reader { file: &file, text: &text, dir: path.parent().unwrap_or(Path::new("")) };
         let source = reader.source(&[]);
         let table: Table = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+        over.iter().try_for_each(|text| refuse_own_key(text))?;
         let is_comparison = ["entry", "seeds", "base"].iter().any(|key| table.contains_key(*key));
         if !is_comparison && table.keys().any(|key| !KEYS.contains(&key.as_str())) {
             let message = format!("{file} is the config of one run, not a comparison of several");
@@ -327,6 +328,23 @@ impl Comparison {
         }
         Ok(())
     }
+}
+
+/// Refuses a `--set` of a key that a comparison has itself.
+fn refuse_own_key(text: &str) -> Result<(), Fault> {
+    let key = text.split(['=', '.']).next().unwrap_or_default().trim();
+    if !KEYS.contains(&key) {
+        return Ok(());
+    }
+    let instead = match key {
+        "workers" => ", or give `--workers`",
+        _ => "",
+    };
+    let message = format!("--set {text}: unknown key `{key}`");
+    Err(Fault::new(FaultClass::Usage, message).hint(format!(
+        "`{key}` stands at the top of a comparison file, and `--set` sets keys of its runs: edit the \
+         file{instead}"
+    )))
 }
 
 /// What all entries must be alike in.

@@ -218,6 +218,20 @@ fn without_spec(mut text: String) -> String {
     text
 }
 
+/// The names that the value of a key may be, in words; none where it is no name.
+pub(super) fn values_of(keys: &[&str]) -> Option<String> {
+    let schema = super::schema::raw();
+    let mut level = &schema;
+    for key in keys {
+        level = resolve(properties(level)?.get(*key)?, &schema);
+    }
+    let mut names: Vec<String> = variants(level).into_iter().filter_map(literal).collect();
+    for list in [level.get("enum"), level["oneOf"][0].get("enum")].into_iter().flatten() {
+        names.extend(list.as_array()?.iter().map(|name| format!("`{}`", toml(name))));
+    }
+    (!names.is_empty()).then(|| alternatives(&names))
+}
+
 /// The variants of an enumeration; none of anything else.
 fn variants(schema: &Value) -> Vec<&Value> {
     let branches = schema.get("oneOf").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);

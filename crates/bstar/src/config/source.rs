@@ -1,12 +1,14 @@
 //! Where errors point: a line of a config file, or whoever set a key, and the key that was meant.
 
-use super::comparison_file;
+use super::{comparison_file, reference};
 use bstar_core::{Fault, FaultClass};
 use toml::{Table, Value};
 
 /// Likeness above which a key is hardly another one, and above which it may be meant.
 pub(super) const ALIKE: f64 = 0.9;
 pub(super) const LIKE: f64 = 0.7;
+/// How the parser ends what it says of a value that names none of several things.
+const NO_NAME: &str = "expected string only";
 /// Namesakes in other tables that are worth naming.
 const MOST_NAMESAKES: usize = 4;
 
@@ -41,7 +43,12 @@ impl Source<'_> {
             None => self.place(self.line_of_path(&keys)),
         };
         let what = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-        let message = in_plain_words(message);
+        let mut message = in_plain_words(message);
+        if message.ends_with(NO_NAME)
+            && let Some(names) = reference::values_of(&keys)
+        {
+            message = format!("expected {names}");
+        }
         let hint = match path {
             "evaluate.k" => {
                 "it lists the K of Pass@K, as in [1, 8, 32]; how often each query is answered is \
@@ -132,6 +139,7 @@ impl Source<'_> {
     pub(super) fn place(&self, line: Option<usize>) -> String {
         match (&self.name, line) {
             (Some(name), Some(line)) => format!("{name}:{line}"),
+            (Some(name), None) if name == self.origin => name.clone(),
             (Some(name), None) => format!("{name} or {}", self.origin),
             (None, _) => self.origin.into(),
         }

@@ -12,6 +12,7 @@ use crate::config::comparison::Comparison;
 use crate::config::layers::Loaded;
 use crate::named;
 use crate::output::Notes;
+use crate::reward_folder;
 use bstar_core::plan::{Known, Part, Purpose, Span};
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass};
@@ -90,6 +91,11 @@ pub(crate) fn plan(
     let layout = ComparisonLayout::new(Path::new(""));
     let plan = compare::Plan::of(comparison, &layout, Aim::Estimate, notes)?;
     plan.check_searches(comparison, true)?;
+    for run in plan.runs.iter().filter(|run| !run.loaded.config.plan.is_elsewhere()) {
+        let entry = &comparison.entries[run.entry];
+        let found = reward_folder::of_config(&run.loaded);
+        found.map_err(|fault| comparison.of_entry(entry, fault))?;
+    }
     let mut measured = Measured { groups: Vec::new(), earlier, notes };
     let all: Vec<&Loaded> = plan.runs.iter().map(|run| &run.loaded).collect();
     let mut planned: BTreeMap<Job, Plan> = BTreeMap::new();

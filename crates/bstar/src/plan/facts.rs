@@ -12,6 +12,7 @@ use crate::config::layers::Loaded;
 use crate::config::{Config, PlanConfig, ShapeConfig};
 use crate::models;
 use crate::output::Notes;
+use crate::reward_folder;
 use bstar_core::plan::{Known, Lengths, Span, TaskSize, TextLengths};
 use bstar_core::ports::Task as _;
 use bstar_core::reward::RewardKind;
@@ -122,6 +123,7 @@ pub(crate) fn gather(loaded: &Loaded, earlier: &Earlier, notes: Notes) -> Result
         (Some(task), true) => {
             preflight::check_splits(config, &task)?;
             let model = models::of_config(loaded, notes)?;
+            reward_folder::of_config(loaded)?;
             let mut policy = base_policy(loaded, model.as_ref(), &task, notes)?;
             policy.limit_cache(config.run.cache_bytes());
             let device = open_device(config)?;

@@ -305,6 +305,19 @@ fn iterations_that_select_nothing_end_the_run_with_advice() {
     assert!(outcome.stderr.contains("nothing selected (1 in a row)"), "{}", outcome.stderr);
     let shown = bench.good("runs show r --json").json();
     assert_eq!(shown["iterations"][1]["selected"], 0);
+    let why = "nothing was selected in 2 iterations in a row";
+    let shown = bench.good("runs show r").stdout;
+    assert!(shown.contains(&format!("failed: {why}")), "{shown}");
+    let listed = &bench.good("runs list --dir . --json").json()[0];
+    assert_eq!(listed["state"], "failed");
+    assert!(listed["problem"].as_str().is_some_and(|told| told.starts_with(why)), "{listed}");
+    // One that was stopped earlier goes on, and says nothing of a failure.
+    let log = bench.read("r/events.jsonl");
+    let cut = log.find("\"nothing_selected\"").expect("the first");
+    let cut = log[cut..].find('\n').map_or(cut, |end| cut + end + 1);
+    bench.write("r/events.jsonl", &log[..cut]);
+    let listed = &bench.good("runs list --dir . --json").json()[0];
+    assert_eq!((&listed["state"], &listed["problem"]), (&"unfinished".into(), &().into()));
 }
 
 #[test]

@@ -316,6 +316,13 @@ fn a_run_that_fails_is_named_and_the_others_go_on() {
     assert!(outcome.stderr.contains("another --dir"), "{}", outcome.stderr);
     assert!(outcome.stdout.contains("**Never, seed 1 failed:**"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("| Adaptive | 2/2"), "{}", outcome.stdout);
+    assert!(outcome.stderr.contains("the other runs are complete"), "{}", outcome.stderr);
+    // Where all failed there are no others.
+    let alone = TINY.replace("[1, 2]", "[1]");
+    let (head, _) = alone.split_once("[[entry]]").expect("entries");
+    bench.write("c.toml", format!("{head}{entry}"));
+    let told = bench.bad("compare c.toml --dir d", 6, &["1 of 1 runs failed"]).stderr;
+    assert!(!told.contains("the other runs"), "{told}");
 }
 
 #[test]

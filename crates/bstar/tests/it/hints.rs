@@ -95,3 +95,80 @@ fn a_run_folder_that_is_not_there_has_one_exit_code() {
         bench.bad(command, 4, &["no run", "nowhere", "hint:"]);
     }
 }
+
+#[test]
+fn a_value_that_is_no_name_is_told_the_names_and_a_file_is_named_once() {
+    let bench = Bench::new();
+    for (set, names) in [
+        ("train.optimizer_state=true", "`\"method\"`, `\"carried\"` or `\"renewed\"`"),
+        ("train.optimizer_state=3", "`\"method\"`, `\"carried\"` or `\"renewed\"`"),
+        ("method=3", "`\"b-star\"`"),
+    ] {
+        let told = bench.bad(&format!("run tiny.toml --set {set}"), 2, &["expected", names]);
+        assert!(!told.stderr.contains("variant"), "{}", told.stderr);
+    }
+    bench.write("c.toml", format!("{COMPARISON}[[entry]]\nmethod = \"sft\"\n"));
+    let told = bench.bad("compare c.toml", 2, &["c.toml: entry 2 has no name"]).stderr;
+    assert!(!told.contains(" or c.toml"), "{told}");
+    bench.write("c.toml", COMPARISON);
+    for set in ["seeds=[3]", "title=Mine", "common.sample.k=3"] {
+        let words = ["stands at the top of a comparison file", "edit the file"];
+        bench.bad(&format!("compare c.toml --set {set}"), 2, &words);
+    }
+}
+
+#[test]
+fn what_is_no_run_and_no_model_is_told() {
+    let bench = Bench::new();
+    bench.bad("runs list --dir nope", 2, &["no folder nope"]);
+    bench.write("c.toml", COMPARISON);
+    let told = bench.good("compare c.toml --set iterations=1").stderr;
+    assert!(
+        told.starts_with("1 run of 1 entry and 1 seed, 1 side by side, in comparisons/c\n"),
+        "{told}"
+    );
+    let words = ["comparisons/c is a comparison", "comparisons/c/runs/fixed/seed-0001"];
+    bench.bad("eval comparisons/c --task tiny.toml", 4, &words);
+    let hub = "is not there";
+    let scored = "--set reward.kind=answer-and-reward-model";
+    let words = [hub, "named in `model.name`"];
+    bench.bad("run tiny.toml --set model.folder=org/tiny", 3, &words);
+    let words = [hub, "named in `reward_model.name`"];
+    bench.bad(&format!("run tiny.toml {scored} --set reward_model.folder=org/tiny"), 3, &words);
+    let told = bench.good("run tiny.toml --set supervised.steps=1 --set iterations=1").stderr;
+    assert!(told.contains("supervised fine-tuning: 1 step in "), "{told}");
+}
+
+#[test]
+fn a_folder_that_holds_no_reward_model_is_refused_before_anything_is_made() {
+    let bench = Bench::new();
+    bench.good("run tiny.toml --set iterations=1 --dir run --quiet");
+    let copied = "run/reward_models/iter-0000/config.json";
+    let config = bench.read("run/checkpoints/iter-0001/config.json");
+    bench.write(copied, config.replace("ForCausalLM", "ForTokenClassification"));
+    bench.write("c.toml", COMPARISON);
+    for (folder, words) in [
+        ("none", vec!["none is not there"]),
+        ("run", vec!["holds no model, but", "run/reward_models/iter-0000"]),
+        ("run/reward_models", vec!["holds no model, but", "run/reward_models/iter-0000"]),
+        (
+            "run/checkpoints/iter-0001",
+            vec![
+                "model of another kind, \"LlamaForCausalLM\"",
+                "a run with `reward.kind",
+                "trains one",
+            ],
+        ),
+    ] {
+        let words: Vec<&str> = [vec!["`reward_model.folder`: "], words].concat();
+        let set =
+            format!("--set reward.kind=answer-and-reward-model --set reward_model.folder={folder}");
+        for command in
+            ["run tiny.toml --dir new", "compare c.toml", "plan tiny.toml", "plan c.toml"]
+        {
+            let told = bench.bad(&format!("{command} {set}"), 3, &words).stderr;
+            assert!(!told.contains("damaged"), "{told}");
+            assert!(!bench.path("comparisons").exists() && !bench.path("new").exists());
+        }
+    }
+}

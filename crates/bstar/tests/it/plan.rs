@@ -503,3 +503,38 @@ fn steps_to_the_goal_of_p_0_are_those_of_earlier_runs() {
     let (fact, _) = planned("--set plan.supervised_steps=12");
     assert_eq!((&fact["source"], &fact["value"]), (&"given".into(), &12.0.into()));
 }
+
+#[test]
+fn a_run_of_a_comparison_is_held_beside_its_plan_with_the_time_of_its_p_0() {
+    let bench = Bench::new();
+    let text = "base = \"tiny.toml\"\nseeds = [1]\n\
+        [[entry]]\nname = \"Fixed\"\nmethod = \"online-rft\"\n";
+    bench.write("c.toml", text);
+    bench.good("compare c.toml --quiet");
+    let starts = std::fs::read_dir(bench.path("comparisons/c/starts")).expect("starts");
+    let start = starts.map(|it| it.expect("a start").path()).next().expect("one");
+    // A time that no machine takes by chance.
+    let log = start.join("seed-0001/events.jsonl");
+    let text = std::fs::read_to_string(&log).expect("a log");
+    let timed = |line: &str| {
+        let mut event: Value = serde_json::from_str(line).expect("an event");
+        if event["event"] == "step" {
+            event["elapsed_s"] = 100.0.into();
+        }
+        format!("{event}\n")
+    };
+    std::fs::write(&log, text.lines().map(timed).collect::<String>()).expect("a log");
+    let steps = text.lines().filter(|line| line.contains("\"event\":\"step\"")).count();
+    assert!(steps > 0, "{text}");
+    let against = "plan tiny.toml --set plan.calibration_seconds=0.1 --against \
+        comparisons/c/runs/fixed/seed-0001";
+    let told = bench.good(&format!("{against} --json"));
+    let spent = &told.json()["spent"]["on"]["supervised"];
+    assert_eq!(spent["steps"], steps as f64, "{spent}");
+    assert!(spent["seconds"].as_f64() >= Some(100.0 * steps as f64), "{spent}");
+    assert!(told.stderr.contains("shares its P_0"), "{}", told.stderr);
+    let table = bench.good(against).stdout;
+    assert!(table.contains("probe") && !table.contains("-0"), "{table}");
+    std::fs::remove_dir_all(bench.path("comparisons/c/starts")).expect("starts");
+    assert!(bench.good(against).stderr.contains("has no time of it"));
+}

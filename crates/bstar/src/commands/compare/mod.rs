@@ -34,6 +34,10 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     // What is there is held from here on; a folder is made once there is something to write.
     let open = || ComparisonStore::open_or_create(&dir, env!("CARGO_PKG_VERSION"));
     let there = layout.is_there().then(open).transpose()?;
+    let workers = comparison.workers(args.workers);
+    if !args.tables {
+        tell_size(&comparison, workers, &dir, notes);
+    }
     let plan = Plan::of(&comparison, &layout, Aim::Run, notes)?;
     if args.tables && there.is_none() {
         layout.check_free()?;
@@ -54,7 +58,6 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     }
     plan.check_begun(&comparison)?;
     store.keep_config(&comparison.written)?;
-    let workers = comparison.workers(args.workers);
     let schedule = Schedule {
         comparison: &comparison,
         plan: &plan,
@@ -72,6 +75,22 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     }
     notes.tell(&format!("comparison: {}", dir.display()));
     told(&schedule, &failures)
+}
+
+/// Tells what is begun, before anything that takes time.
+fn tell_size(comparison: &Comparison, workers: usize, dir: &Path, notes: Notes) {
+    let count = |number: usize, one: &str, several: &str| {
+        format!("{number} {}", if number == 1 { one } else { several })
+    };
+    let runs = comparison.runs().count();
+    notes.tell(&format!(
+        "{} of {} and {}, {} side by side, in {}",
+        count(runs, "run", "runs"),
+        count(comparison.entries.len(), "entry", "entries"),
+        count(comparison.seeds.len(), "seed", "seeds"),
+        workers.min(runs),
+        dir.display()
+    ));
 }
 
 fn show(report: &ComparisonReport, args: &CompareArgs) -> Result<(), Fault> {
@@ -121,6 +140,7 @@ fn told(schedule: &Schedule<'_>, failures: &Failures) -> Result<(), Fault> {
     });
     let (failed, all) = (failures.len(), schedule.plan.runs.len());
     let message = format!("{failed} of {all} runs failed:{}", told.collect::<String>());
+    let others = if failed < all { "the other runs are complete and compared; " } else { "" };
     Err(Fault::new(first.class, message)
-        .hint("the other runs are complete and compared; the same command tries these again"))
+        .hint(format!("{others}the same command tries these again")))
 }

@@ -53,7 +53,7 @@ impl Plan {
             };
             let config = &loaded.config;
             let scores = config.reward.kind == RewardKind::AnswerAndRewardModel;
-            let judge = if scores { config.reward_model.name.as_str() } else { "" };
+            let judge = scores.then_some((&config.reward_model.name, &config.reward_model.folder));
             if names.insert((&config.model.name, &config.model.folder, judge)) {
                 models::fetch(loaded, notes)?;
             }
