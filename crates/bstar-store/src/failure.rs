@@ -27,3 +27,43 @@ pub(crate) fn failure(events: &[LoggedEvent], config: &Value) -> Option<String> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bstar_core::Stage;
+    use bstar_core::event::{Piece, VerdictCounts};
+    use serde_json::json;
+
+    fn told(events: Vec<Event>) -> Option<String> {
+        let line = |event| LoggedEvent { seq: 0, at: String::new(), elapsed_s: 0.0, event };
+        let events: Vec<LoggedEvent> = events.into_iter().map(line).collect();
+        failure(&events, &json!({"run": {"most_empty_iterations": 2, "most_ungradable": 0.5}}))
+    }
+
+    #[test]
+    fn a_log_that_ends_beyond_a_limit_is_that_of_a_failure() {
+        let empty = |in_a_row: u32| {
+            let advice = "try more".into();
+            told(vec![Event::NothingSelected { iteration: 3, in_a_row, advice }])
+        };
+        assert_eq!(empty(1), None);
+        let why = "nothing was selected in 2 iterations in a row: try more";
+        assert_eq!(empty(2).as_deref(), Some(why));
+        let published = Event::Published { iteration: 1, piece: Piece::Probe };
+        let graded = |ungradable: u64| Event::Graded {
+            iteration: 1,
+            stage: Stage::Probe,
+            counts: VerdictCounts { correct: 2, ungradable, ..VerdictCounts::default() },
+            tokens: 0,
+            reasons: std::collections::BTreeMap::new(),
+            checker: None,
+        };
+        assert_eq!(told(vec![graded(2), published.clone()]), None);
+        let why = "3 of 5 probe answers cannot be graded";
+        assert_eq!(told(vec![graded(3), published.clone()]).as_deref(), Some(why));
+        // What goes on after it was allowed to.
+        assert_eq!(told(vec![graded(3), published.clone(), published]), None);
+        assert_eq!(told(Vec::new()), None);
+    }
+}
