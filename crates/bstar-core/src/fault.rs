@@ -36,13 +36,15 @@ pub struct Fault {
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// The piece of work that an interrupt broke off and that begins again from its start, if any.
+    pub begun: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Fault {
     /// A fault without a hint or a cause.
     pub fn new(class: FaultClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), hint: None, source: None }
+        Self { class, message: message.into(), hint: None, begun: None, source: None }
     }
 
     /// The same fault with the fix named.

@@ -16,6 +16,7 @@ pub mod draw;
 pub mod evaluate;
 pub mod event;
 pub mod fault;
+pub mod goal;
 mod gradable;
 pub mod grid;
 pub mod improve;

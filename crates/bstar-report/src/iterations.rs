@@ -5,12 +5,12 @@ use bstar_core::Stage;
 use bstar_core::balance::Cell;
 use bstar_core::confidence::Difference;
 use bstar_core::controller::{Configuration, Decision};
-use bstar_core::event::{Event, Piece, Stretch};
+use bstar_core::event::{Event, Stretch};
+use bstar_core::goal::{GoalWatch, MissedGoal};
 use bstar_core::knobs::Knobs;
 use bstar_core::monitor::Metric;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// One iteration of a run; iteration 0 is P_0, the policy before self-training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -80,27 +80,6 @@ impl IterationRow {
     }
 }
 
-/// The last validation of a P_0 that did not reach its accuracy goal within its steps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct MissedGoal {
-    /// Steps done.
-    pub step: u64,
-    /// Share of the validation queries answered right.
-    pub accuracy: f64,
-    /// Validation queries.
-    pub queries: u64,
-    /// The share that was wanted.
-    pub goal: f64,
-}
-
-impl fmt::Display for MissedGoal {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, accuracy, queries, goal } = self;
-        let [accuracy, goal] = [accuracy, goal].map(|share| percent(Some(*share)));
-        write!(out, "{accuracy} % of {queries} validation queries after {step} steps, not {goal} %")
-    }
-}
-
 /// A run as its events tell it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunReport {
@@ -122,9 +101,9 @@ pub struct RunReport {
     /// What P_0 reached, where that is not the goal that it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed_goal: Option<MissedGoal>,
-    /// The last validation of P_0 towards a goal, until P_0 is complete.
+    /// Follows P_0 to its goal.
     #[serde(skip)]
-    pub(crate) validated: Option<MissedGoal>,
+    pub(crate) goal: GoalWatch,
 }
 
 impl RunReport {
@@ -138,6 +117,8 @@ impl RunReport {
     }
 
     fn add(&mut self, event: &Event) {
+        self.goal.add(event);
+        self.missed_goal = self.goal.missed();
         match event {
             Event::RunStarted { method, task, seed, iterations, .. } => {
                 self.method.clone_from(method);
@@ -181,18 +162,12 @@ impl RunReport {
                 row.policy_version = Some(policy_version.to_string());
             }
             Event::RunFinished { .. } => self.finished = true,
-            Event::Validated { step, accuracy, queries, goal } => {
-                let (step, accuracy, queries) = (*step, *accuracy, *queries);
-                self.validated = goal.map(|goal| MissedGoal { step, accuracy, queries, goal });
-            }
-            Event::Published { iteration: 0, piece: Piece::Train } => {
-                self.missed_goal = self.validated.take().filter(|last| last.accuracy < last.goal);
-            }
             Event::RewardModelTrained { iteration, metrics, .. } => {
                 let named = metrics.iter().map(|metric| (metric.name.clone(), metric.clone()));
                 self.reward_models.insert(*iteration, named.collect());
             }
             Event::Measured { .. }
+            | Event::Validated { .. }
             | Event::RewardModelStep { .. }
             | Event::Graded { .. }
             | Event::QueriesRenewed { .. }
@@ -359,6 +334,7 @@ impl RunReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bstar_core::event::Piece;
 
     #[test]
     fn a_missed_goal_is_told_once_p_0_is_complete() {

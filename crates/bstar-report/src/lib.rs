@@ -16,5 +16,5 @@ pub use comparison::{
     MetricReport, Plot, PlotError, RunInput, SpentReport,
 };
 pub use diagnosis::{Diagnosis, diagnose, foot};
-pub use iterations::{IterationRow, MissedGoal, RunReport};
+pub use iterations::{IterationRow, RunReport};
 pub use table::{Align, Table, number, percent};

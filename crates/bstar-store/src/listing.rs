@@ -10,7 +10,8 @@ use crate::disk::{self, DiskError};
 use crate::failure::failure;
 use crate::layout;
 use crate::view::RunView;
-use bstar_core::event::{Event, Piece};
+use bstar_core::event::Event;
+use bstar_core::goal::{GoalWatch, MissedGoal};
 use bstar_core::{Fault, FaultClass};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -55,8 +56,8 @@ pub struct RunSummary {
     pub iterations: Option<u32>,
     /// The last iteration committed.
     pub last_committed: Option<u32>,
-    /// Whether P_0 is complete and did not reach its accuracy goal.
-    pub missed_goal: bool,
+    /// What P_0 reached, where it is complete and that is not its accuracy goal.
+    pub missed_goal: Option<MissedGoal>,
 }
 
 /// A run that was found.
@@ -315,7 +316,7 @@ fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
         seed: None,
         iterations: None,
         last_committed: None,
-        missed_goal: false,
+        missed_goal: None,
     };
     let read = RunView::open(dir).and_then(|run| {
         summary.bstar_version = Some(run.manifest().bstar_version.clone());
@@ -330,19 +331,14 @@ fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
         }
     };
     summary.updated_at = events.last().map(|line| line.at.clone());
-    let mut below_goal = false;
+    let mut goal = GoalWatch::default();
     let resolved = RunView::open(dir).and_then(|run| run.resolved_config());
     if let Some(why) = resolved.ok().and_then(|config| failure(&events, &config)) {
         summary.state = RunState::Failed(why);
     }
     for line in events {
+        goal.add(&line.event);
         match line.event {
-            Event::Validated { accuracy, goal, .. } => {
-                below_goal = goal.is_some_and(|goal| accuracy < goal);
-            }
-            Event::Published { iteration: 0, piece: Piece::Train } => {
-                summary.missed_goal = below_goal;
-            }
             Event::RunStarted { method, task, seed, iterations, .. } => {
                 (summary.method, summary.task) = (Some(method), Some(task));
                 (summary.seed, summary.iterations) = (Some(seed), Some(iterations));
@@ -352,6 +348,7 @@ fn summarize(Folder { id, dir }: &Folder) -> RunSummary {
             _ => {}
         }
     }
+    summary.missed_goal = goal.missed();
     if running {
         summary.state = RunState::Running;
     }

@@ -17,8 +17,11 @@ pub(crate) const GO_ON: &str = "give the same command again to go on";
 
 /// The end by an interrupt, in the midst of a piece of work that is not kept.
 pub(crate) fn interruption(begun: &str) -> Fault {
-    Fault::new(FaultClass::Interrupted, "interrupted; everything published is safe")
-        .hint(format!("{GO_ON}: {begun} begins again from its start"))
+    let mut fault =
+        Fault::new(FaultClass::Interrupted, "interrupted; everything published is safe")
+            .hint(format!("{GO_ON}: {begun} begins again from its start"));
+    fault.begun = Some(begun.to_owned());
+    fault
 }
 
 /// Makes the base policy again.

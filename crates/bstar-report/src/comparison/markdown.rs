@@ -1,8 +1,8 @@
 //! A comparison as Markdown: the counterparts of the paper's tables.
 
 use super::{ComparisonReport, EntryReport, IterationReport, MetricReport};
-use crate::iterations::MissedGoal;
 use crate::table::{number, percent};
+use bstar_core::goal::MissedGoal;
 use bstar_core::statistics::{Estimate, FEWEST_SEEDS, PairedDifference};
 use comfy_table::{ContentArrangement, Table, presets};
 use std::collections::BTreeMap;

@@ -12,10 +12,11 @@ mod plots;
 
 pub use plots::{Plot, PlotError};
 
-use crate::iterations::{MissedGoal, RunReport};
+use crate::iterations::RunReport;
 use bstar_core::RngKey;
 use bstar_core::budget::{Spent, Tally};
 use bstar_core::evaluate::QueryValues;
+use bstar_core::goal::MissedGoal;
 use bstar_core::statistics::{Estimate, FEWEST_SEEDS, PairedDifference, Sample, estimate, paired};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

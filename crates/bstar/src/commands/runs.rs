@@ -48,7 +48,7 @@ pub(crate) fn list(dir: Option<&Path>, json: bool, notes: Notes) -> Result<(), F
         table.row([
             if has_names { run.id } else { run.dir.display().to_string() },
             state_name(&run.state).to_owned()
-                + if run.missed_goal { ", P_0 below its goal" } else { "" },
+                + if run.missed_goal.is_some() { ", P_0 below its goal" } else { "" },
             text(run.method),
             text(run.task),
             text(run.seed.map(|seed| seed.to_string())),

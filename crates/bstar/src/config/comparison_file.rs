@@ -58,7 +58,7 @@ impl Reader<'_> {
 
     /// A key at the top that is none of a comparison; where it is one of a run, where that stands.
     pub(super) fn unknown_key(&self, key: &str) -> Fault {
-        let fault = self.source(&[]).is_unknown(&[], key);
+        let fault = self.source(&[]).unknown(&[], key);
         let of_runs = keys_named(key, &schema::raw());
         match (nearest(key, &KEYS), of_runs.as_slice()) {
             (Some((nearest, likeness)), _) if likeness > ALIKE => {

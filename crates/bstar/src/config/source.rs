@@ -126,11 +126,11 @@ impl Source<'_> {
             Some(instead) => format!("did you mean {instead}?"),
             None => format!("known here: {}", known.join(", ")),
         };
-        self.is_unknown(path, key).hint(hint)
+        self.unknown(path, key).hint(hint)
     }
 
     /// The message of a key that is not known.
-    pub(super) fn is_unknown(&self, path: &[String], key: &str) -> Fault {
+    pub(super) fn unknown(&self, path: &[String], key: &str) -> Fault {
         let keys: Vec<&str> = path.iter().map(String::as_str).chain([key]).collect();
         let place = self.place(self.line_of_path(&keys));
         Fault::new(FaultClass::Usage, format!("{place}: unknown key `{}`", keys.join(".")))

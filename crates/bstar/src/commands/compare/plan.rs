@@ -423,6 +423,10 @@ const LATER: [&str; 13] = [
     "sample.target_samples",
 ];
 
+/// Keys of these that P_0 depends on all the same: numbers of a device are its own, and validation answers
+/// are penalised as those of evaluation are.
+const OF_P_0: [&str; 2] = ["run.device", "evaluate.repetition_penalty"];
+
 /// Keys that the supervised stage does not depend on either.
 const AFTER_SUPERVISED: [&str; 8] = [
     "reward",
@@ -440,8 +444,7 @@ pub(crate) fn leaves_p_0_alone(key: &str) -> bool {
     let is_within = |table: &str| {
         key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    // Validation answers are penalised as those of evaluation are.
-    key != "evaluate.repetition_penalty" && LATER.into_iter().chain(AFTER_SUPERVISED).any(is_within)
+    !OF_P_0.contains(&key) && LATER.into_iter().chain(AFTER_SUPERVISED).any(is_within)
 }
 
 /// The part of a config that iteration 0 depends on.
@@ -463,13 +466,21 @@ fn start_identity(config: &Config) -> Value {
 /// The part of a start's identity that the supervised stage depends on.
 fn supervised_identity(start: &Value) -> Value {
     let mut identity = start.clone();
-    // Validation answers are penalised as those of evaluation are.
-    let penalty = identity["evaluate"]["repetition_penalty"].take();
-    for key in AFTER_SUPERVISED {
-        remove(&mut identity, key);
-    }
-    identity["penalty"] = penalty;
+    leave_out(&mut identity, "");
     identity
+}
+
+/// Leaves out the keys within `path` that leave P_0 alone, and tables that hold no others.
+fn leave_out(value: &mut Value, path: &str) {
+    let Some(table) = value.as_object_mut() else { return };
+    table.retain(|key, value| {
+        let key = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        leave_out(value, &key);
+        match value.as_object() {
+            Some(inner) => !inner.is_empty(),
+            None => !leaves_p_0_alone(&key),
+        }
+    });
 }
 
 fn remove(value: &mut Value, key: &str) {
@@ -479,5 +490,42 @@ fn remove(value: &mut Value, key: &str) {
     };
     if let Some(table) = table.as_object_mut() {
         table.shift_remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p_0_with(setting: &str) -> Value {
+        let loaded = layers::load(None, &[setting.to_owned()]).expect("a config");
+        supervised_identity(&start_identity(&loaded.config))
+    }
+
+    #[test]
+    fn what_p_0_depends_on_is_told_in_the_same_way_of_keys_and_of_configs() {
+        let as_it_is = p_0_with("seed=1");
+        for (key, value) in [
+            ("iterations", "9"),
+            ("reward.kind", "answer-and-reward-model"),
+            ("reward_model.steps", "7"),
+            ("evaluate.samples", "3"),
+            ("run.threads", "3"),
+            ("sample.k", "3"),
+            ("sample.top_p", "0.5"),
+        ] {
+            assert!(leaves_p_0_alone(key), "{key}");
+            assert_eq!(p_0_with(&format!("{key}={value}")), as_it_is, "{key}");
+        }
+        for (key, value) in [
+            ("run.device", "cuda"),
+            ("evaluate.repetition_penalty", "1.5"),
+            ("supervised.steps", "7"),
+            ("seed", "2"),
+            ("sample.max_tokens", "9"),
+        ] {
+            assert!(!leaves_p_0_alone(key), "{key}");
+            assert_ne!(p_0_with(&format!("{key}={value}")), as_it_is, "{key}");
+        }
     }
 }

@@ -91,9 +91,8 @@ impl Schedule<'_> {
     /// The end by an interrupt, with what begins again of the jobs that were at work.
     fn interruption(&self, board: &Board) -> Fault {
         let told = board.ended.iter().filter_map(|(job, fault)| {
-            let fault = fault.as_ref().filter(|fault| fault.class == FaultClass::Interrupted)?;
-            let begun = fault.hint.as_ref()?.strip_prefix(GO_ON)?.strip_prefix(": ")?;
-            Some(format!("\n  {}: {begun}", self.name(*job)))
+            let begun = fault.as_ref()?.begun.as_ref()?;
+            Some(format!("\n  {}: {begun} begins again from its start", self.name(*job)))
         });
         let told: String = told.collect();
         Fault::new(FaultClass::Interrupted, "interrupted; everything published is safe")
