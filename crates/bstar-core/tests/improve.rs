@@ -143,6 +143,25 @@ fn finished(settings: &ImproveSettings) -> Memory {
 }
 
 /// What it decided, iteration by iteration.
+/// Kills a run at every `step`-th operation from the first on, and insists that what goes on from there ends
+/// like the run that was not killed, which comes back.
+fn killed_anywhere(settings: &ImproveSettings, first: usize, step: usize) -> Memory {
+    let mut whole = Memory::new(base());
+    let policy = run(settings, &mut whole).expect("a run");
+    for operation in (0..whole.operations).skip(first).step_by(step) {
+        let mut ledger = Memory::new(base());
+        ledger.fail_after(operation);
+        let fault = run(settings, &mut ledger).expect_err("killed");
+        assert_eq!(fault.class, FaultClass::Interrupted);
+        ledger.reopen();
+        let resumed = run(settings, &mut ledger).expect("resumed");
+        let method = settings.method.name();
+        assert_eq!(resumed, policy, "{method} killed at operation {operation}");
+        assert_eq!(events(&ledger), events(&whole), "{method} killed at operation {operation}");
+    }
+    whole
+}
+
 fn decisions(ledger: &Memory) -> Vec<Decision> {
     let decided = events(ledger).into_iter().filter_map(|event| match event {
         Event::Decided { decision, .. } => Some(*decision),
@@ -251,18 +270,7 @@ fn a_run_killed_at_every_operation_ends_like_one_that_was_not() {
     settings.probe_queries = 6;
     settings.evaluation.k = vec![4];
     settings.evaluation.s = vec![];
-    let mut whole = Memory::new(base());
-    let policy = run(&settings, &mut whole).expect("a run");
-    for operation in 0..whole.operations {
-        let mut ledger = Memory::new(base());
-        ledger.fail_after(operation);
-        let fault = run(&settings, &mut ledger).expect_err("killed");
-        assert_eq!(fault.class, FaultClass::Interrupted);
-        ledger.reopen();
-        let resumed = run(&settings, &mut ledger).expect("resumed");
-        assert_eq!(resumed, policy, "killed at operation {operation}");
-        assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
-    }
+    killed_anywhere(&settings, 0, 1);
 }
 
 /// Settings of a run that trains a reward model before the first and the third iteration.
@@ -327,17 +335,7 @@ fn a_run_with_a_reward_model_killed_at_every_operation_ends_like_one_that_was_no
     for (first, start) in [RewardStart::Policy, RewardStart::Base].into_iter().enumerate() {
         let mut settings = with_reward_training(start);
         (settings.queries_per_iteration, settings.probe_queries) = (6, 4);
-        let mut whole = Memory::new(base());
-        let policy = run(&settings, &mut whole).expect("a run");
-        for operation in (first as u64..whole.operations).step_by(3) {
-            let mut ledger = Memory::new(base());
-            ledger.fail_after(operation);
-            run(&settings, &mut ledger).expect_err("killed");
-            ledger.reopen();
-            let resumed = run(&settings, &mut ledger).expect("resumed");
-            assert_eq!(resumed, policy, "killed at operation {operation}");
-            assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
-        }
+        killed_anywhere(&settings, first, 3);
     }
 }
 

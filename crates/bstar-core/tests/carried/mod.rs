@@ -1,6 +1,6 @@
 //! What goes on from iteration to iteration: optimizer and schedule, by the method or as they are set.
 
-use super::{Memory, base, events, run, settings};
+use super::{Memory, base, events, killed_anywhere, run, settings};
 use bstar_core::event::Event;
 use bstar_core::improve::ImproveSettings;
 use bstar_core::method::{Continuity, Method};
@@ -87,16 +87,9 @@ fn what_is_carried_against_the_method_survives_a_kill_at_every_operation() {
     for (method, how) in [(Method::IterativeRft, Carried), (Method::OnlineRft, Renewed)] {
         let mut settings = settings(method);
         (settings.optimizer_state, settings.schedule) = (how, how);
-        let mut whole = Memory::new(base());
-        let policy = run(&settings, &mut whole).expect("a run");
-        for operation in 0..whole.operations {
-            let mut ledger = Memory::new(base());
-            ledger.fail_after(operation);
-            run(&settings, &mut ledger).expect_err("killed");
-            ledger.reopen();
-            let resumed = run(&settings, &mut ledger).expect("resumed");
-            assert_eq!(resumed, policy, "{method:?} killed at operation {operation}");
-            assert_eq!(events(&ledger), events(&whole), "{method:?} killed at {operation}");
-        }
+        settings.queries_per_iteration = 12;
+        settings.evaluation.k = vec![4];
+        settings.evaluation.s = vec![];
+        killed_anywhere(&settings, 0, 1);
     }
 }

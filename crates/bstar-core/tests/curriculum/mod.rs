@@ -1,6 +1,6 @@
 //! The loop with AdaSTaR's order of queries: what is drawn, what is remembered, and that it resumes.
 
-use super::{Memory, base, events, finished, run, settings};
+use super::{Memory, events, finished, killed_anywhere, settings};
 use bstar_core::curriculum::{Curriculum, QueryOrder, Renewal, wins_by_query};
 use bstar_core::event::Event;
 use bstar_core::improve::ImproveSettings;
@@ -8,7 +8,7 @@ use bstar_core::method::Method;
 use bstar_core::ports::{Ledger as _, Task as _};
 use bstar_core::search::Search;
 use bstar_core::testing::EchoTask;
-use bstar_core::{FaultClass, QueryId, RngKey, Stage};
+use bstar_core::{QueryId, RngKey, Stage};
 use std::collections::BTreeSet;
 
 fn ada_star(method: Method) -> ImproveSettings {
@@ -86,18 +86,7 @@ fn a_run_killed_at_every_operation_remembers_its_queries() {
     settings.supervised.stop_at_accuracy = None;
     settings.evaluation.k = vec![4];
     settings.evaluation.s = vec![];
-    let mut whole = Memory::new(base());
-    let policy = run(&settings, &mut whole).expect("a run");
+    let whole = killed_anywhere(&settings, 0, 1);
     let renewals = renewals(&whole);
     assert!(renewals.iter().any(|renewal| renewal.renewed > 0), "there is something to forget");
-    for operation in 0..whole.operations {
-        let mut ledger = Memory::new(base());
-        ledger.fail_after(operation);
-        let fault = run(&settings, &mut ledger).expect_err("killed");
-        assert_eq!(fault.class, FaultClass::Interrupted);
-        ledger.reopen();
-        let resumed = run(&settings, &mut ledger).expect("resumed");
-        assert_eq!(resumed, policy, "killed at operation {operation}");
-        assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
-    }
 }

@@ -1,7 +1,7 @@
 //! The loop with more knobs: the controller finds the best setting that the script has, says so in
 //! its events, resumes, and without knobs says nothing new.
 
-use super::{Memory, base, decisions, events, finished, run, run_on, settings};
+use super::{Memory, base, decisions, events, finished, killed_anywhere, run_on, settings};
 use bstar_core::event::{Event, Stretch};
 use bstar_core::improve::ImproveSettings;
 use bstar_core::knobs::{KnobGrid, Knobs};
@@ -190,17 +190,7 @@ fn a_run_with_every_knob_killed_anywhere_ends_like_one_that_was_not() {
         (settings.queries_per_iteration, settings.probe_queries) = (20, 6);
         settings.evaluation.k = vec![4];
         settings.evaluation.s = vec![];
-        let mut whole = Memory::new(base());
-        let policy = run(&settings, &mut whole).expect("a run");
-        for operation in (0..whole.operations).step_by(3) {
-            let mut ledger = Memory::new(base());
-            ledger.fail_after(operation);
-            run(&settings, &mut ledger).expect_err("killed");
-            ledger.reopen();
-            let resumed = run(&settings, &mut ledger).expect("resumed");
-            assert_eq!(resumed, policy, "killed at operation {operation}");
-            assert_eq!(events(&ledger), events(&whole), "killed at operation {operation}");
-        }
+        let whole = killed_anywhere(&settings, 0, 3);
         for event in events(&whole) {
             let line = serde_json::to_string(&event).expect("JSON");
             assert_eq!(serde_json::from_str::<Event>(&line).expect(&line), event);

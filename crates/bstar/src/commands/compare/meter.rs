@@ -12,7 +12,7 @@ use super::schedule::is_complete;
 use crate::config::Config;
 use crate::config::comparison::Comparison;
 use crate::output::Notes;
-use crate::progress::{Watch, in_words};
+use crate::progress::{Watch, about, in_words};
 use bstar_core::event::{Activity, Event};
 use bstar_core::ports::Progress;
 use bstar_core::{Fault, FaultClass};
@@ -201,8 +201,8 @@ impl State {
         self.told = now;
         let (ended, runs) = (self.ended, self.runs);
         let left = self.seconds_left(now).and_then(|left| Duration::try_from_secs_f64(left).ok());
-        let left = left
-            .map_or_else(String::new, |left| format!("; the rest takes about {}", in_words(left)));
+        let left =
+            left.map_or_else(String::new, |left| format!("; the rest takes {}", about(left)));
         self.notes.tell(&format!("[{ended}/{runs}] {line}{left}"));
     }
 
