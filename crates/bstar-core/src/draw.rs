@@ -80,6 +80,7 @@ pub fn draw<P: Policy + ?Sized>(
         .collect();
     let mut grades =
         task.grade_all(&to_grade, &mut |progress| tick(DrawActivity::Grade, progress))?.into_iter();
+    let mut steps_correct = task.check_steps_all(&to_grade).into_iter();
     let mut reasons = BTreeMap::new();
     let mut rollouts = Vec::with_capacity(request.queries.len() * request.samples);
     for (&query, group) in request.queries.iter().zip(groups) {
@@ -87,13 +88,12 @@ pub fn draw<P: Policy + ?Sized>(
         for (index, completion) in (0..).zip(group) {
             let grade = grades.next().expect("a task grades every request");
             let reason = reasons.entry(grade.reason).or_insert_with(|| Arc::from(grade.reason));
-            let steps_correct = task.check_steps(query, &completion.text);
             rollouts.push(Rollout {
                 sample_index: index,
                 answer: grade.answer,
                 verdict: grade.verdict,
                 reason: Some(Arc::clone(reason)),
-                steps_correct,
+                steps_correct: steps_correct.next().expect("a task checks every request"),
                 prompt: Some(Arc::clone(&prompt)),
                 policy_version: Some(Arc::clone(&version)),
                 ..record(query, &completion, request)

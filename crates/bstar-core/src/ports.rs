@@ -328,6 +328,12 @@ pub trait Task: Sync {
     /// it must never reach a reward.
     fn check_steps(&self, query: &Query, response: &str) -> Option<bool>;
 
+    /// [`Task::check_steps`] of many responses, in the order of the requests. Tasks whose check takes time
+    /// override it to check several at once.
+    fn check_steps_all(&self, requests: &[GradeRequest<'_>]) -> Vec<Option<bool>> {
+        requests.iter().map(|request| self.check_steps(request.query, request.response)).collect()
+    }
+
     /// For each of [`Task::steps`], whether the response is right up to its end, where the task can
     /// tell. For measurement only, like [`Task::check_steps`].
     fn check_each_step(&self, _query: &Query, _response: &str) -> Option<Vec<bool>> {

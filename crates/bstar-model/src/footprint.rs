@@ -7,7 +7,7 @@ use crate::config::ModelConfig;
 pub use crate::decode::most_lanes;
 use crate::decode::sample_bytes;
 use crate::lora::{LoraSettings, LoraTarget};
-use crate::trainer::{LARGEST_PART, PARTS};
+use crate::trainer::{PARTS, largest_part};
 use bstar_core::ports::RewardHead;
 use serde::{Deserialize, Serialize};
 
@@ -98,11 +98,16 @@ pub fn cache_bytes(config: &ModelConfig, prompt: usize, response: usize, samples
     sample_bytes(config, prompt, response, samples) as f64
 }
 
-/// Examples, of so many tokens each, of a batch as far as memory grows with them: a larger batch has
+/// Examples, of so many tokens each, of a model's batch as far as memory grows with them: a larger batch has
 /// more parts, not larger ones. A part has `micro_batch` examples at most, unless that is 0.
-pub fn examples_at_once(batch: usize, tokens: f64, micro_batch: usize) -> f64 {
+pub fn examples_at_once(
+    config: &ModelConfig,
+    batch: usize,
+    tokens: f64,
+    micro_batch: usize,
+) -> f64 {
     let parts = PARTS as f64;
-    let by_tokens = parts * (LARGEST_PART as f64 / tokens.max(1.0)).max(1.0);
+    let by_tokens = parts * (largest_part(config) as f64 / tokens.max(1.0)).max(1.0);
     let by_count = if micro_batch == 0 { f64::INFINITY } else { parts * micro_batch as f64 };
     (batch as f64).min(by_tokens).min(by_count)
 }
@@ -133,7 +138,7 @@ mod tests {
     use crate::policy::EmbeddedPolicy;
     use crate::size::ModelSize;
     use crate::tokenizer::Tokenizer;
-    use crate::trainer::parts;
+    use crate::trainer::{PartLimits, parts};
     use crate::transformer::Transformer;
     use crate::weights::Weights;
     use bstar_core::RngKey;
@@ -199,15 +204,24 @@ mod tests {
 
     #[test]
     fn examples_at_once_are_those_of_as_many_parts_as_run_side_by_side() {
-        for (batch, tokens, micro_batch) in
-            [(64, 40, 0), (1000, 512, 0), (1000, 500, 0), (64, 40, 3), (6, 5000, 0), (3, 40, 0)]
-        {
+        let [pico, small] = [ModelSize::PICO, ModelSize::SMALL].map(|size| size.config(17, 64, 1));
+        for (config, batch, tokens, micro_batch) in [
+            (&small, 64, 40, 0),
+            (&small, 1000, 512, 0),
+            (&small, 1000, 500, 0),
+            (&small, 64, 40, 3),
+            (&small, 6, 5000, 0),
+            (&small, 3, 40, 0),
+            (&pico, 1000, 40, 0),
+            (&pico, 100, 600, 0),
+        ] {
             let examples = vec![tokens; batch];
             let examples: Vec<&usize> = examples.iter().collect();
-            let cut = parts(&examples, micro_batch, |tokens| *tokens);
+            let limits = PartLimits::new(config, micro_batch);
+            let cut = parts(&examples, limits, |tokens| *tokens);
             let largest = cut.iter().map(Vec::len).max().unwrap();
             let found = (PARTS * largest).min(batch) as f64;
-            let foretold = examples_at_once(batch, tokens as f64, micro_batch);
+            let foretold = examples_at_once(config, batch, tokens as f64, micro_batch);
             // A part has a whole number of examples.
             let near = (found - foretold).abs() < PARTS as f64;
             assert!(near, "{batch} of {tokens}, {micro_batch}: {found} {foretold}");

@@ -218,7 +218,8 @@ impl Trainer {
             .recomputing(checkpoint_activations);
         let learnable: Vec<_> =
             batch.iter().copied().filter(|example| !example.targets().is_empty()).collect();
-        let parts = parts(&learnable, micro_batch_size, |example| example.inputs().len());
+        let limits = PartLimits::new(&self.config, micro_batch_size);
+        let parts = parts(&learnable, limits, |example| example.inputs().len());
         let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
         let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
             response_loss(&transformer, part, scale, workspace)
@@ -265,22 +266,44 @@ pub(crate) fn sum_over_parts<E: Sync>(
 /// Parts that may run side by side. A constant: results must not depend on the machine.
 pub(crate) const PARTS: usize = 4;
 
-/// A part of more tokens than this is cut again, to bound memory.
-pub(crate) const LARGEST_PART: usize = 4096;
+/// How large a part may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartLimits {
+    /// A batch of more tokens than so many a part is cut into more parts.
+    tokens: usize,
+    /// Most examples; 0 is any number.
+    examples: usize,
+}
+
+impl PartLimits {
+    /// For a model, with at most so many examples, unless that is 0.
+    pub(crate) fn new(config: &ModelConfig, examples: usize) -> Self {
+        Self { tokens: largest_part(config), examples }
+    }
+}
+
+/// Tokens of a part at most, unless a single example has more. Activations of a small model's part stay in the
+/// caches; a large model's weights are fetched for each part, so that only memory bounds it.
+pub(crate) fn largest_part(config: &ModelConfig) -> usize {
+    if config.parameter_count() < SMALL_MODEL { 512 } else { 4096 }
+}
+
+/// Parameters of a model below which it counts as small.
+const SMALL_MODEL: usize = 1_000_000;
 
 /// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the
 /// fewest tokens so far (the first of equals). At least [`PARTS`] parts where there are as many
-/// examples; no empty part, and none of more than `most` examples unless that is 0.
+/// examples; no empty part, and none of more examples than the limit.
 pub(crate) fn parts<'a, E>(
     batch: &[&'a E],
-    most: usize,
+    limits: PartLimits,
     length: impl Fn(&E) -> usize,
 ) -> Vec<Vec<&'a E>> {
     let mut examples = batch.to_vec();
     examples.sort_by_key(|example| Reverse(length(example)));
     let tokens: usize = examples.iter().map(|example| length(example)).sum();
-    let most = if most == 0 { examples.len() } else { most };
-    let needed = tokens.div_ceil(LARGEST_PART).max(examples.len().div_ceil(most.max(1)));
+    let most = if limits.examples == 0 { examples.len() } else { limits.examples };
+    let needed = tokens.div_ceil(limits.tokens).max(examples.len().div_ceil(most.max(1)));
     let count = needed.next_multiple_of(PARTS).min(examples.len());
     let mut parts = vec![(0, Vec::new()); count];
     for example in examples {
@@ -398,7 +421,8 @@ mod tests {
         let examples = examples(40);
         let batch: Vec<_> = examples.iter().collect();
         let length = |example: &TokenizedExample| example.inputs().len();
-        let parts = parts(&batch, 0, length);
+        let limits = |tokens, examples| PartLimits { tokens, examples };
+        let parts = parts(&batch, limits(4096, 0), length);
         assert_eq!(parts.len(), PARTS);
         let tokens = |part: &Vec<&TokenizedExample>| -> usize {
             part.iter().map(|example| example.inputs().len()).sum()
@@ -406,9 +430,11 @@ mod tests {
         let sizes: Vec<_> = parts.iter().map(tokens).collect();
         assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() < 5, "{sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), tokens(&batch));
-        assert_eq!(super::parts(&batch[..2], 0, length).len(), 2);
+        assert_eq!(super::parts(&batch[..2], limits(4096, 0), length).len(), 2);
+        let fifth = tokens(&batch).div_ceil(5);
+        assert_eq!(super::parts(&batch, limits(fifth, 0), length).len(), 2 * PARTS);
         for most in [1, 3, 7, 39] {
-            let parts = super::parts(&batch, most, length);
+            let parts = super::parts(&batch, limits(4096, most), length);
             assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= most), "{most}");
             assert_eq!(parts.iter().map(tokens).sum::<usize>(), tokens(&batch), "{most}");
         }

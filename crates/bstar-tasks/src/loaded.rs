@@ -16,6 +16,7 @@ use crate::splits::{Splits, check_ids, check_settings, split, tell_ids_apart};
 use bstar_core::ports::{Example, GradeRequest, Task, Tick};
 use bstar_core::{Fault, Grade, Query, RngKey};
 use bstar_sandbox::Launcher;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -218,6 +219,11 @@ impl Task for LoadedTask {
 
     fn check_steps(&self, query: &Query, response: &str) -> Option<bool> {
         self.check.check_steps(query, response)
+    }
+
+    fn check_steps_all(&self, requests: &[GradeRequest<'_>]) -> Vec<Option<bool>> {
+        let check = |request: &GradeRequest<'_>| self.check_steps(request.query, request.response);
+        requests.par_iter().map(check).collect()
     }
 
     fn check_each_step(&self, query: &Query, response: &str) -> Option<Vec<bool>> {

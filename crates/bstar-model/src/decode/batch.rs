@@ -246,7 +246,7 @@ impl<'a> Worker<'a> {
             self.step(&groups)?;
             if let Some(announcer) = announcer {
                 let tokens = (groups.len() * lanes) as u64;
-                announcer.announce(self.queue, tokens * self.queue.body.work_per_token())?;
+                announcer.announce(self.queue, tokens * self.queue.body.work_per_token)?;
             }
         }
         Ok(())

@@ -57,6 +57,8 @@ pub(super) struct Body {
     frequencies: Vec<f64>,
     /// What caches keep of layers with a window: that of the config.
     pub(super) kept: Option<SlidingWindow>,
+    /// Floating-point operations of the matrix products for one token.
+    pub(super) work_per_token: u64,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl Body {
             head: stack(width, &[weights.head()]),
             frequencies: config.rotary_frequencies(),
             kept: config.sliding_window,
+            work_per_token: 2 * config.parameter_count() as u64,
             config,
         }
     }
@@ -159,11 +162,6 @@ impl Body {
     /// The shape of a cache of this model.
     pub(super) fn cache_shape(&self) -> CacheShape {
         CacheShape { window: self.kept, ..CacheShape::of(&self.config) }
-    }
-
-    /// Floating-point operations of the matrix products for one token.
-    pub(super) fn work_per_token(&self) -> u64 {
-        2 * (self.config.parameter_count() as u64)
     }
 
     /// Runs the tokens of `groups`; the logits are in `numbers` afterwards, if asked for.

@@ -10,7 +10,7 @@ use crate::compute::{ComputeSettings, HalfWeights, Precision};
 use crate::loss::{Workspace, packed_row};
 use crate::optimizer::{AdamW, OptimizerSettings, gradient_norm};
 use crate::parameters::ParameterGroup;
-use crate::trainer::{StepReport, TrainerError, parts, sum_over_parts};
+use crate::trainer::{PartLimits, StepReport, TrainerError, parts, sum_over_parts};
 use crate::transformer::{PackedTokens, Transformer};
 use bstar_core::ports::RewardHead;
 
@@ -81,7 +81,8 @@ impl RewardTrainer {
         let learned: Vec<_> =
             batch.iter().copied().filter(|example| !example.labels().is_empty()).collect();
         let ComputeSettings { precision, micro_batch_size, checkpoint_activations } = self.compute;
-        let parts = parts(&learned, micro_batch_size, |example| example.tokens().len());
+        let limits = PartLimits::new(self.weights.config(), micro_batch_size);
+        let parts = parts(&learned, limits, |example| example.tokens().len());
         let weights = &self.weights;
         if precision == Precision::Bf16 {
             weights.pack_half(&mut self.half);

@@ -146,7 +146,8 @@ impl Bench<'_> {
             seconds[place] = Some(timed.per_token);
             update = f64::max(update, timed.before);
             let full = timed.growth.map(|growth| {
-                growth.peak_of(batch_size, timed.tokens_per_example, self.micro_batch_size)
+                let config = &self.policy.weights().config;
+                growth.peak_of(config, batch_size, timed.tokens_per_example, self.micro_batch_size)
             });
             memory = [memory, full].into_iter().flatten().reduce(f64::max);
         }
@@ -219,9 +220,7 @@ impl Bench<'_> {
                 .collect();
             let began = Instant::now();
             self.task.grade_all(&requests, &mut |_| Ok(()))?;
-            for request in &requests {
-                self.task.check_steps(request.query, request.response);
-            }
+            self.task.check_steps_all(&requests);
             Ok(began.elapsed())
         })
     }

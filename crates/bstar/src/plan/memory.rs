@@ -46,9 +46,15 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// The peak of a step of a batch of so many tokens an example.
-    pub(super) fn peak_of(&self, batch: usize, tokens: f64, micro_batch: usize) -> f64 {
-        let more = examples_at_once(batch, tokens, micro_batch) - self.examples as f64;
+    /// The peak of a step of a model on a batch of so many tokens an example.
+    pub(super) fn peak_of(
+        &self,
+        config: &ModelConfig,
+        batch: usize,
+        tokens: f64,
+        micro_batch: usize,
+    ) -> f64 {
+        let more = examples_at_once(config, batch, tokens, micro_batch) - self.examples as f64;
         self.peak + self.per_example * more.max(0.0)
     }
 }
@@ -114,10 +120,12 @@ mod tests {
     #[test]
     fn a_full_step_is_foretold_from_a_small_one() {
         let growth = Growth { peak: 120.0, examples: 8, per_example: 5.0 };
-        assert_eq!(growth.peak_of(64, 40.0, 0), 120.0 + 5.0 * 56.0);
-        assert_eq!(growth.peak_of(8, 40.0, 0), 120.0);
+        let config = bstar_model::size::ModelSize::SMALL.config(17, 600, 1);
+        let peak = |batch, tokens, micro| growth.peak_of(&config, batch, tokens, micro);
+        assert_eq!(peak(64, 40.0, 0), 120.0 + 5.0 * 56.0);
+        assert_eq!(peak(8, 40.0, 0), 120.0);
         // Parts of 4096 tokens: four of eight examples, whatever the batch.
-        assert_eq!(growth.peak_of(1000, 512.0, 0), 120.0 + 5.0 * 24.0);
-        assert_eq!(growth.peak_of(64, 40.0, 3), 120.0 + 5.0 * 4.0);
+        assert_eq!(peak(1000, 512.0, 0), 120.0 + 5.0 * 24.0);
+        assert_eq!(peak(64, 40.0, 3), 120.0 + 5.0 * 4.0);
     }
 }
