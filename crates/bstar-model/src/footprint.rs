@@ -7,7 +7,7 @@ use crate::config::ModelConfig;
 pub use crate::decode::most_lanes;
 use crate::decode::sample_bytes;
 use crate::lora::{LoraSettings, LoraTarget};
-use crate::trainer::{PARTS, largest_part};
+use crate::parts::{PARTS, largest_part};
 use bstar_core::ports::RewardHead;
 use serde::{Deserialize, Serialize};
 
@@ -135,10 +135,10 @@ mod tests {
     use crate::lora::Adapter;
     use crate::loss::{TokenizedExample, Workspace, response_loss};
     use crate::optimizer::OptimizerSettings;
+    use crate::parts::{PartLimits, parts};
     use crate::policy::EmbeddedPolicy;
     use crate::size::ModelSize;
     use crate::tokenizer::Tokenizer;
-    use crate::trainer::{PartLimits, parts};
     use crate::transformer::Transformer;
     use crate::weights::Weights;
     use bstar_core::RngKey;

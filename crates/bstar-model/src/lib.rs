@@ -37,6 +37,7 @@ pub mod loss;
 mod ops;
 pub mod optimizer;
 pub mod parameters;
+mod parts;
 pub mod peak;
 pub mod policy;
 mod product;

@@ -10,14 +10,13 @@
 use crate::compute::{ComputeSettings, HalfWeights, Precision};
 use crate::config::ModelConfig;
 use crate::lora::Adapter;
-use crate::loss::{TokenizedExample, Workspace, response_loss};
+use crate::loss::{TokenizedExample, response_loss};
 use crate::optimizer::{AdamW, gradient_norm};
 use crate::parameters::{ParameterGroup, parameter_groups};
+use crate::parts::{PartLimits, PartRoom, parts, sum_over_parts};
 use crate::transformer::Transformer;
 use crate::weights::Weights;
 use bstar_core::{Fault, FaultClass};
-use rayon::prelude::*;
-use std::cmp::Reverse;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -71,8 +70,7 @@ pub struct Trainer {
     groups: Vec<ParameterGroup>,
     parameters: Vec<f32>,
     optimizer: AdamW,
-    /// One for each part that runs beside others.
-    workspaces: Vec<Workspace>,
+    room: PartRoom,
     /// The gradient of the last batch, in the order of the parameters.
     gradient: Vec<f32>,
     lora: Option<LoraTraining>,
@@ -118,7 +116,7 @@ impl Trainer {
             groups,
             parameters,
             optimizer,
-            workspaces: Vec::new(),
+            room: PartRoom::default(),
             gradient: Vec::new(),
             lora,
             compute: ComputeSettings::default(),
@@ -159,6 +157,15 @@ impl Trainer {
 
     /// Takes one step on a batch.
     pub fn step(
+        &mut self,
+        batch: &[&TokenizedExample],
+        learning_rate: f64,
+    ) -> Result<StepReport, TrainerError> {
+        // One way into the pool of threads, not one for each of the loops of a step.
+        rayon::scope(|_| self.step_in_pool(batch, learning_rate))
+    }
+
+    fn step_in_pool(
         &mut self,
         batch: &[&TokenizedExample],
         learning_rate: f64,
@@ -220,8 +227,8 @@ impl Trainer {
             batch.iter().copied().filter(|example| !example.targets().is_empty()).collect();
         let limits = PartLimits::new(&self.config, micro_batch_size);
         let parts = parts(&learnable, limits, |example| example.inputs().len());
-        let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
-        let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
+        let (room, gradient) = (&mut self.room, &mut self.gradient);
+        let loss = sum_over_parts(&parts, limits, room, gradient, |part, workspace| {
             response_loss(&transformer, part, scale, workspace)
         });
         if let Some(LoraTraining { adapter, gradient, .. }) = &mut self.lora {
@@ -230,97 +237,6 @@ impl Trainer {
         let gradient_norm = gradient_norm(self.trained_gradient());
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })
     }
-}
-
-/// Takes the loss of every part, several at a time, and adds them. Leaves the sum of their gradients
-/// in `gradient`.
-pub(crate) fn sum_over_parts<E: Sync>(
-    parts: &[Vec<&E>],
-    workspaces: &mut Vec<Workspace>,
-    gradient: &mut Vec<f32>,
-    part_loss: impl Fn(&[&E], &mut Workspace) -> f64 + Sync,
-) -> f64 {
-    // More room than threads would be memory for nothing. Whatever the number, losses and gradients
-    // are added in the order of the parts.
-    let side_by_side = rayon::current_num_threads().min(PARTS);
-    workspaces.resize_with(side_by_side, Workspace::default);
-    let mut loss = 0.0;
-    for (wave, parts) in parts.chunks(side_by_side).enumerate() {
-        let losses: Vec<f64> = parts
-            .par_iter()
-            .zip(&mut *workspaces)
-            .map(|(part, workspace)| part_loss(part, workspace))
-            .collect();
-        for (index, (of_part, workspace)) in losses.iter().zip(&mut *workspaces).enumerate() {
-            loss += of_part;
-            if wave == 0 && index == 0 {
-                workspace.swap_gradients(gradient);
-            } else {
-                add(gradient, workspace.gradients());
-            }
-        }
-    }
-    loss
-}
-
-/// Parts that may run side by side. A constant: results must not depend on the machine.
-pub(crate) const PARTS: usize = 4;
-
-/// How large a part may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PartLimits {
-    /// A batch of more tokens than so many a part is cut into more parts.
-    tokens: usize,
-    /// Most examples; 0 is any number.
-    examples: usize,
-}
-
-impl PartLimits {
-    /// For a model, with at most so many examples, unless that is 0.
-    pub(crate) fn new(config: &ModelConfig, examples: usize) -> Self {
-        Self { tokens: largest_part(config), examples }
-    }
-}
-
-/// Tokens of a part at most, unless a single example has more. Activations of a small model's part stay in the
-/// caches; a large model's weights are fetched for each part, so that only memory bounds it.
-pub(crate) fn largest_part(config: &ModelConfig) -> usize {
-    if config.parameter_count() < SMALL_MODEL { 512 } else { 4096 }
-}
-
-/// Parameters of a model below which it counts as small.
-const SMALL_MODEL: usize = 1_000_000;
-
-/// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the
-/// fewest tokens so far (the first of equals). At least [`PARTS`] parts where there are as many
-/// examples; no empty part, and none of more examples than the limit.
-pub(crate) fn parts<'a, E>(
-    batch: &[&'a E],
-    limits: PartLimits,
-    length: impl Fn(&E) -> usize,
-) -> Vec<Vec<&'a E>> {
-    let mut examples = batch.to_vec();
-    examples.sort_by_key(|example| Reverse(length(example)));
-    let tokens: usize = examples.iter().map(|example| length(example)).sum();
-    let most = if limits.examples == 0 { examples.len() } else { limits.examples };
-    let needed = tokens.div_ceil(limits.tokens).max(examples.len().div_ceil(most.max(1)));
-    let count = needed.next_multiple_of(PARTS).min(examples.len());
-    let mut parts = vec![(0, Vec::new()); count];
-    for example in examples {
-        let room = parts.iter_mut().filter(|(_, part): &&mut (usize, Vec<_>)| part.len() < most);
-        let lightest = room.min_by_key(|(tokens, _)| *tokens);
-        let (tokens, part) = lightest.expect("all parts together have room for every example");
-        *tokens += length(example);
-        part.push(example);
-    }
-    parts.into_iter().map(|(_, part)| part).collect()
-}
-
-fn add(sum: &mut [f32], other: &[f32]) {
-    const CHUNK: usize = 1 << 15;
-    sum.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK)).for_each(|(sum, other)| {
-        sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-    });
 }
 
 #[cfg(test)]
@@ -414,30 +330,6 @@ mod tests {
         let after: Vec<u32> = trainer.parameters.iter().map(|x| x.to_bits()).collect();
         assert_eq!(before, after);
         assert_eq!(trainer.optimizer, optimizer);
-    }
-
-    #[test]
-    fn parts_are_balanced_and_hold_every_example_once() {
-        let examples = examples(40);
-        let batch: Vec<_> = examples.iter().collect();
-        let length = |example: &TokenizedExample| example.inputs().len();
-        let limits = |tokens, examples| PartLimits { tokens, examples };
-        let parts = parts(&batch, limits(4096, 0), length);
-        assert_eq!(parts.len(), PARTS);
-        let tokens = |part: &Vec<&TokenizedExample>| -> usize {
-            part.iter().map(|example| example.inputs().len()).sum()
-        };
-        let sizes: Vec<_> = parts.iter().map(tokens).collect();
-        assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() < 5, "{sizes:?}");
-        assert_eq!(sizes.iter().sum::<usize>(), tokens(&batch));
-        assert_eq!(super::parts(&batch[..2], limits(4096, 0), length).len(), 2);
-        let fifth = tokens(&batch).div_ceil(5);
-        assert_eq!(super::parts(&batch, limits(fifth, 0), length).len(), 2 * PARTS);
-        for most in [1, 3, 7, 39] {
-            let parts = super::parts(&batch, limits(4096, most), length);
-            assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= most), "{most}");
-            assert_eq!(parts.iter().map(tokens).sum::<usize>(), tokens(&batch), "{most}");
-        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::compute::{ComputeSettings, HalfWeights, Precision};
 use crate::loss::{Workspace, packed_row};
 use crate::optimizer::{AdamW, OptimizerSettings, gradient_norm};
 use crate::parameters::ParameterGroup;
-use crate::trainer::{PartLimits, StepReport, TrainerError, parts, sum_over_parts};
+use crate::parts::{PartLimits, PartRoom, parts, sum_over_parts};
+use crate::trainer::{StepReport, TrainerError};
 use crate::transformer::{PackedTokens, Transformer};
 use bstar_core::ports::RewardHead;
 
@@ -19,7 +20,7 @@ pub(super) struct RewardTrainer {
     weights: RewardWeights,
     groups: Vec<ParameterGroup>,
     optimizer: AdamW,
-    workspaces: Vec<Workspace>,
+    room: PartRoom,
     /// That of the last batch, in the order of the weights.
     gradient: Vec<f32>,
     compute: ComputeSettings,
@@ -34,8 +35,8 @@ impl RewardTrainer {
         compute: ComputeSettings,
     ) -> Self {
         let (groups, optimizer) = (weights.groups(), weights.optimizer(settings));
-        let (workspaces, gradient, half) = (Vec::new(), Vec::new(), HalfWeights::default());
-        Self { weights, groups, optimizer, workspaces, gradient, compute, half }
+        let (room, gradient, half) = (PartRoom::default(), Vec::new(), HalfWeights::default());
+        Self { weights, groups, optimizer, room, gradient, compute, half }
     }
 
     /// The weights, when training is over.
@@ -45,6 +46,14 @@ impl RewardTrainer {
 
     /// Takes one step on a batch; faults as those of [`crate::trainer::Trainer::step`].
     pub(super) fn step(
+        &mut self,
+        batch: &[&LabelledTokens],
+        learning_rate: f64,
+    ) -> Result<StepReport, TrainerError> {
+        rayon::scope(|_| self.step_in_pool(batch, learning_rate))
+    }
+
+    fn step_in_pool(
         &mut self,
         batch: &[&LabelledTokens],
         learning_rate: f64,
@@ -91,14 +100,12 @@ impl RewardTrainer {
             .transformer()
             .in_half((precision == Precision::Bf16).then_some(&self.half))
             .recomputing(checkpoint_activations);
-        let (workspaces, gradient) = (&mut self.workspaces, &mut self.gradient);
-        let loss = sum_over_parts(&parts, workspaces, gradient, |part, workspace| {
-            match weights.head_kind() {
-                RewardHead::Scalar => step_loss(weights, &transformer, part, scale, workspace),
-                RewardHead::Token => {
-                    token_head::loss(weights, &transformer, part, scale, workspace)
-                }
-            }
+        let (room, gradient) = (&mut self.room, &mut self.gradient);
+        let loss = sum_over_parts(&parts, limits, room, gradient, |part, workspace| match weights
+            .head_kind()
+        {
+            RewardHead::Scalar => step_loss(weights, &transformer, part, scale, workspace),
+            RewardHead::Token => token_head::loss(weights, &transformer, part, scale, workspace),
         });
         let gradient_norm = gradient_norm(&self.gradient);
         Ok(StepReport { loss, gradient_norm, tokens: tokens as u64 })

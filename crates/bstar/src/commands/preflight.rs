@@ -9,6 +9,7 @@ use bstar_model::policy::EmbeddedPolicy;
 use bstar_model::reward_model::EmbeddedRewardModel;
 use bstar_store::rollout_file;
 use bstar_tasks::{LoadedTask, LongQueries};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::path::Path;
 
 /// Refuses a task that lacks a split that the run needs, or queries for its search.
@@ -74,9 +75,9 @@ pub(crate) fn check_lengths(
     let asked = [task.train(), &task.validation()[..validation], evaluated(config, task)].concat();
     check_prompts(policy, &asked, notes)?;
     if config.supervised.steps > 0 {
-        for example in task.supervised() {
-            policy.check_example(example).map_err(may_be_left_out)?;
-        }
+        let check = |example| policy.check_example(example);
+        let first = task.supervised().par_iter().map(check).find_first(Result::is_err);
+        first.unwrap_or(Ok(())).map_err(may_be_left_out)?;
     }
     Ok(())
 }
