@@ -32,7 +32,8 @@ pub struct ComputeSettings {
     /// optimizer's moments are always `f32`.
     pub precision: Precision,
     /// Most examples in one forward and backward pass; gradients of a batch are added up. 0 sets no
-    /// limit. A pass has about 4096 tokens at most in any case, on a card 16,384.
+    /// limit. A pass has about 4096 tokens at most in any case (512 of a model of less than a million
+    /// parameters), on a card 16,384.
     pub micro_batch_size: usize,
     /// Keep only the input of each layer for the backward pass and compute the rest again: less memory,
     /// more time (a second forward pass), the same bits.

@@ -6,6 +6,7 @@ mod begun;
 mod binary;
 mod code_tasks;
 mod compare;
+mod compare_told;
 mod configs;
 mod hints;
 mod house;

@@ -14,15 +14,16 @@ pub(crate) use plan::{Aim, Plan, Start, leaves_p_0_alone};
 
 use crate::cli::CompareArgs;
 use crate::commands::run::catch_interrupts;
-use crate::config::comparison::Comparison;
+use crate::config::comparison::{BudgetRule, Comparison};
 use crate::named;
 use crate::output::{self, Notes};
 use bstar_core::{Fault, FaultClass};
 use bstar_report::ComparisonReport;
-use bstar_store::{ComparisonLayout, ComparisonStore};
+use bstar_store::{ComparisonLayout, ComparisonStore, RunError};
 use meter::Meter;
 use plan::PlannedRun;
 use schedule::{Failures, Schedule, is_complete};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Compares.
@@ -31,28 +32,20 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
     let stem = args.config.file_stem().unwrap_or_default();
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(named::COMPARISONS).join(stem));
     let layout = ComparisonLayout::new(&dir);
+    tell_twins(&comparison, notes)?;
+    if args.tables {
+        return show_what_is_there(&comparison, &layout, &dir, args, notes);
+    }
     // What is there is held from here on; a folder is made once there is something to write.
-    let open = || ComparisonStore::open_or_create(&dir, env!("CARGO_PKG_VERSION"));
-    let there = layout.is_there().then(open).transpose()?;
+    let there = layout.is_there().then(|| open(&dir)).transpose()?;
     let workers = comparison.workers(args.workers);
-    if !args.tables {
-        tell_size(&comparison, workers, &dir, notes);
-    }
+    tell_size(&comparison, workers, &dir, notes);
     let plan = Plan::of(&comparison, &layout, Aim::Run, notes)?;
-    if args.tables && there.is_none() {
-        layout.check_free()?;
-        let input = measure::measure(&comparison, &plan, &layout, &Failures::new())?;
-        show(&ComparisonReport::of(&input), args)?;
-        tell_nothing(&dir, notes);
-        return Ok(());
-    }
-    if !args.tables {
-        plan.check_searches(&comparison, args.fresh)?;
-        // What was begun is held beside the models that would be used from here on.
-        let is_made = |run: &PlannedRun| !args.fresh && is_complete(&comparison, &layout, run);
-        plan.fetch_models(&plan.jobs(is_made), notes)?;
-    }
-    let store = there.map_or_else(open, Ok)?;
+    plan.check_searches(&comparison, args.fresh)?;
+    // What was begun is held beside the models that would be used from here on.
+    let is_made = |run: &PlannedRun| !args.fresh && is_complete(&comparison, &layout, run);
+    plan.fetch_models(&plan.jobs(is_made), notes)?;
+    let store = there.map_or_else(|| open(&dir), Ok)?;
     if args.fresh {
         store.discard_runs()?;
     }
@@ -65,16 +58,75 @@ pub(crate) fn compare(args: &CompareArgs, notes: Notes) -> Result<(), Fault> {
         meter: Meter::of(&comparison, &plan, (&layout, workers), notes),
         interrupted: catch_interrupts()?,
     };
-    let failures = if args.tables { Failures::new() } else { schedule.carry_out(workers)? };
-    let input = measure::measure(&comparison, &plan, &layout, &failures)?;
-    let report = ComparisonReport::of(&input);
+    let failures = schedule.carry_out(workers)?;
+    let report = ComparisonReport::of(&measure::measure(&comparison, &plan, &layout, &failures)?);
     publish(&store, &report)?;
     show(&report, args)?;
-    if args.tables && input.runs.is_empty() {
-        tell_nothing(&dir, notes);
-    }
     notes.tell(&format!("comparison: {}", dir.display()));
     told(&schedule, &failures)
+}
+
+fn open(dir: &Path) -> Result<ComparisonStore, RunError> {
+    ComparisonStore::open_or_create(dir, env!("CARGO_PKG_VERSION"))
+}
+
+/// `--tables`: what is finished, without running anything. While another process works on the comparison it
+/// is shown and nothing is written.
+fn show_what_is_there(
+    comparison: &Comparison,
+    layout: &ComparisonLayout,
+    dir: &Path,
+    args: &CompareArgs,
+    notes: Notes,
+) -> Result<(), Fault> {
+    let mut store = None;
+    if layout.is_there() {
+        match open(dir) {
+            Ok(opened) => store = Some(opened),
+            Err(RunError::Locked { .. }) => notes.tell(&format!(
+                "{}: at work; these are the tables so far, and its files are left alone",
+                dir.display()
+            )),
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        layout.check_free()?;
+    }
+    let plan = Plan::of(comparison, layout, Aim::Run, notes)?;
+    plan.check_begun(comparison)?;
+    let input = measure::measure(comparison, &plan, layout, &Failures::new())?;
+    let report = ComparisonReport::of(&input);
+    if let Some(store) = &store {
+        store.keep_config(&comparison.written)?;
+        publish(store, &report)?;
+    }
+    show(&report, args)?;
+    if input.runs.is_empty() {
+        tell_nothing(dir, notes);
+    }
+    if layout.is_there() {
+        notes.tell(&format!("comparison: {}", dir.display()));
+    }
+    Ok(())
+}
+
+/// Tells of entries that are the same run under two names, as a `--set` can make them.
+fn tell_twins(comparison: &Comparison, notes: Notes) -> Result<(), Fault> {
+    let Some(seed) = comparison.seeds.first() else { return Ok(()) };
+    let mut earlier: Vec<(Value, BudgetRule, &str)> = Vec::new();
+    for entry in &comparison.entries {
+        let config = comparison.run_config(entry, *seed, None)?.config;
+        let config = serde_json::to_value(config).expect("configs are JSON");
+        match earlier.iter().find(|(other, budget, _)| *other == config && *budget == entry.budget)
+        {
+            Some((_, _, twin)) => notes.tell(&format!(
+                "entries `{twin}` and `{}` have the same settings: their runs will be alike",
+                entry.name
+            )),
+            None => earlier.push((config, entry.budget, &entry.name)),
+        }
+    }
+    Ok(())
 }
 
 /// Tells what is begun, before anything that takes time.
