@@ -26,19 +26,22 @@ pub(crate) struct PartLimits {
 impl PartLimits {
     /// For a model, with at most so many examples, unless that is 0.
     pub(crate) fn new(config: &ModelConfig, examples: usize) -> Self {
-        // Those of a large model are no larger in number than the threads that make them.
-        let gradients = if is_small(config) { 8 } else { rayon::current_num_threads().min(PARTS) };
+        let threads = rayon::current_num_threads();
+        // No more parts than PARTS run side by side. With few threads, those of a small model wait for each other
+        // less often; gradients of a large one are dear.
+        let few = is_small(config) && threads <= PARTS;
+        let gradients = if few { 2 * PARTS } else { threads.min(PARTS) };
         Self { tokens: largest_part(config), examples, gradients }
     }
 }
 
-/// Tokens of a part at most, unless a single example has more. Activations of a small model's part stay in the
-/// caches; a large model's weights are fetched for each part, so that only memory bounds it.
+/// Tokens of a part at most, or about so many: examples are whole. Small models train faster by parts that stay nearer to
+/// the processor; a large model's weights are fetched for each part, so that only memory bounds it.
 pub(crate) fn largest_part(config: &ModelConfig) -> usize {
     if is_small(config) { 512 } else { 4096 }
 }
 
-/// Whether a model's gradients and a part's activations are small beside the caches.
+/// Whether gradients are so small that some more of them do not matter, and parts are better small.
 fn is_small(config: &ModelConfig) -> bool {
     config.parameter_count() < 1_000_000
 }
@@ -71,7 +74,7 @@ pub(crate) fn parts<'a, E>(
 /// Room for the parts of a batch, kept from step to step.
 #[derive(Debug, Default)]
 pub(crate) struct PartRoom {
-    /// Those that no thread has at the moment: as many as threads at most.
+    /// Those that no thread has at the moment: one for each part that ever ran beside others.
     workspaces: Mutex<Vec<Workspace>>,
     /// Gradients that are not added yet.
     gradients: Vec<Vec<f32>>,

@@ -1,8 +1,8 @@
-//! File tasks from small files written here: what loads, and every way in which it must not.
+//! File tasks from small files written here: what loads, and every way in which it must not; and a loaded task.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use bstar_core::ports::Task as _;
+use bstar_core::ports::{GradeRequest, Task as _};
 use bstar_core::{Fault, FaultClass, Query, RngKey, Verdict};
 use bstar_sandbox::Launcher;
 use bstar_tasks::{
@@ -35,6 +35,24 @@ fn config(kind: TaskKind, files: FilesConfig) -> TaskConfig {
 
 fn train(path: &str) -> FilesConfig {
     FilesConfig { train: Some(path.into()), validation_size: Some(0), ..Default::default() }
+}
+
+#[test]
+fn steps_are_checked_side_by_side_as_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = load_in(folder.path(), &TaskConfig::default()).unwrap();
+    let solutions = task.train().iter().take(50).map(|query| query.gold_solution.clone().unwrap());
+    let broken = |(place, text): (usize, String)| {
+        if place % 3 == 1 { text.replacen('=', "", 1) } else { text }
+    };
+    let responses: Vec<String> = solutions.enumerate().map(broken).collect();
+    let pairs = task.train().iter().zip(&responses);
+    let requests: Vec<_> =
+        pairs.map(|(query, response)| GradeRequest { query, response }).collect();
+    let alone: Vec<_> =
+        requests.iter().map(|one| task.check_steps(one.query, one.response)).collect();
+    assert!(alone.contains(&Some(true)) && alone.contains(&Some(false)), "{alone:?}");
+    assert_eq!(task.check_steps_all(&requests), alone);
 }
 
 fn load_in(folder: &Path, config: &TaskConfig) -> Result<LoadedTask, Fault> {

@@ -94,7 +94,7 @@ pub(crate) struct CompareArgs {
     /// Runs side by side, instead of what the file says; 0 is one per core.
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Run nothing: make the tables of what is there.
+    /// Run nothing: make the tables of what is there; only print them while another process works.
     #[arg(long, conflicts_with = "fresh")]
     pub(crate) tables: bool,
     /// Start over: the runs of the comparison are deleted.

@@ -106,11 +106,14 @@ fn a_comparison_killed_again_and_again_ends_with_the_same_tables() {
     assert_eq!(again.stdout, whole.stdout);
     let lock = std::fs::File::open(bench.path("whole/lock")).expect("a lock");
     lock.lock().expect("nobody works");
+    std::fs::remove_file(bench.path("whole/tables.md")).expect("tables");
     let meanwhile = bench.good("compare c.toml --dir whole --tables");
     assert_eq!(meanwhile.stdout, whole.stdout);
-    assert!(meanwhile.stderr.contains("whole: at work"), "{}", meanwhile.stderr);
+    assert!(meanwhile.stderr.contains("whole is in use by"), "{}", meanwhile.stderr);
+    assert!(!bench.path("whole/tables.md").exists(), "nothing is written meanwhile");
     drop(lock);
     bench.good("compare c.toml --dir whole");
+    assert_eq!(bench.read("whole/tables.md"), whole.stdout);
     let after = std::fs::metadata(bench.path("whole/runs/fixed/seed-0001/events.jsonl"));
     let changed = |of: std::io::Result<std::fs::Metadata>| of.expect("a log").modified().ok();
     assert_eq!(changed(log), changed(after));

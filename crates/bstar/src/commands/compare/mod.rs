@@ -79,48 +79,46 @@ fn show_what_is_there(
     args: &CompareArgs,
     notes: Notes,
 ) -> Result<(), Fault> {
-    let mut store = None;
-    if layout.is_there() {
-        match open(dir) {
-            Ok(opened) => store = Some(opened),
-            Err(RunError::Locked { .. }) => notes.tell(&format!(
-                "{}: at work; these are the tables so far, and its files are left alone",
-                dir.display()
-            )),
-            Err(error) => return Err(error.into()),
-        }
-    } else {
+    let is_there = layout.is_there();
+    if !is_there {
         layout.check_free()?;
     }
     let plan = Plan::of(comparison, layout, Aim::Run, notes)?;
     plan.check_begun(comparison)?;
     let input = measure::measure(comparison, &plan, layout, &Failures::new())?;
     let report = ComparisonReport::of(&input);
-    if let Some(store) = &store {
-        store.keep_config(&comparison.written)?;
-        publish(store, &report)?;
+    if is_there {
+        // Held no longer than it takes, so that nobody who wants to work is kept out.
+        match open(dir) {
+            Ok(store) => {
+                store.keep_config(&comparison.written)?;
+                publish(&store, &report)?;
+                notes.tell(&format!("comparison: {}", dir.display()));
+            }
+            Err(error @ RunError::Locked { .. }) => {
+                let left = "these are the tables so far, and its files are left alone";
+                notes.tell(&format!("{error}; {left}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     show(&report, args)?;
     if input.runs.is_empty() {
         tell_nothing(dir, notes);
     }
-    if layout.is_there() {
-        notes.tell(&format!("comparison: {}", dir.display()));
-    }
     Ok(())
 }
 
-/// Tells of entries that are the same run under two names, as a `--set` can make them.
+/// Tells of entries with equal configs and budgets, as a `--set` can make them.
 fn tell_twins(comparison: &Comparison, notes: Notes) -> Result<(), Fault> {
-    let Some(seed) = comparison.seeds.first() else { return Ok(()) };
     let mut earlier: Vec<(Value, BudgetRule, &str)> = Vec::new();
     for entry in &comparison.entries {
-        let config = comparison.run_config(entry, *seed, None)?.config;
+        let config = comparison.run_config(entry, comparison.seeds[0], None)?.config;
         let config = serde_json::to_value(config).expect("configs are JSON");
         match earlier.iter().find(|(other, budget, _)| *other == config && *budget == entry.budget)
         {
             Some((_, _, twin)) => notes.tell(&format!(
-                "entries `{twin}` and `{}` have the same settings: their runs will be alike",
+                "note: entries `{twin}` and `{}` have the same settings: their runs are alike",
                 entry.name
             )),
             None => earlier.push((config, entry.budget, &entry.name)),
