@@ -1,7 +1,7 @@
 //! One optimizer step: the gradient of a batch by parts, summed in a fixed order, then AdamW.
 //!
 //! A batch is cut into parts that run side by side, and their gradients are added in the order of the parts
-//! ([`crate::parts`]), so the result has the same bits for any number of threads. A loss or gradient that
+//! (`parts.rs`), so the result has the same bits for any number of threads. A loss or gradient that
 //! is not finite leaves everything as it was; parameters that a step made not finite are an error of
 //! that step. With an adapter its factors are what is trained; the parameters are those of the model
 //! with the adapter merged.

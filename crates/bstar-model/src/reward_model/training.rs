@@ -1,7 +1,7 @@
 //! Training of a reward model: binary cross-entropy on the labelled tokens of a batch (spec §5).
 //!
 //! The mean is over labelled tokens of the whole batch. A batch is cut into parts and their gradients
-//! are added as for a policy ([`crate::parts`]).
+//! are added as for a policy (`parts.rs`).
 
 use super::token_head;
 use super::tokens::LabelledTokens;
