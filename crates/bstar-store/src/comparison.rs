@@ -16,6 +16,7 @@ use crate::layout;
 use crate::lock::{Attempt, RunLock};
 use crate::manifest::FormatVersion;
 use crate::run::{RunError, RunStore};
+use crate::view;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -51,7 +52,10 @@ impl ComparisonLayout {
     /// Refuses a folder in which something else lies than a comparison.
     pub fn check_free(&self) -> Result<(), RunError> {
         match foreign(&self.dir)? {
-            Some(found) => Err(RunError::ForeignFolder { dir: self.dir.clone(), found }),
+            Some(found) => {
+                let other = what_it_is(&self.dir)?;
+                Err(RunError::ForeignFolder { dir: self.dir.clone(), found, other })
+            }
             None => Ok(()),
         }
     }
@@ -160,6 +164,20 @@ fn foreign(dir: &Path) -> Result<Option<String>, RunError> {
     };
     let found = disk::entries(dir)?.into_iter().find(|path| !is_ours(path));
     Ok(found.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned()))
+}
+
+/// What a folder with files is, if it is of bstar.
+pub(crate) fn what_it_is(dir: &Path) -> Result<Option<&'static str>, RunError> {
+    let is_comparison = |dir: &Path| ComparisonLayout::new(dir).is_there();
+    if is_comparison(dir) {
+        return Ok(Some("a comparison"));
+    }
+    if view::has_manifest(dir) {
+        return Ok(Some("a run"));
+    }
+    let holds =
+        disk::entries(dir)?.iter().any(|path| view::has_manifest(path) || is_comparison(path));
+    Ok(holds.then_some("a folder of runs"))
 }
 
 fn check_format(manifest: &Path) -> Result<(), RunError> {

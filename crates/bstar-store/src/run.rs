@@ -12,6 +12,7 @@
 //!
 //! Nothing here knows what a checkpoint contains.
 
+use crate::comparison::what_it_is;
 use crate::config_diff::{ConfigChange, config_diff_from};
 use crate::disk::{self, DiskError};
 use crate::event_log::{EventLog, EventLogError, LoggedEvent, read_events};
@@ -68,12 +69,17 @@ pub enum RunError {
         dir: PathBuf,
     },
     /// The folder holds files that no run has.
-    #[error("{} is not empty and holds no run (found {found})", dir.display())]
+    #[error("{} {}", dir.display(), match other {
+        Some(other) => format!("is {other}"),
+        None => format!("is not empty and holds no run (found {found})"),
+    })]
     ForeignFolder {
         /// The folder.
         dir: PathBuf,
         /// One of the files.
         found: String,
+        /// What of bstar it is instead, if anything.
+        other: Option<&'static str>,
     },
     /// A newer bstar wrote the run.
     #[error("run format {found} of {}, written by bstar {wrote}, is newer than {RUN_FORMAT}", dir.display())]
@@ -156,7 +162,8 @@ impl From<RunError> for Fault {
             RunError::AlreadyARun { .. } => {
                 fault("continue it with its own configuration, or start over with `--fresh`")
             }
-            RunError::ForeignFolder { .. } => {
+            RunError::ForeignFolder { other: Some(_), .. } => fault("choose another `--dir`"),
+            RunError::ForeignFolder { other: None, .. } => {
                 fault("choose another `--dir`, or empty the folder yourself")
             }
             RunError::NewerFormat { wrote, .. } => {
@@ -504,7 +511,8 @@ fn refuse_foreign(dir: &Path) -> Result<(), RunError> {
         let is_part = |name: &&str| found == **name || found == format!(".{name}.tmp");
         if !known.iter().any(is_part) && !lock::is_lock_file(&path) {
             let found = found.into_owned();
-            return Err(RunError::ForeignFolder { dir: dir.to_owned(), found });
+            let other = if is_ours { None } else { what_it_is(dir)? };
+            return Err(RunError::ForeignFolder { dir: dir.to_owned(), found, other });
         }
     }
     Ok(())

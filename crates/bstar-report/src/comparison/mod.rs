@@ -272,7 +272,10 @@ fn method(shared_queries: bool, (least, most): (usize, usize)) -> String {
             "p over seeds and over queries: two-sided sign-flip tests.",
         ),
     };
-    format!("{mean} 95 % intervals: {intervals}. Differences: {pairs}. {tests}")
+    format!(
+        "{mean} 95 % intervals: {intervals}. Differences: {pairs}; false positives and diversity, which not \
+         every query has, between the means. {tests}"
+    )
 }
 
 impl IterationReport {
@@ -366,7 +369,7 @@ impl SpentReport {
     fn of(runs: &[&RunInput]) -> Self {
         let count = runs.len().max(1) as f64;
         let mean = |value: &dyn Fn(&RunInput) -> u64| {
-            runs.iter().map(|run| value(run) as f64).sum::<f64>() / count
+            runs.iter().fold(0.0, |sum, run| sum + value(run) as f64) / count
         };
         let tally = |of: &dyn Fn(&Spent) -> Tally| {
             [mean(&|run| of(&run.spent).responses), mean(&|run| of(&run.spent).tokens)]

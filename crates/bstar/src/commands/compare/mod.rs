@@ -87,6 +87,7 @@ fn show_what_is_there(
     plan.check_begun(comparison)?;
     let input = measure::measure(comparison, &plan, layout, &Failures::new())?;
     let report = ComparisonReport::of(&input);
+    let mut is_at_work = false;
     if is_there {
         // Held no longer than it takes, so that nobody who wants to work is kept out.
         match open(dir) {
@@ -96,6 +97,7 @@ fn show_what_is_there(
                 notes.tell(&format!("comparison: {}", dir.display()));
             }
             Err(error @ RunError::Locked { .. }) => {
+                is_at_work = true;
                 let left = "these are the tables so far, and its files are left alone";
                 notes.tell(&format!("{error}; {left}"));
             }
@@ -103,7 +105,7 @@ fn show_what_is_there(
         }
     }
     show(&report, args)?;
-    if input.runs.is_empty() {
+    if input.runs.is_empty() && !is_at_work {
         tell_nothing(dir, notes);
     }
     Ok(())
