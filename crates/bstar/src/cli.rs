@@ -169,9 +169,9 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_delimiter = ',', default_value = "1,2,4")]
     pub(crate) s: Vec<usize>,
     /// Task whose equations diversity counts: `arithmetic` knows rewriting steps, every other kind
-    /// `$…$`, `<<…>>` and `\[…\]`.
-    #[arg(long, default_value = "records")]
-    pub(crate) task: String,
+    /// `$…$`, `<<…>>` and `\[…\]`. That of the run if one is named, else `records`.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
     /// Seeds the bootstrap.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -187,7 +187,7 @@ pub(crate) struct BalanceArgs {
     /// otherwise.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// n*: unique correct responses wanted of a query.
+    /// n*: unique correct responses wanted of a query; that of the run if one is named.
     #[arg(long, value_name = "N")]
     pub(crate) target_count: Option<u32>,
     /// Thresholds: `-1:1:0.1` or `-1,0,0.5`.

@@ -54,15 +54,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) last_only: bool,
 }
 
+/// Rollout files that are named.
+#[derive(Debug)]
+pub(crate) struct Named {
+    /// The files.
+    pub(crate) files: Vec<PathBuf>,
+    /// The run that they are of, if one was named and no file beside it.
+    pub(crate) run: Option<RunView>,
+}
+
 /// The rollout files that are named: as files, or as a run that stored what is asked for. Rollouts of
 /// several runs are of several policies under the same ids, so one run at most may be named.
 pub(crate) fn rollouts(
     arguments: &[PathBuf],
     asked: Asked<'_>,
     notes: Notes,
-) -> Result<Vec<PathBuf>, Fault> {
+) -> Result<Named, Fault> {
     let mut files = Vec::new();
-    let mut from: Option<PathBuf> = None;
+    let mut from: Option<RunView> = None;
     for argument in arguments {
         // A pipe is no regular file.
         let is_there = argument.exists() && !argument.is_dir();
@@ -79,16 +88,17 @@ pub(crate) fn rollouts(
                 fault.hint(format!("{hint} (nor is {name} a file)"))
             }
         })?;
-        if let Some(before) = from.replace(run.dir().to_owned()) {
-            let [before, now] = [&before, run.dir()].map(|dir| dir.display());
+        if let Some(before) = &from {
+            let [before, now] = [before.dir(), run.dir()].map(|dir| dir.display());
             let message = format!("two runs are named, {before} and {now}: rollouts of one only");
             return Err(
                 Fault::new(FaultClass::Usage, message).hint("give the command once for each run")
             );
         }
         files.extend(stored(&run, asked, notes)?);
+        from = Some(run);
     }
-    Ok(files)
+    Ok(Named { files, run: from.filter(|_| arguments.len() == 1) })
 }
 
 fn is_file_name(path: &Path) -> bool {

@@ -13,6 +13,7 @@ use bstar_core::monitor::{Metric, MonitorSettings, monitor};
 use bstar_core::preset::Preset;
 use bstar_core::reward::RewardKind;
 use bstar_core::{Fault, FaultClass, RngKey, Rollout, Stage};
+use bstar_store::RunView;
 use bstar_store::rollout_file::read_rollouts;
 use bstar_tasks::{TaskKind, equations};
 use serde::{Deserialize as _, Serialize};
@@ -49,10 +50,15 @@ pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
     if args.k.contains(&0) || args.s.contains(&0) {
         return Err(Fault::new(FaultClass::Usage, "--k and --s count samples, so they start at 1"));
     }
-    let kind = task_kind(&args.task)?;
     let stages = [Stage::Probe, Stage::Train, Stage::Eval];
     let asked = Asked { stages: &stages, iteration: None, last_only: false };
-    let read = read_rollouts(&named::rollouts(&args.files, asked, notes)?)?;
+    let named = named::rollouts(&args.files, asked, notes)?;
+    let kind = match (&args.task, &named.run) {
+        (Some(task), _) => task_kind(task)?,
+        (None, Some(run)) => task_of(run)?,
+        (None, None) => TaskKind::Records,
+    };
+    let read = read_rollouts(&named.files)?;
     metrics::tell_assumptions(&read.notes, notes);
     let total = read.rollouts.len();
     let mut populations: BTreeMap<Population, Vec<Rollout>> = BTreeMap::new();
@@ -77,6 +83,12 @@ pub(crate) fn analyze(args: &AnalyzeArgs, notes: Notes) -> Result<(), Fault> {
         })
         .collect();
     if args.json { print_json(&monitored, total) } else { print_tables(&monitored) }
+}
+
+/// The task that a run was made for.
+fn task_of(run: &RunView) -> Result<TaskKind, Fault> {
+    let config = run.resolved_config()?;
+    Ok(TaskKind::deserialize(&config["task"]["kind"]).unwrap_or(TaskKind::Records))
 }
 
 fn task_kind(name: &str) -> Result<TaskKind, Fault> {

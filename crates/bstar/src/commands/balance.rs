@@ -11,6 +11,7 @@ use bstar_core::confidence::{Confidence, Difference, TemperatureChance};
 use bstar_core::controller::{
     Adaptation, Configuration, Controller, ThresholdSource, TieRule, choose,
 };
+use bstar_core::event::Event;
 use bstar_core::grid::Grid;
 use bstar_core::knobs::{KnobGrid, Knobs};
 use bstar_core::preset::{Preset, PresetValues};
@@ -18,6 +19,7 @@ use bstar_core::ranking::{GoldSolutions, RankingRule};
 use bstar_core::reward::{RewardKind, RewardScale};
 use bstar_core::{Fault, FaultClass, RngKey, Stage};
 use bstar_report::{Align, Table, percent};
+use bstar_store::RunView;
 use bstar_store::rollout_file::{ScoredRollouts, Wanted, read_scored};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -43,7 +45,7 @@ struct Search {
 
 /// Searches and prints.
 pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
-    let values = preset_values(args)?;
+    let mut values = preset_values(args)?;
     let stages = [Stage::Probe, Stage::Train, Stage::Eval];
     let named = |stage: &Stage| args.stage.as_deref() == Some(stage.name());
     let wanted = Wanted { iteration: args.iteration, stage: stages.into_iter().find(named) };
@@ -52,10 +54,13 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
         iteration: args.iteration,
         last_only: true,
     };
-    let files = named::rollouts(&args.files, asked, notes)?;
-    let scored = read_scored(&files, values.reduction, wanted)?;
+    let named = named::rollouts(&args.files, asked, notes)?;
+    let scored = read_scored(&named.files, values.reduction, wanted)?;
     check_population(&scored)?;
     tell_assumptions(&scored, args, &values, notes);
+    if values.target_count == 0 && args.cap_to_pool.is_none() {
+        values.target_count = target_of_run(named.run.as_ref(), args, notes)?;
+    }
     let rule = balance_rule(args, &values, &scored)?;
     let groups = || scored.pools.iter().flat_map(|pool| &pool.groups).flatten();
     let has_scores = groups().any(|response| response.reward_model_score.is_some());
@@ -92,6 +97,23 @@ pub(crate) fn balance(args: &BalanceArgs, notes: Notes) -> Result<(), Fault> {
     let verifies = ranking.verified_above.is_some();
     let queries = scored.queries.len();
     output::print(&table(&search, values.ties, verifies, (queries, &rule)))
+}
+
+/// The n* that a run had when it chose for the iteration; 0 if none was named, or it chose nothing.
+fn target_of_run(run: Option<&RunView>, args: &BalanceArgs, notes: Notes) -> Result<u32, Fault> {
+    let Some(run) = run else { return Ok(0) };
+    let chosen = run.events()?.into_iter().rev().find_map(|logged| match logged.event {
+        Event::Decided { iteration, decision }
+            if args.iteration.is_none_or(|asked| asked == iteration) =>
+        {
+            Some(decision.target_count)
+        }
+        _ => None,
+    });
+    if let Some(target) = chosen {
+        notes.tell(&format!("note: n* = {target}, as in the run; --target-count takes another"));
+    }
+    Ok(chosen.unwrap_or(0))
 }
 
 /// The preset's ranking with the bar of the flags.

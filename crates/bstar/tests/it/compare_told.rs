@@ -59,6 +59,13 @@ fn every_verb_that_takes_a_run_takes_its_name() {
     for stage in ["\"probe\"", "\"train\"", "\"eval\""] {
         assert!(all.contains(stage), "{all}");
     }
+    assert_eq!(all, bench.good(&format!("analyze {name} --task arithmetic --json")).stdout);
+    assert_ne!(all, bench.good(&format!("analyze {name} --task records --json")).stdout);
+    let own = bench.good(&format!("balance {name} --json"));
+    assert!(own.stderr.contains("as in the run"), "{}", own.stderr);
+    let target = own.stderr.split("n* = ").nth(1).and_then(|rest| rest.split(',').next());
+    let flag = format!("--target-count {} --json", target.expect("n* is told"));
+    assert_eq!(own.stdout, bench.good(&format!("balance {name} {flag}")).stdout);
     let search = "--target-count 3 --json";
     let last = same("balance", search);
     let file = |iteration: u32, stage: &str| {
