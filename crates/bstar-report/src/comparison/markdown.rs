@@ -392,7 +392,8 @@ fn render(heads: Vec<String>, rows: Vec<Vec<String>>) -> String {
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heads);
     for row in rows {
-        table.add_row(row);
+        // In Markdown a bar ends a cell.
+        table.add_row(row.into_iter().map(|cell| cell.replace('|', "\\|")));
     }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }

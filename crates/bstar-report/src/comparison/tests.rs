@@ -259,6 +259,17 @@ fn a_p_0_below_its_goal_is_told_under_what_was_run() {
 }
 
 #[test]
+fn a_bar_in_a_name_ends_no_cell() {
+    let mut input = input();
+    input.entries[1].name = "a|b".into();
+    let text = ComparisonReport::of(&input).markdown();
+    let row = text.lines().find(|line| line.starts_with("| a\\|b")).expect("a row of the entry");
+    let head = text.lines().find(|line| line.starts_with("| entry")).expect("a head");
+    let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+    assert_eq!(bars(row), bars(head), "{text}");
+}
+
+#[test]
 fn where_nothing_has_finished_that_is_said_instead_of_tables() {
     let mut input = input();
     input.runs.clear();
