@@ -29,7 +29,7 @@ impl PartLimits {
         let threads = rayon::current_num_threads();
         // No more parts than PARTS run side by side. With few threads, those of a small model wait for each other
         // less often; gradients of a large one are dear.
-        let few = is_small(config) && threads <= PARTS;
+        let few = config.is_small() && threads <= PARTS;
         let gradients = if few { 2 * PARTS } else { threads.min(PARTS) };
         Self { tokens: largest_part(config), examples, gradients }
     }
@@ -38,12 +38,7 @@ impl PartLimits {
 /// Tokens of a part at most, or about so many: examples are whole. Small models train faster by parts that stay nearer to
 /// the processor; a large model's weights are fetched for each part, so that only memory bounds it.
 pub(crate) fn largest_part(config: &ModelConfig) -> usize {
-    if is_small(config) { 512 } else { 4096 }
-}
-
-/// Whether gradients are so small that some more of them do not matter, and parts are better small.
-fn is_small(config: &ModelConfig) -> bool {
-    config.parameter_count() < 1_000_000
+    if config.is_small() { 512 } else { 4096 }
 }
 
 /// Cuts a batch into parts of nearly equal work: longest examples first, each to the part with the

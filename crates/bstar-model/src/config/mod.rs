@@ -167,6 +167,11 @@ impl ModelConfig {
         self.tensor_shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
+    /// Whether the weights fit into the caches of a processor, or nearly: below a million parameters.
+    pub(crate) fn is_small(&self) -> bool {
+        self.parameter_count() < 1_000_000
+    }
+
     /// Tokens that a token of a layer sees, itself included; `usize::MAX` where there is no bound.
     pub fn window(&self, layer: usize) -> usize {
         match self.sliding_window {

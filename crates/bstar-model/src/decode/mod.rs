@@ -307,11 +307,7 @@ pub(crate) fn sample_bytes(
 
 /// Samples that a worker decodes at once at most.
 pub fn most_lanes(config: &ModelConfig) -> usize {
-    if config.parameter_count() >= LARGE_MODEL {
-        LANES_OF_LARGE_MODELS
-    } else {
-        LANES_OF_SMALL_MODELS
-    }
+    if config.is_small() { LANES_OF_SMALL_MODELS } else { LANES_OF_LARGE_MODELS }
 }
 
 /// Samples that a worker decodes at once while the weights of a model fit into its caches: few
@@ -320,9 +316,6 @@ const LANES_OF_SMALL_MODELS: usize = 32;
 
 /// Samples that a worker decodes at once otherwise: enough for the weights to be fetched seldom.
 const LANES_OF_LARGE_MODELS: usize = 64;
-
-/// Parameters of a model from which on it counts as large.
-const LARGE_MODEL: usize = 1_000_000;
 
 /// Tokens of a prompt from which on copies of it are dear.
 const SHORT_PROMPT: usize = 32;
